@@ -1,0 +1,1 @@
+"""How a prompt was optimised: the run's events, its decisions and the effect of each change."""

@@ -1,0 +1,1 @@
+"""How facts are kept and proven: entries, chain, tree, checkpoints, stores, sealed content, verification."""

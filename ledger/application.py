@@ -1,0 +1,272 @@
+"""The ledger as an eventsourcing application: open or make one, record events, sign, give receipts."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from eventsourcing.application import Application
+from eventsourcing.domain import DomainEventProtocol
+from eventsourcing.persistence import (
+    ApplicationRecorder,
+    EventStore,
+    InfrastructureFactory,
+    Mapper,
+    Notification,
+    Recording,
+)
+from eventsourcing.utils import Environment
+
+from ..domain.event import Meta, NewEvent
+from ..domain.registry import Registry
+from .checkpoint import Checkpoint
+from .entry import FORMAT
+from .errors import SigningRefused, Unavailable
+from .events import ClockSteppedBack, LedgerOpened
+from .hashing import leaf_hash
+from .keys import KeyFolder, make_origin, sync_folder
+from .mapper import EventMapper, PendingEntry
+from .note import ED25519, VerifierKey, print_vkey
+from .opening import EventReader
+from .reader import KEYS_FILE, LEDGER_FILE
+from .receipt import Receipt
+from .scopes import ScopeKeys
+from .sign import BackgroundSigner, sign_head
+from .sqlite import ChainingRecorder, LedgerDatastore, LedgerFactory, create_database, open_datastore
+from .tiles import tile_nodes
+from .tree import prove_inclusion
+
+
+def system_clock() -> int:
+    """Microseconds since 1970, from the machine's clock."""
+    return time.time_ns() // 1000
+
+
+@dataclass(frozen=True, slots=True)
+class Edge:
+    """What comes into the ledger from outside: the clock (microseconds since 1970) and random bytes."""
+
+    clock: Callable[[], int] = system_clock
+    random: Callable[[int], bytes] = os.urandom
+
+
+@dataclass(frozen=True, slots=True)
+class Acknowledged:
+    """An event is durable and chained: its place and the hash of its bytes."""
+
+    seq: int
+    leaf_hash: bytes
+
+
+class LedgerEventStore(EventStore[str]):
+    """The library's event store, answering with the entries as they were chained."""
+
+    recorder: ChainingRecorder
+
+    def put(
+        self, domain_events: Sequence[DomainEventProtocol[str]], **_: Any
+    ) -> list[Recording[str]]:
+        pending: list[Any] = [self.mapper.to_stored_event(event) for event in domain_events]
+        chained = self.recorder.append(pending) if pending else []
+        return [
+            Recording(
+                event,
+                Notification(
+                    entry.pending.originator_id,
+                    entry.pending.originator_version,
+                    entry.pending.topic,
+                    entry.raw,
+                    id=entry.seq + 1,
+                ),
+            )
+            for event, entry in zip(domain_events, chained, strict=True)
+        ]
+
+
+class Ledger(Application[str]):
+    """One ledger, open for appending. Safe from threads; several processes may have it open at once.
+
+    Close it, or use it as a context manager: closing signs what is not signed yet.
+    """
+
+    name = "affidavit"
+    log_section_size = 1000
+    recorder: ChainingRecorder
+    mapper: EventMapper
+
+    def __init__(
+        self,
+        folder: Path,
+        keys_root: Path,
+        registry: Registry,
+        *,
+        edge: Edge | None = None,
+        sign_in_background: bool = True,
+    ) -> None:
+        self.folder = folder
+        self._edge = edge or Edge()
+        self._registry = registry
+        path = folder / LEDGER_FILE
+        if not path.is_file():
+            raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
+        self._datastore = open_datastore(path)
+        self._signer: BackgroundSigner | None = None
+        try:
+            with self._datastore.transaction(commit=False) as cursor:
+                cursor.execute("SELECT origin FROM ledger")
+                self.origin = str(cursor.fetchone()[0])
+            self.keys = KeyFolder(keys_root, self.origin)
+            self._signing_key = self.keys.signing_key()
+            self.scopes = ScopeKeys(folder / KEYS_FILE, self.keys.master_key(), self.origin, self._edge.random)
+            super().__init__()
+            self._require_own_keys()
+        except BaseException:
+            self._datastore.close()
+            raise
+        if sign_in_background:
+            self._signer = BackgroundSigner(self.sign)
+
+    @classmethod
+    def create(
+        cls,
+        folder: Path,
+        keys_root: Path,
+        registry: Registry,
+        *,
+        name: str = "affidavit",
+        edge: Edge | None = None,
+        sign_in_background: bool = True,
+    ) -> Ledger:
+        """Make a ledger with new keys and an origin ``name/<16 hex at random>``, signed from entry 0 on.
+
+        The folder appears whole or not at all. ``Unavailable`` where something is in its place.
+        """
+        edge = edge or Edge()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise Unavailable(f"{folder}: expected nothing here to make a ledger, found something")
+        origin = make_origin(name, edge.random)
+        keys = KeyFolder(keys_root, origin)
+        fresh = folder.with_name(f".{folder.name}.{edge.random(4).hex()}")
+        try:
+            fresh.mkdir(parents=True)
+            keys.create(edge.random)
+            create_database(fresh / LEDGER_FILE, origin)
+            ScopeKeys.create(fresh / KEYS_FILE, keys.master_key(), origin, edge.random)
+            with cls(fresh, keys_root, registry, edge=edge, sign_in_background=False) as ledger:
+                vkey = print_vkey(ledger.verifier_key())
+                ledger.record(NewEvent("ledger", 0, LedgerOpened(format=FORMAT, origin=origin, vkey=vkey), Meta()))
+            fresh.replace(folder)
+            sync_folder(folder.parent)
+        except OSError as error:
+            raise Unavailable(f"{folder}: {error.strerror}") from error
+        finally:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(fresh)
+        return cls(folder, keys_root, registry, edge=edge, sign_in_background=sign_in_background)
+
+    def record(self, *events: NewEvent) -> list[Acknowledged]:
+        """Append events, all or none. When this returns they are durable and chained.
+
+        ``Conflict`` where a stream has moved on since the caller looked; ``Malformed`` and ``Unavailable``
+        as the recorder says.
+        """
+        recordings = self.save(*events)
+        if self._signer is not None:
+            self._signer.wake()
+        return [
+            Acknowledged(recording.notification.id - 1, leaf_hash(recording.notification.state))
+            for recording in recordings
+        ]
+
+    def sign(self) -> Checkpoint:
+        """Sign and publish a checkpoint of all that is durable now."""
+        return sign_head(self.recorder, self.keys, self._signing_key)
+
+    def receipt(self, seq: int) -> Receipt:
+        """Prove that entry ``seq`` is in the log, under the newest checkpoint, made now if none covers it."""
+        with self.recorder.reading() as reader:
+            latest = reader.latest_checkpoint()
+        if latest is None or latest[0] <= seq:
+            self.sign()
+        with self.recorder.reading() as reader:
+            latest = reader.latest_checkpoint()
+            if latest is None or latest[0] <= seq:
+                raise Unavailable(f"entry {seq}: the log has no such entry yet")
+            size, note = latest
+            path = prove_inclusion(seq, size, tile_nodes(size, reader.hashes))
+        return Receipt(seq, tuple(path), note)
+
+    def verifier_key(self) -> VerifierKey:
+        """The public key that this ledger's checkpoints verify under."""
+        public = self._signing_key.public_key().public_bytes_raw()
+        return VerifierKey(self.origin, ED25519, public)
+
+    def event_reader(self, reader: Any) -> EventReader:
+        """Events read through ``reader``, sealed content opened."""
+        return EventReader(reader, self._registry, self.scopes)
+
+    def alias(self, kind: str, name: str) -> str:
+        """The random alias under which a name stands in the log."""
+        return self.scopes.alias(kind, name)
+
+    def close(self) -> None:
+        if self.closing.is_set():
+            return
+        self.closing.set()
+        try:
+            if self._signer is not None:
+                self._signer.stop()
+            self.sign()
+        finally:
+            self.scopes.close()
+            super().close()
+
+    # What the library asks for. Nothing here looks into the process's environment: a variable must not
+    # decide which module is imported or where events are stored.
+
+    def construct_env(self, name: str, env: Any = None) -> Environment:
+        return Environment(name, {})
+
+    def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
+        return LedgerFactory(env, self._datastore)
+
+    def construct_mapper(self) -> Mapper[str]:
+        return EventMapper(self._registry, self._edge.random)
+
+    def construct_recorder(self) -> ApplicationRecorder:
+        return ChainingRecorder(
+            self._datastore,
+            self.folder / LEDGER_FILE,
+            self.scopes,
+            self._edge.clock,
+            self._edge.random,
+            self._clock_finding,
+        )
+
+    def construct_event_store(self) -> EventStore[str]:
+        return LedgerEventStore(self.mapper, self.recorder)
+
+    def _clock_finding(self, pos: int, microseconds: int) -> PendingEntry:
+        event = ClockSteppedBack(behind=microseconds / 1_000_000)
+        return self.mapper.to_stored_event(NewEvent("clock", pos, event, Meta()))
+
+    def _require_own_keys(self) -> None:
+        """A key that entry 0 does not name must never sign, and an older copy must never grow."""
+        with self.recorder.reading() as reader:
+            size = reader.head().size
+            first = EventReader(reader, self._registry).event(0)
+        if first is None:
+            return  # being made
+        if not isinstance(first.event, LedgerOpened) or first.event.vkey != print_vkey(self.verifier_key()):
+            raise Unavailable(f"key folder {self.keys.path}: signing.pem is not the key that entry 0 names")
+        signed = self.keys.signed()
+        if size < signed.size:
+            raise SigningRefused(
+                "rollback", f"{self.folder}: size {size}, but size {signed.size} was signed; this is an older copy"
+            )

@@ -1,0 +1,46 @@
+"""What can go wrong in the ledger; the tree is drawn in ``domain/errors.py``."""
+
+from __future__ import annotations
+
+from ..domain.errors import AffidavitError
+
+
+class LedgerError(AffidavitError):
+    """Anything that goes wrong below the decisions."""
+
+
+class Malformed(LedgerError):
+    """Bytes do not follow their format."""
+
+
+class Conflict(LedgerError):
+    """Somebody else has taken the position that this appender expected."""
+
+    def __init__(self, stream: str, expected: int, found: int) -> None:
+        super().__init__(f"stream {stream}: expected next position {expected}, found {found}")
+        self.stream = stream
+        self.expected = expected
+        self.found = found
+
+
+class Unavailable(LedgerError):
+    """A file, a key or the disk does not serve; the ledger is as it was."""
+
+
+class UnsupportedFormat(LedgerError):
+    """The ledger or entry was written in a format that this version does not know."""
+
+
+class SigningRefused(LedgerError):
+    """A signature now would contradict an earlier one, or cover entries that do not re-hash.
+
+    ``kind`` is ``rollback``, ``fork`` or ``self_check_failed``.
+    """
+
+    def __init__(self, kind: str, message: str) -> None:
+        super().__init__(message)
+        self.kind = kind
+
+
+class VerificationError(LedgerError):
+    """Bytes parse but do not check out: a proof, a root or a signature is wrong."""

@@ -1,0 +1,57 @@
+"""Reading events back: entries decoded, their sealed content opened where the key is at hand."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+from ..domain.event import Recorded, Withheld
+from ..domain.registry import Registry
+from .entry import Entry, parse_entry
+from .mapper import decode, scope_of
+from .reader import LedgerReader
+from .scopes import ScopeKeys
+from .seal import open_box
+
+
+class EventReader:
+    """Events of a ledger. Without ``scopes`` every sealed field is ``Withheld``."""
+
+    def __init__(self, reader: LedgerReader, registry: Registry, scopes: ScopeKeys | None = None) -> None:
+        self.reader = reader
+        self._registry = registry
+        self._scopes = scopes
+        self._origin = reader.origin().encode()
+
+    def events(self, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
+        """Events ``start <= seq < stop`` in order, streamed, sealed content closed."""
+        for row in self.reader.entries(start, stop):
+            yield decode(parse_entry(row.raw), self._registry, {})
+
+    def stream(self, stream: str, before: int | None = None) -> Iterator[Recorded]:
+        """The events of one stream below seq ``before``, sealed content opened.
+
+        ``VerificationError`` where a box does not hold what its entry says.
+        """
+        for row in self.reader.stream(stream, before):
+            entry = parse_entry(row.raw)
+            yield decode(entry, self._registry, self._opened(entry))
+
+    def event(self, seq: int) -> Recorded | None:
+        """One event, sealed content opened, or None past the end."""
+        for row in self.reader.entries(seq, seq + 1):
+            entry = parse_entry(row.raw)
+            return decode(entry, self._registry, self._opened(entry))
+        return None
+
+    def _opened(self, entry: Entry) -> Mapping[str, Any]:
+        if self._scopes is None or not entry["sealed"]:
+            return {}
+        cipher = self._scopes.cipher(scope_of(entry["meta"], entry["stream"]))
+        boxes = self.reader.boxes_of(entry["seq"])
+        return {
+            name: open_box(cipher, boxes[name], name, digest, self._origin)
+            if cipher is not None and name in boxes
+            else Withheld(digest)
+            for name, digest in entry["sealed"].items()
+        }

@@ -1,0 +1,178 @@
+"""The reading side of a ledger in SQLite: queries that change nothing, and snapshots that touch no byte.
+
+Opening and closing a database in WAL mode may rewrite it, even to read. So where no ``-wal`` file lies
+beside it, a snapshot opens ``ledger.db`` immutably; where one does, because a writer is at work or was
+killed, it opens a copy in a scratch folder, taken while no writer commits.
+"""
+
+from __future__ import annotations
+
+import shutil
+import sqlite3
+import tempfile
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from .chain import Head
+from .errors import Malformed, Unavailable, UnsupportedFormat
+from .keys import lock_file
+from .tiles import TILE_WIDTH
+
+SCHEMA_VERSION = 1
+LEDGER_FILE = "ledger.db"
+KEYS_FILE = "keys.db"
+VIEWS_FILE = "views.db"
+LOCK_FILE = "append.lock"
+
+
+@dataclass(frozen=True, slots=True)
+class StoredEntry:
+    """A row of the log as it lies in the store; nothing about it has been checked."""
+
+    seq: int
+    stream: str
+    pos: int
+    type_name: str
+    raw: bytes
+    leaf: bytes
+
+
+class LedgerReader:
+    """Read-only queries on one SQLite connection to a ``ledger.db``."""
+
+    def __init__(self, db: sqlite3.Connection) -> None:
+        self._db = db
+
+    def head(self) -> Head:
+        row = self._db.execute("SELECT size, leaf, at, frontier, held FROM head").fetchone()
+        if row is None:
+            raise Malformed(f"{LEDGER_FILE}: expected one head row, found none")
+        return Head(row[0], bytes(row[1]), row[2], bytes(row[3]), held=bool(row[4]))
+
+    def origin(self) -> str:
+        """The origin, as stored beside the entries; entry 0 says it under the first signature."""
+        row = self._db.execute("SELECT origin FROM ledger").fetchone()
+        return str(row[0])
+
+    def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
+        """Entries ``start <= seq < stop`` in order, streamed."""
+        rows = self._db.execute(
+            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq",
+            (start, 2**62 if stop is None else stop),
+        )
+        rows.arraysize = 512
+        while batch := rows.fetchmany():
+            for row in batch:
+                yield StoredEntry(*row)
+
+    def stream(self, stream: str, before: int | None = None) -> Iterator[StoredEntry]:
+        """The entries of one stream in order, those below seq ``before`` where it is given."""
+        rows = self._db.execute(
+            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE stream=? AND seq < ? ORDER BY pos",
+            (stream, 2**62 if before is None else before),
+        )
+        for row in rows:
+            yield StoredEntry(*row)
+
+    def size_at(self, at: str) -> int:
+        """How many entries were recorded at or before the time ``at``; times never run backwards."""
+        low, high = 0, self.head().size
+        while low < high:
+            middle = (low + high) // 2
+            if self._recorded_at(middle) <= at:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def boxes(self, start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
+        """(seq, field, box) of the sealed fields of entries ``start <= seq < stop``, in order."""
+        yield from self._db.execute(
+            "SELECT seq, field, box FROM boxes WHERE seq >= ? AND seq < ? ORDER BY seq, field", (start, stop)
+        )
+
+    def boxes_of(self, seq: int) -> dict[str, bytes]:
+        """Field to box, for one entry."""
+        rows = self._db.execute("SELECT field, box FROM boxes WHERE seq=?", (seq,))
+        return {field: bytes(box) for field, box in rows}
+
+    def checkpoints(self) -> list[tuple[int, bytes]]:
+        """(size, signed note) of every published checkpoint, smallest first."""
+        rows = self._db.execute("SELECT size, note FROM checkpoints ORDER BY size")
+        return [(size, bytes(note)) for size, note in rows]
+
+    def latest_checkpoint(self) -> tuple[int, bytes] | None:
+        row = self._db.execute("SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        return None if row is None else (row[0], bytes(row[1]))
+
+    def tiles(self) -> Iterator[tuple[int, int, bytes, bytes]]:
+        """(level, n, root, hashes) of every full tile, lower levels first."""
+        yield from self._db.execute("SELECT level, n, root, hashes FROM tiles ORDER BY level, n")
+
+    def hashes(self, level: int, first: int, count: int) -> bytes:
+        """``count`` hashes of a tile level from number ``first`` on, joined; they must lie in one tile.
+
+        Taken from the full tile where there is one, else from the leaves or from the tiles below.
+        """
+        n, offset = divmod(first, TILE_WIDTH)
+        row = self._db.execute(
+            "SELECT substr(hashes, ?, ?) FROM tiles WHERE level=? AND n=?", (32 * offset + 1, 32 * count, level, n)
+        ).fetchone()
+        if row is not None:
+            return bytes(row[0])
+        if level == 0:
+            rows = self._db.execute(
+                "SELECT leaf FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (first, first + count)
+            )
+        else:
+            rows = self._db.execute(
+                "SELECT root FROM tiles WHERE level=? AND n >= ? AND n < ? ORDER BY n",
+                (level - 1, first, first + count),
+            )
+        return b"".join(row[0] for row in rows)
+
+    def _recorded_at(self, seq: int) -> str:
+        row = self._db.execute("SELECT entry FROM entries WHERE seq=?", (seq,)).fetchone()
+        if row is None:
+            raise Malformed(f"entry {seq}: expected to find it, found none")
+        raw = bytes(row[0])
+        start = raw.index(b'"at":"') + 6
+        return raw[start : start + 27].decode()
+
+
+def check_schema(db: sqlite3.Connection, path: Path) -> None:
+    """Refuse a database that is not a ledger, or is a newer one than this version knows."""
+    try:
+        version = db.execute("PRAGMA user_version").fetchone()[0]
+        known = db.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('ledger', 'entries')").fetchone()[0]
+    except sqlite3.Error as error:
+        raise Unavailable(f"{path}: {error}") from error
+    if version > SCHEMA_VERSION:
+        raise UnsupportedFormat(f"{path}: ledger format {version}, this version knows up to {SCHEMA_VERSION}")
+    if version < 1 or known != 2:
+        raise Unavailable(f"{path}: not an Affidavit ledger")
+
+
+@contextmanager
+def open_snapshot(folder: Path) -> Iterator[LedgerReader]:
+    """Read the ledger in ``folder`` without changing a byte of it."""
+    path = folder / LEDGER_FILE
+    if not path.is_file():
+        raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
+    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
+        wal = path.with_name(path.name + "-wal")
+        source, options = path, "mode=ro&immutable=1"
+        if wal.exists() and wal.stat().st_size > 0:
+            source, options = Path(scratch) / path.name, "mode=rw"
+            with lock_file(folder / LOCK_FILE):
+                shutil.copyfile(path, source)
+                if wal.exists():
+                    shutil.copyfile(wal, Path(scratch) / wal.name)
+        db = sqlite3.connect(f"{source.absolute().as_uri()}?{options}", uri=True, check_same_thread=False)
+        try:
+            check_schema(db, path)
+            yield LedgerReader(db)
+        finally:
+            db.close()

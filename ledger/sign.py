@@ -1,0 +1,127 @@
+"""Signing: a step of its own, so that appends wait for no key and no signature covers what was not re-read.
+
+Under the signing lock: re-read and re-hash every entry since the last signature, prove that the tree
+extends the one last signed, write the new signing state beside the key, and only then publish the
+checkpoint. A crash after the state is written publishes the same checkpoint at the next signing. A
+database that is behind the state, or has another history, is never signed.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+
+from .checkpoint import Checkpoint, sign_checkpoint
+from .entry import NO_ENTRY, parse_entry
+from .errors import Malformed, SigningRefused
+from .hashing import leaf_hash
+from .keys import KeyFolder
+from .reader import LedgerReader
+from .sqlite import ChainingRecorder
+from .tiles import node_from_tiles
+from .tree import Frontier
+
+
+def frontier_at(reader: LedgerReader, size: int) -> Frontier:
+    """The frontier of the tree over the first ``size`` entries, from O(log size) stored hashes."""
+    packed, start = b"", 0
+    for level in reversed(range(size.bit_length())):
+        if size >> level & 1:
+            packed += node_from_tiles(level, start >> level, size, reader.hashes)
+            start += 1 << level
+    return Frontier.unpack(size, packed)
+
+
+def sign_head(recorder: ChainingRecorder, keys: KeyFolder, private_key: Ed25519PrivateKey) -> Checkpoint:
+    """Sign and publish the present head; return its checkpoint. ``SigningRefused`` where that would be wrong."""
+    with keys.signing_lock():
+        signed = keys.signed()
+        with recorder.reading() as reader:
+            checkpoint = _extend(reader, signed)
+            latest = reader.latest_checkpoint()
+        if latest is not None and latest[0] == checkpoint.size == signed.size:
+            return checkpoint
+        if checkpoint.size > signed.size:
+            keys.write_signed(checkpoint)
+        recorder.publish_checkpoint(checkpoint.size, sign_checkpoint(checkpoint, private_key))
+        return checkpoint
+
+
+def _extend(reader: LedgerReader, signed: Checkpoint) -> Checkpoint:
+    """The checkpoint of the present head, once it is shown to extend the signed one."""
+    head = reader.head()
+    if head.size < signed.size:
+        raise SigningRefused(
+            "rollback",
+            f"ledger {signed.origin}: size {head.size}, but size {signed.size} was signed; "
+            "this is an older copy, and it is not signed again under this origin",
+        )
+    try:
+        frontier = frontier_at(reader, signed.size)
+    except (Malformed, ValueError) as error:
+        raise SigningRefused("self_check_failed", f"ledger {signed.origin}: {error}") from error
+    if frontier.root() != signed.root:
+        raise SigningRefused(
+            "fork", f"ledger {signed.origin}: the first {signed.size} entries have another root than was signed"
+        )
+    prev = reader.hashes(0, signed.size - 1, 1) if signed.size else NO_ENTRY
+    for row in reader.entries(signed.size, head.size):
+        leaf = leaf_hash(row.raw)
+        if leaf != row.leaf or parse_entry(row.raw)["prev"] != prev.hex() or row.seq != frontier.size:
+            raise SigningRefused(
+                "self_check_failed", f"entry {row.seq}: the stored bytes do not re-hash into the chain"
+            )
+        frontier.append(leaf)
+        prev = leaf
+    if frontier.size != head.size or frontier.root() != head.root():
+        raise SigningRefused(
+            "self_check_failed", f"ledger {signed.origin}: re-read root differs from the head's at size {head.size}"
+        )
+    return Checkpoint(signed.origin, head.size, frontier.root())
+
+
+class BackgroundSigner:
+    """Signs within ``delay`` seconds of an append, on a thread that starts with the first one.
+
+    A refusal stops it; ``stop`` raises it, so that it is not lost.
+    """
+
+    def __init__(self, sign: Callable[[], object], delay: float = 0.5) -> None:
+        self._sign = sign
+        self._delay = delay
+        self._wanted = threading.Event()
+        self._stopping = threading.Event()
+        self._thread: threading.Thread | None = None
+        self._start_mutex = threading.Lock()
+        self._error: Exception | None = None
+
+    def wake(self) -> None:
+        """Say that something was appended."""
+        if self._thread is None:
+            with self._start_mutex:
+                if self._thread is None:
+                    self._thread = threading.Thread(target=self._run, name="affidavit-signer", daemon=True)
+                    self._thread.start()
+        self._wanted.set()
+
+    def stop(self) -> None:
+        """End the thread; raises what made it stop, if something did."""
+        self._stopping.set()
+        self._wanted.set()
+        if self._thread is not None:
+            self._thread.join()
+        if self._error is not None:
+            raise self._error
+
+    def _run(self) -> None:
+        while not self._stopping.is_set():
+            self._wanted.wait()
+            self._stopping.wait(self._delay)
+            self._wanted.clear()
+            try:
+                self._sign()
+            except Exception as error:
+                self._error = error
+                return
