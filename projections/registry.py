@@ -1,0 +1,9 @@
+"""Every event that this version knows: the one closed registry that readers and writers share."""
+
+from __future__ import annotations
+
+from ..domain.optimization.events import EVENTS as OPTIMIZATION_EVENTS
+from ..domain.registry import Registry
+from ..ledger.events import EVENTS as LEDGER_EVENTS
+
+REGISTRY = Registry([*LEDGER_EVENTS, *OPTIMIZATION_EVENTS])
