@@ -67,6 +67,9 @@ class OpaqueEvent(BaseModel):
     data: dict[str, Any]
     sealed: dict[str, str]
 
+    def disagreement(self) -> None:
+        """Nothing is known of it that could disagree."""
+
 
 class Meta(TypedDict, total=False):
     """What is known about an event besides its content; every key is optional.

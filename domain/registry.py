@@ -20,9 +20,7 @@ Upcast = Callable[[dict[str, Any]], dict[str, Any]]
 class Registry:
     """Stored name to event class; ``upcasts`` maps an old name to (today's name, how its data change)."""
 
-    def __init__(
-        self, classes: Iterable[type[Event]], upcasts: Mapping[str, tuple[str, Upcast]] | None = None
-    ) -> None:
+    def __init__(self, classes: Iterable[type[Event]], upcasts: Mapping[str, tuple[str, Upcast]] | None = None) -> None:
         self._classes = {cls.type_name: cls for cls in classes}
         self._upcasts = dict(upcasts or {})
 

@@ -38,7 +38,7 @@ from .reader import KEYS_FILE, LEDGER_FILE
 from .receipt import Receipt
 from .scopes import ScopeKeys
 from .sign import BackgroundSigner, sign_head
-from .sqlite import ChainingRecorder, LedgerDatastore, LedgerFactory, create_database, open_datastore
+from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore
 from .tiles import tile_nodes
 from .tree import prove_inclusion
 
@@ -69,9 +69,7 @@ class LedgerEventStore(EventStore[str]):
 
     recorder: ChainingRecorder
 
-    def put(
-        self, domain_events: Sequence[DomainEventProtocol[str]], **_: Any
-    ) -> list[Recording[str]]:
+    def put(self, domain_events: Sequence[DomainEventProtocol[str]], **_: Any) -> list[Recording[str]]:
         pending: list[Any] = [self.mapper.to_stored_event(event) for event in domain_events]
         chained = self.recorder.append(pending) if pending else []
         return [

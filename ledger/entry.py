@@ -54,8 +54,7 @@ class Entry(TypedDict):
 def print_entry(seq: int, prev: bytes, at: str, stream: str, pos: int, type_name: str, content: bytes) -> bytes:
     """Print an entry around ``content``, for which ``require_room`` found room."""
     head = (
-        f'{{"v":1,"seq":{seq},"prev":"{prev.hex()}","at":"{at}",'
-        f'"stream":"{stream}","pos":{pos},"type":"{type_name}",'
+        f'{{"v":1,"seq":{seq},"prev":"{prev.hex()}","at":"{at}","stream":"{stream}","pos":{pos},"type":"{type_name}",'
     )
     return head.encode() + content
 

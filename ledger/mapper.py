@@ -21,6 +21,7 @@ from ..domain.registry import Registry
 from .entry import Entry, parse_entry, print_content, require_room, require_stream, require_type
 from .seal import SALT_BYTES, Disclosure, make_disclosure
 
+
 @dataclass(frozen=True, slots=True)
 class PendingEntry(StoredEvent):
     """An entry that waits for its place: ``state`` is its content, the disclosures go beside it."""
@@ -62,9 +63,7 @@ class EventMapper(Mapper[str]):
 def decode(entry: Entry, registry: Registry, opened: Mapping[str, Any]) -> Recorded:
     """The event of a parsed entry; ``opened`` has the sealed values that are at hand."""
     event: Event | OpaqueEvent = registry.decode(entry["type"], entry["data"], entry["sealed"], opened)
-    return Recorded(
-        entry["seq"], entry["at"], entry["stream"], entry["pos"], entry["type"], entry["meta"], event
-    )
+    return Recorded(entry["seq"], entry["at"], entry["stream"], entry["pos"], entry["type"], entry["meta"], event)
 
 
 def scope_of(meta: Meta, stream: str) -> str:

@@ -34,9 +34,7 @@ _SIGNATURE_PREFIX = "— "
 _CONTROL = re.compile(r"[\x00-\x09\x0b-\x1f]")
 
 _P = 2**255 - 19
-_Y8 = int.from_bytes(
-    bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little"
-)
+_Y8 = int.from_bytes(bytes.fromhex("26e8958fc2b227b045c3f489f2ef98f0d5dfac05d3c63339b13802886d53fc05"), "little")
 # The y of every point of order 1, 2, 4 and 8; x follows up to its sign.
 _LOW_ORDER_Y = {1, _P - 1, 0, _Y8, _P - _Y8}
 
@@ -160,9 +158,7 @@ def open_note(note: bytes, verifiers: Iterable[VerifierKey]) -> str:
 def check_name(name: str) -> None:
     """Raise ``Malformed`` unless ``name`` may name a key: not empty, no space, control character or plus."""
     if not name or "+" in name or any(char.isspace() or char < " " for char in name):
-        raise Malformed(
-            f"key name {name!r}: expected no space, control character or plus, and at least one character"
-        )
+        raise Malformed(f"key name {name!r}: expected no space, control character or plus, and at least one character")
     _encode(name)
 
 
@@ -197,9 +193,7 @@ def _verify(key: VerifierKey, signature: bytes, text: bytes) -> None:
     try:
         Ed25519PublicKey.from_public_bytes(key.public_key).verify(signature, text)
     except InvalidSignature as error:
-        raise VerificationError(
-            f"note: signature of {key.name!r} with ID {key.key_id.hex()} is wrong"
-        ) from error
+        raise VerificationError(f"note: signature of {key.name!r} with ID {key.key_id.hex()} is wrong") from error
 
 
 def _parse_signature(line: str) -> NoteSignature:

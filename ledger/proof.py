@@ -29,9 +29,7 @@ def verify_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes], 
     _check_root(f"{place}: root", root, _climb(leaf, index, path, inner))
 
 
-def verify_consistency(
-    old_size: int, new_size: int, path: Sequence[bytes], old_root: bytes, new_root: bytes
-) -> None:
+def verify_consistency(old_size: int, new_size: int, path: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
     """Check that the tree (new_size, new_root) only appends to (old_size, old_root) (§8).
 
     Old size 0 proves nothing beyond the empty root. Raises ``VerificationError`` if a bound, a length or a

@@ -11,7 +11,7 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,16 +40,22 @@ class StoredEntry:
 
 
 class LedgerReader:
-    """Read-only queries on one SQLite connection to a ``ledger.db``."""
+    """Read-only queries on one SQLite connection to a ``ledger.db``.
 
-    def __init__(self, db: sqlite3.Connection) -> None:
+    ``uri`` opens the same state once more, for a worker process; None where that cannot be had.
+    """
+
+    def __init__(self, db: sqlite3.Connection, uri: str | None = None) -> None:
         self._db = db
+        self.uri = uri
 
     def head(self) -> Head:
         row = self._db.execute("SELECT size, leaf, at, frontier, held FROM head").fetchone()
         if row is None:
             raise Malformed(f"{LEDGER_FILE}: expected one head row, found none")
-        return Head(row[0], bytes(row[1]), row[2], bytes(row[3]), held=bool(row[4]))
+        if [type(value) for value in row] != [int, bytes, str, bytes, int]:
+            raise Malformed(f"{LEDGER_FILE}: the head row holds values of other types than it was given")
+        return Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
 
     def origin(self) -> str:
         """The origin, as stored beside the entries; entry 0 says it under the first signature."""
@@ -76,6 +82,20 @@ class LedgerReader:
         for row in rows:
             yield StoredEntry(*row)
 
+    def extent(self) -> tuple[int, int, int]:
+        """(smallest seq, largest seq, count) of the entries that are there; (0, -1, 0) for none."""
+        low, high, count = self._db.execute("SELECT min(seq), max(seq), count(*) FROM entries").fetchone()
+        return (0, -1, 0) if low is None else (low, high, count)
+
+    def first_gap(self) -> int:
+        """The smallest seq from 0 on that has no entry."""
+        row = self._db.execute(
+            "SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE seq=0) UNION ALL "
+            "SELECT seq + 1 FROM entries a WHERE seq >= 0 AND "
+            "NOT EXISTS (SELECT 1 FROM entries b WHERE b.seq = a.seq + 1) LIMIT 1"
+        ).fetchone()
+        return int(row[0])
+
     def size_at(self, at: str) -> int:
         """How many entries were recorded at or before the time ``at``; times never run backwards."""
         low, high = 0, self.head().size
@@ -100,8 +120,8 @@ class LedgerReader:
 
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """(size, signed note) of every published checkpoint, smallest first."""
-        rows = self._db.execute("SELECT size, note FROM checkpoints ORDER BY size")
-        return [(size, bytes(note)) for size, note in rows]
+        rows = self._db.execute("SELECT size, CAST(note AS BLOB) FROM checkpoints ORDER BY size")
+        return [(size, note) for size, note in rows]
 
     def latest_checkpoint(self) -> tuple[int, bytes] | None:
         row = self._db.execute("SELECT size, note FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
@@ -118,7 +138,8 @@ class LedgerReader:
         """
         n, offset = divmod(first, TILE_WIDTH)
         row = self._db.execute(
-            "SELECT substr(hashes, ?, ?) FROM tiles WHERE level=? AND n=?", (32 * offset + 1, 32 * count, level, n)
+            "SELECT substr(hashes, ?, ?) FROM tiles WHERE level=? AND n=?",
+            (32 * offset + 1, 32 * count, level, n),
         ).fetchone()
         if row is not None:
             return bytes(row[0])
@@ -170,9 +191,12 @@ def open_snapshot(folder: Path) -> Iterator[LedgerReader]:
                 shutil.copyfile(path, source)
                 if wal.exists():
                     shutil.copyfile(wal, Path(scratch) / wal.name)
-        db = sqlite3.connect(f"{source.absolute().as_uri()}?{options}", uri=True, check_same_thread=False)
-        try:
+        uri = f"{source.absolute().as_uri()}?{options}"
+        with closing(connect(uri)) as db:
             check_schema(db, path)
-            yield LedgerReader(db)
-        finally:
-            db.close()
+            yield LedgerReader(db, uri)
+
+
+def connect(uri: str) -> sqlite3.Connection:
+    """Open a snapshot's ``uri``, here or in another process."""
+    return sqlite3.connect(uri, uri=True, check_same_thread=False)

@@ -58,11 +58,7 @@ def parse_receipt(data: bytes) -> Receipt:
         raise Malformed(f"receipt: byte {error.start} is not ASCII") from error
     if lines.pop(0) != _HEADER:
         raise Malformed(f"receipt: first line is not {_HEADER!r}")
-    extra = (
-        decode_base64(lines.pop(0).removeprefix("extra "))
-        if lines and lines[0].startswith("extra ")
-        else None
-    )
+    extra = decode_base64(lines.pop(0).removeprefix("extra ")) if lines and lines[0].startswith("extra ") else None
     if not lines or not lines[0].startswith("index "):
         raise Malformed("receipt: no line 'index <number>' where it is expected")
     index = parse_number(lines.pop(0).removeprefix("index "))
@@ -71,9 +67,7 @@ def parse_receipt(data: bytes) -> Receipt:
     return Receipt(index, tuple(map(decode_hash, lines)), note, extra)
 
 
-def verify_receipt(
-    receipt: Receipt, entry: bytes, verifiers: Iterable[VerifierKey], origin: str
-) -> Checkpoint:
+def verify_receipt(receipt: Receipt, entry: bytes, verifiers: Iterable[VerifierKey], origin: str) -> Checkpoint:
     """Check that ``entry`` stands at the receipt's index in the ledger ``origin``; return its checkpoint.
 
     Raises as ``open_checkpoint`` and ``verify_inclusion`` do.
@@ -81,9 +75,7 @@ def verify_receipt(
     return verify_leaf_receipt(receipt, leaf_hash(entry), verifiers, origin)
 
 
-def verify_leaf_receipt(
-    receipt: Receipt, leaf: bytes, verifiers: Iterable[VerifierKey], origin: str
-) -> Checkpoint:
+def verify_leaf_receipt(receipt: Receipt, leaf: bytes, verifiers: Iterable[VerifierKey], origin: str) -> Checkpoint:
     """Check as ``verify_receipt`` does for who holds the leaf hash only.
 
     Two functions, since an entry may have the length of a hash.

@@ -193,18 +193,14 @@ class ChainingRecorder(SQLiteApplicationRecorder):
         if topics:
             statement += f"AND type IN ({','.join('?' * len(topics))}) "
         with self.datastore.transaction(commit=False) as cursor:
-            cursor.execute(
-                statement + "ORDER BY seq LIMIT ?", (first, 2**62 if stop is None else stop, *topics, limit)
-            )
+            cursor.execute(statement + "ORDER BY seq LIMIT ?", (first, 2**62 if stop is None else stop, *topics, limit))
             return [Notification(row[1], row[2], row[3], row[4], id=row[0] + 1) for row in cursor.fetchall()]
 
     def max_notification_id(self) -> int:
         with self.reading() as reader:
             return reader.head().size
 
-    def subscribe(
-        self, gt: int | None = None, topics: Sequence[str] = ()
-    ) -> Subscription[ApplicationRecorder]:
+    def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         """Follow the log from after notification ``gt``, also what other processes append."""
         return Follower(self, gt, topics)
 

@@ -91,11 +91,7 @@ def tile_path(level: TileLevel, n: int, width: int = TILE_WIDTH) -> str:
 
     Raises ``ValueError`` unless the level is 0 to 63, n below 2^63 and the width 1 to 256.
     """
-    if (
-        not (level == "entries" or 0 <= level <= _MAX_LEVEL)
-        or not 0 <= n < 2**63
-        or not 1 <= width <= TILE_WIDTH
-    ):
+    if not (level == "entries" or 0 <= level <= _MAX_LEVEL) or not 0 <= n < 2**63 or not 1 <= width <= TILE_WIDTH:
         raise ValueError(f"tile: there is no tile {n} of level {level} and width {width}")
     groups = [f"{n % 1000:03}"]
     while n := n // 1000:

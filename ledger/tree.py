@@ -120,13 +120,11 @@ def fold_perfect(hashes: bytes) -> bytes:
     """
     count, rest = divmod(len(hashes), HASH_SIZE)
     if rest or count.bit_count() != 1:
-        raise Malformed(
-            f"perfect subtree: expected 2^k hashes of {HASH_SIZE} bytes, found {len(hashes)} bytes"
-        )
+        raise Malformed(f"perfect subtree: expected 2^k hashes of {HASH_SIZE} bytes, found {len(hashes)} bytes")
     while len(hashes) > HASH_SIZE:
         roots = []
         for (pair,) in _pairs(hashes):
-            # Not node_hash: the pair is joined already; copying the prefixed hash saves 15 % of the time here.
+            # Not node_hash: the pair is joined already, and copying the prefix saves 15 % of the time.
             node = _NODE_PREFIX.copy()
             node.update(pair)
             roots.append(node.digest())
@@ -168,11 +166,7 @@ def _path(index: int, size: int, level: int, node: ReadNode) -> list[bytes]:
     if meet:
         # The one sibling that holds the last leaf, and so may not be perfect.
         path.append(_right_root(((index >> (meet - 1)) ^ 1) << (meet - 1), size, node))
-    path += [
-        node(height, (index >> height) - 1)
-        for height in range(meet, index.bit_length())
-        if index >> height & 1
-    ]
+    path += [node(height, (index >> height) - 1) for height in range(meet, index.bit_length()) if index >> height & 1]
     return path
 
 

@@ -49,9 +49,7 @@ def effect_of(rewrite: RewriteProposed, evaluations: Sequence[PromptEvaluated]) 
     """The effect of one rewrite, given every evaluation of its run in order of their numbers."""
     parent = evaluations[rewrite.parent]
     candidates = [
-        evaluation
-        for evaluation in evaluations
-        if rewrite.prompt is not None and evaluation.prompt == rewrite.prompt
+        evaluation for evaluation in evaluations if rewrite.prompt is not None and evaluation.prompt == rewrite.prompt
     ]
     if not candidates:
         return Effect(rewrite.rewrite, "never_measured")

@@ -32,7 +32,7 @@ class Sample(BaseModel):
     response: str
     ideal: str = ""
     score: float | None
-    scores: dict[str, float] = {}
+    scores: dict[str, float] = Field(default_factory=dict)
     failed: bool = False
 
 
@@ -93,7 +93,7 @@ class PromptEvaluated(Event):
     failed: int | None = Field(default=None, ge=0)
     passes: int = Field(default=1, ge=1)
     std: Number | None = None
-    scores_by_metric: dict[str, Number] = {}
+    scores_by_metric: dict[str, Number] = Field(default_factory=dict)
     sample_set: SampleSet = "whole"
     parent: int | None = None
     tokens: int | None = Field(default=None, ge=0)

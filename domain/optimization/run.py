@@ -145,9 +145,7 @@ def _decide_iteration(state: RunState, event: IterationCompleted) -> None:
 
 def _decide_completion(state: RunState, event: RunCompleted) -> None:
     if event.best is not None:
-        _require(
-            state.has_evaluated(event.best), "best_was_evaluated", f"best prompt {event.best} was never evaluated"
-        )
+        _require(state.has_evaluated(event.best), "best_was_evaluated", f"best prompt {event.best} was never evaluated")
     if event.final_evaluation is not None:
         final = _evaluation(state, event.final_evaluation, "final_evaluation")
         _require_purpose(final, ("final",), "the run's end")

@@ -1,0 +1,347 @@
+"""``verify``: everything derived again from the stored bytes, and a verdict that says what was not checked.
+
+The order, failing closed: the log's own bytes (grammar, fields, leaf hashes, chain, streams, tree,
+tiles, head) → checkpoints under the key that entry 0 names, or the one that was pinned → a pinned
+checkpoint and the signing state, which are all that can show a cut or a second history → sealed content
+→ sealed projections. What needs a key or a file that is not here is not an error: it stands in
+``not_checked``, with the reason.
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import sqlite3
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field
+
+from ..domain.errors import AffidavitError
+from ..domain.registry import Registry
+from .checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from .entry import parse_entry
+from .errors import LedgerError, Malformed, VerificationError
+from .events import LedgerOpened
+from .note import VerifierKey, parse_note, parse_vkey
+from .opening import EventReader
+from .reader import LedgerReader, connect
+from .scopes import ScopeKeys
+from .tree import fold_perfect
+from .verify import Damage, Joiner, Stretch, check_stretch
+from .verify_sealed import check_sealed
+
+STRETCH = 8192
+PARALLEL_FROM = 100_000
+NOT_CHECKED = ("key_pinned", "fork", "rollback", "time", "sealed", "unsigned_tail", "projections")
+"""Every name that ``Verdict.not_checked`` uses."""
+EXIT_CODES = {"ok": 0, "damaged": 1, "not_proven": 3, "rollback": 4, "fork": 4}
+
+CheckProjections = Callable[[EventReader, int], tuple[list[Damage], list[str]]]
+"""Replays sealed projections over the first N entries: the damage, and what it could not check."""
+
+
+@dataclass(frozen=True, slots=True)
+class Against:
+    """What the ledger is checked against, from outside it; each may be missing.
+
+    ``vkey`` is the log's key as the reviewer has it, ``pinned`` a signed checkpoint from an earlier visit,
+    ``signed`` the signing state of the machine that signs, ``scopes`` the keys of the sealed content,
+    ``check_projections`` how to replay what was sealed. ``why_not`` says why one of them is missing.
+    """
+
+    vkey: VerifierKey | None = None
+    pinned: bytes | None = None
+    signed: Checkpoint | None = None
+    scopes: ScopeKeys | None = None
+    check_projections: CheckProjections | None = None
+    why_not: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(slots=True)
+class Verdict:
+    """``verdict`` is one of ``ok``, ``damaged``, ``not_proven``, ``rollback``, ``fork``."""
+
+    origin: str = ""
+    size: int = 0
+    root: bytes = b""
+    signed_size: int | None = None
+    checked: list[str] = field(default_factory=list)
+    not_checked: dict[str, str] = field(default_factory=dict)
+    damage: list[Damage] = field(default_factory=list)
+
+    @property
+    def verdict(self) -> str:
+        kinds = {damage.kind for damage in self.damage}
+        for kind in ("fork", "rollback"):
+            if kind in kinds:
+                return kind
+        if kinds:
+            return "damaged"
+        return "ok" if self.signed_size is not None else "not_proven"
+
+    @property
+    def exit_code(self) -> int:
+        return EXIT_CODES[self.verdict]
+
+
+def audit(
+    reader: LedgerReader,
+    registry: Registry,
+    against: Against,
+    *,
+    jobs: int = 1,
+    on_progress: Callable[[int, int], None] | None = None,
+) -> Verdict:
+    """Verify a ledger. Nothing that lies in the database makes this raise; it becomes damage."""
+    verdict = Verdict()
+    try:
+        checkpoints = reader.checkpoints()
+        joiner = Joiner(_wanted_sizes(checkpoints, against))
+        size = _check_extent(reader, verdict)
+        for stretch in _stretches(reader, size, jobs):
+            joiner.join(stretch)
+            if on_progress is not None:
+                on_progress(joiner.size, size)
+        _check_derived(reader, verdict, joiner)
+    except (sqlite3.Error, LedgerError, ValueError, TypeError) as error:
+        verdict.damage.append(Damage("storage_damaged", None, f"the database does not read: {error}"))
+    else:
+        key = _log_key(reader, verdict, against)
+        _check_checkpoints(verdict, joiner, checkpoints, key)
+        _check_outside(verdict, joiner, against, key)
+        _check_sealed(reader, registry, verdict, against)
+        _check_projections(reader, registry, verdict, against)
+    verdict.not_checked["time"] = "this version records no timestamp anchors"
+    verdict.damage.sort(key=lambda damage: (damage.seq is None, damage.seq or 0))
+    return verdict
+
+
+def _wanted_sizes(checkpoints: list[tuple[int, bytes]], against: Against) -> list[int]:
+    """The sizes at which a root will be compared."""
+    sizes = [size for size, _ in checkpoints]
+    if against.signed is not None:
+        sizes.append(against.signed.size)
+    if against.pinned is not None:
+        sizes.append(claimed(against.pinned).size)
+    return sizes
+
+
+def claimed(note: bytes) -> Checkpoint:
+    """What a signed note says, before any signature was checked; ``Malformed`` where it is no checkpoint."""
+    return parse_checkpoint(parse_note(note).text)
+
+
+def _check_extent(reader: LedgerReader, verdict: Verdict) -> int:
+    """How many entries stand without a gap from 0; what is outside of that, or of the head, is damage."""
+    low, high, count = reader.extent()
+    size = high + 1
+    if low < 0:
+        verdict.damage.append(Damage("entry_inserted", low, f"an entry stands at {low}, before entry 0"))
+    if low < 0 or count != size:
+        size = reader.first_gap()
+        verdict.damage.append(Damage("entry_missing", size, f"{count} entries are there, the last is {high}"))
+        return size
+    head = reader.head()
+    if head.size > size:
+        verdict.damage.append(Damage("entry_missing", size, f"the head says {head.size} entries, {size} are there"))
+    elif head.size < size:
+        verdict.damage.append(
+            Damage("entry_inserted", head.size, f"the head says {head.size} entries, {size} are there")
+        )
+    return size
+
+
+def _stretches(reader: LedgerReader, size: int, jobs: int) -> Iterator[Stretch]:
+    """The stretches of the log in order, checked here or, where the log is long, by ``jobs`` processes."""
+    starts = range(0, size, STRETCH)
+    if jobs <= 1 or size < PARALLEL_FROM or reader.uri is None:
+        for start in starts:
+            yield check_stretch(reader.entries(start, start + STRETCH), start)
+        return
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open_worker, initargs=(reader.uri,)) as pool:
+        yield from pool.map(_check_in_worker, starts)
+
+
+_worker_reader: LedgerReader | None = None
+
+
+def _open_worker(uri: str) -> None:
+    global _worker_reader
+    _worker_reader = LedgerReader(connect(uri), uri)
+
+
+def _check_in_worker(start: int) -> Stretch:
+    assert _worker_reader is not None
+    return check_stretch(_worker_reader.entries(start, start + STRETCH), start)
+
+
+def _check_derived(reader: LedgerReader, verdict: Verdict, joiner: Joiner) -> None:
+    """Compare what the store keeps beside the entries with what the entries give: tiles and head."""
+    frontier = joiner.finish()
+    verdict.damage += joiner.damage
+    verdict.size, verdict.root = frontier.size, frontier.root()
+    verdict.checked += ["grammar", "chain", "tree"]
+    expected = {(level, n): root for level, roots in joiner.tile_roots.items() for n, root in enumerate(roots)}
+    for level, n, root, hashes in reader.tiles():
+        found = expected.pop((level, n), None)
+        if root != found or type(hashes) is not bytes or len(hashes) != 8192 or fold_perfect(hashes) != root:
+            verdict.damage.append(
+                Damage("tile_mismatch", n << 8 * (level + 1), f"tile {level}/{n} is not what the entries give")
+            )
+    for level, n in expected:
+        verdict.damage.append(Damage("tile_mismatch", n << 8 * (level + 1), f"tile {level}/{n} is not there"))
+    verdict.checked.append("tiles")
+    head = reader.head()
+    if verdict.size and (head.leaf, head.frontier) != (joiner.last_leaf, frontier.pack()) and not verdict.damage:
+        verdict.damage.append(
+            Damage("head_mismatch", verdict.size - 1, "the head's leaf or frontier is not what the entries give")
+        )
+
+
+def _log_key(reader: LedgerReader, verdict: Verdict, against: Against) -> VerifierKey | None:
+    """The key to check signatures under: the pinned one, else the one that entry 0 names."""
+    verdict.origin = reader.origin()
+    named = _named_in_entry_0(reader)
+    if named is None or named.name != verdict.origin:
+        verdict.damage.append(Damage("wrong_ledger", 0, f"entry 0 does not open a ledger of origin {verdict.origin!r}"))
+    if against.vkey is None:
+        verdict.not_checked["key_pinned"] = (
+            "signatures were checked under the key that the ledger itself names; "
+            "whoever rewrote the ledger could have named their own"
+        )
+        return named
+    if against.vkey.name != verdict.origin:
+        verdict.damage.append(
+            Damage(
+                "wrong_ledger",
+                None,
+                f"origin is {verdict.origin!r}, the pinned key's is {against.vkey.name!r}",
+            )
+        )
+    elif named != against.vkey:
+        verdict.damage.append(Damage("unknown_key", 0, "entry 0 names another key than the pinned one"))
+    verdict.checked.append("key_pinned")
+    return against.vkey
+
+
+def _named_in_entry_0(reader: LedgerReader) -> VerifierKey | None:
+    for row in reader.entries(0, 1):
+        try:
+            entry = parse_entry(row.raw)
+            if entry["type"] == LedgerOpened.type_name:
+                opened = LedgerOpened.model_validate(entry["data"])
+                return parse_vkey(opened.vkey) if parse_vkey(opened.vkey).name == opened.origin else None
+        except (LedgerError, ValueError):
+            return None
+    return None
+
+
+def _check_checkpoints(
+    verdict: Verdict, joiner: Joiner, checkpoints: list[tuple[int, bytes]], key: VerifierKey | None
+) -> None:
+    """Every published checkpoint verifies, and its root is the one that the entries give."""
+    proven = 0
+    for size, note in checkpoints:
+        try:
+            checkpoint = open_checkpoint(note, [key] if key else [], verdict.origin)
+        except VerificationError as error:
+            kind = "unknown_key" if _signed_by_another(note, key) else "checkpoint_invalid"
+            verdict.damage.append(Damage(kind, None, f"checkpoint of size {size}: {error}"))
+            continue
+        except LedgerError as error:
+            verdict.damage.append(Damage("checkpoint_invalid", None, f"checkpoint of size {size}: {error}"))
+            continue
+        if checkpoint.size != size:
+            verdict.damage.append(
+                Damage("checkpoint_invalid", None, f"checkpoint of size {size}: it says size {checkpoint.size}")
+            )
+        elif size > verdict.size:
+            if not verdict.damage:
+                verdict.damage.append(
+                    Damage(
+                        "entry_missing",
+                        verdict.size,
+                        f"size {size} was signed, {verdict.size} entries are there",
+                    )
+                )
+        elif joiner.roots.get(size) != checkpoint.root:
+            if not any(damage.seq is not None and damage.seq < size for damage in verdict.damage):
+                verdict.damage.append(
+                    Damage(
+                        "entry_modified",
+                        proven,
+                        f"entries {proven} to {size - 1} are not those signed at size {size}; "
+                        "they were changed and chained anew",
+                    )
+                )
+        else:
+            proven = verdict.signed_size = size
+    verdict.checked.append("signatures")
+    if proven < verdict.size:
+        verdict.not_checked["unsigned_tail"] = f"no signature covers entries {proven} to {verdict.size - 1}"
+
+
+def _signed_by_another(note: bytes, key: VerifierKey | None) -> bool:
+    try:
+        signers = {(line.name, line.key_id) for line in parse_note(note).signatures}
+    except Malformed:
+        return False
+    return key is None or (key.name, key.key_id) not in signers
+
+
+def _check_outside(verdict: Verdict, joiner: Joiner, against: Against, key: VerifierKey | None) -> None:
+    """Compare with what was kept out of the database's reach: a pinned checkpoint, the signing state."""
+    if against.pinned is not None:
+        pinned = open_checkpoint(against.pinned, [key] if key else [], claimed(against.pinned).origin)
+        _compare_outside(verdict, joiner, pinned, "the pinned checkpoint")
+        verdict.checked.append("pinned")
+    if against.signed is not None:
+        _compare_outside(verdict, joiner, against.signed, "the signing state beside the key")
+        verdict.checked.append("signing_state")
+    if against.pinned is None and against.signed is None:
+        verdict.not_checked["rollback"] = against.why_not.get(
+            "rollback", "nothing from outside says how long the log was"
+        )
+    verdict.not_checked["fork"] = "no witness has seen this log; its operator could show others another history"
+
+
+def _compare_outside(verdict: Verdict, joiner: Joiner, known: Checkpoint, what: str) -> None:
+    if known.origin != verdict.origin:
+        verdict.damage.append(Damage("wrong_ledger", None, f"{what} is of {known.origin!r}"))
+    elif known.size > verdict.size:
+        # Entries missing below what the head says are damage; a head that is itself older is a rollback.
+        if not any(damage.kind == "entry_missing" for damage in verdict.damage):
+            verdict.damage.append(
+                Damage("rollback", verdict.size, f"{what} is of size {known.size}, the log has {verdict.size}")
+            )
+    elif joiner.roots.get(known.size) != known.root and not verdict.damage:
+        verdict.damage.append(
+            Damage("fork", None, f"{what} of size {known.size} has another root than the log at that size")
+        )
+
+
+def _check_sealed(reader: LedgerReader, registry: Registry, verdict: Verdict, against: Against) -> None:
+    if against.scopes is None:
+        verdict.not_checked["sealed"] = against.why_not.get("sealed", "the keys of the sealed content are not here")
+        return
+    if any(damage.kind in ("entry_modified", "non_canonical") for damage in verdict.damage):
+        verdict.not_checked["sealed"] = "the entries that it is bound to are damaged"
+        return
+    rows, boxes = reader.entries(0, verdict.size), reader.boxes(-(2**62), 2**62)
+    verdict.damage += check_sealed(rows, boxes, registry, against.scopes, verdict.origin.encode())
+    verdict.checked.append("sealed")
+
+
+def _check_projections(reader: LedgerReader, registry: Registry, verdict: Verdict, against: Against) -> None:
+    if against.check_projections is None or verdict.damage:
+        reason = "the log is damaged" if verdict.damage else "this verifier has no projections"
+        verdict.not_checked["projections"] = reason
+        return
+    try:
+        damage, unknown = against.check_projections(EventReader(reader, registry, against.scopes), verdict.size)
+    except AffidavitError as error:
+        damage, unknown = [Damage("projection_mismatch", None, f"the projections do not replay: {error}")], []
+    verdict.damage += damage
+    verdict.checked.append("projections")
+    if unknown:
+        verdict.not_checked["projections"] = "; ".join(unknown)
