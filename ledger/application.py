@@ -26,15 +26,15 @@ from eventsourcing.utils import Environment
 from ..domain.event import Meta, NewEvent
 from ..domain.registry import Registry
 from .checkpoint import Checkpoint
-from .entry import FORMAT
+from .entry import FORMAT, format_at
 from .errors import SigningRefused, Unavailable
 from .events import ClockSteppedBack, LedgerOpened
 from .hashing import leaf_hash
-from .keys import KeyFolder, make_origin, sync_folder
+from .keys import KeyFolder, lock_file, make_origin, sync_folder
 from .mapper import EventMapper, PendingEntry
 from .note import ED25519, VerifierKey, print_vkey
 from .opening import EventReader
-from .reader import KEYS_FILE, LEDGER_FILE
+from .reader import KEYS_FILE, LEDGER_FILE, LOCK_FILE
 from .receipt import Receipt
 from .scopes import ScopeKeys
 from .sign import BackgroundSigner, sign_head
@@ -122,8 +122,12 @@ class Ledger(Application[str]):
             self.keys = KeyFolder(keys_root, self.origin)
             self._signing_key = self.keys.signing_key()
             self.scopes = ScopeKeys(folder / KEYS_FILE, self.keys.master_key(), self.origin, self._edge.random)
-            super().__init__()
-            self._require_own_keys()
+            try:
+                super().__init__()
+                self._require_own_keys()
+            except BaseException:
+                self.scopes.close()
+                raise
         except BaseException:
             self._datastore.close()
             raise
@@ -146,6 +150,7 @@ class Ledger(Application[str]):
         The folder appears whole or not at all. ``Unavailable`` where something is in its place.
         """
         edge = edge or Edge()
+        folder = folder.absolute()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise Unavailable(f"{folder}: expected nothing here to make a ledger, found something")
         origin = make_origin(name, edge.random)
@@ -205,9 +210,13 @@ class Ledger(Application[str]):
         public = self._signing_key.public_key().public_bytes_raw()
         return VerifierKey(self.origin, ED25519, public)
 
-    def event_reader(self, reader: Any) -> EventReader:
+    def event_reader(self, reader: LedgerReader) -> EventReader:
         """Events read through ``reader``, sealed content opened."""
         return EventReader(reader, self._registry, self.scopes)
+
+    def now(self) -> str:
+        """The time by the ledger's clock, in the form of ``at``."""
+        return format_at(self._edge.clock())
 
     def alias(self, kind: str, name: str) -> str:
         """The random alias under which a name stands in the log."""
@@ -223,7 +232,9 @@ class Ledger(Application[str]):
             self.sign()
         finally:
             self.scopes.close()
-            super().close()
+            # The last connection moves the -wal into the database; nobody may copy the two meanwhile.
+            with lock_file(self.folder / LOCK_FILE):
+                super().close()
 
     # What the library asks for. Nothing here looks into the process's environment: a variable must not
     # decide which module is imported or where events are stored.

@@ -33,7 +33,15 @@ _HASH = re.compile(r"[0-9a-f]{64}", re.ASCII)
 _DIGEST = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII)
 _STREAM = re.compile(r"[a-z][a-z_]{0,63}(/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?", re.ASCII)
 _TYPE = re.compile(r"[a-z][a-z_]{0,63}(\.[a-z][a-z_]{0,63}){1,3}\.v[1-9][0-9]{0,3}", re.ASCII)
-_AT = re.compile(r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{6}Z", re.ASCII)
+_AT = re.compile(r"\d{4}-\d\d-\d\dT([01]\d|2[0-3]):\d\d:\d\d\.\d{6}Z", re.ASCII)
+_META = {
+    "actor": str,
+    "cause": int,
+    "correlation": str,
+    "recorder": str,
+    "judge_prompt_version": str,
+    "scope": str,
+}
 
 
 class Entry(TypedDict):
@@ -73,10 +81,11 @@ def require_room(stream: str, pos: int, type_name: str, content: bytes) -> None:
 
 def print_content(meta: Meta, data: dict[str, Any], sealed: dict[str, str]) -> bytes:
     """Print the part of an entry that is known before its place is: from ``"meta"`` to the last brace."""
+    require_meta(meta)
     return b'"meta":%b,"data":%b,"sealed":%b}' % (
-        grammar.dump(meta),
-        grammar.dump(data),
-        grammar.dump(sealed),
+        grammar.dump(meta, 1),
+        grammar.dump(data, 1),
+        grammar.dump(sealed, 1),
     )
 
 
@@ -98,11 +107,15 @@ def parse_entry(raw: bytes) -> Entry:
             raise Malformed(f"entry {name} {number!r}: expected an integer from 0")
     if type(entry["prev"]) is not str or not _HASH.fullmatch(entry["prev"]):
         raise Malformed(f"entry {entry['seq']} prev {entry['prev']!r}: expected 64 lower-case hex digits")
+    for name in ("at", "stream", "type"):
+        if type(value[name]) is not str:
+            raise Malformed(f"entry {entry['seq']} {name} {value[name]!r}: expected a string")
     require_at(entry["at"])
     require_stream(entry["stream"])
     require_type(entry["type"])
     if type(entry["meta"]) is not dict or type(entry["data"]) is not dict or type(entry["sealed"]) is not dict:
         raise Malformed(f"entry {entry['seq']}: expected objects as meta, data and sealed")
+    require_meta(entry["meta"])
     for field, digest in entry["sealed"].items():
         if type(digest) is not str or not _DIGEST.fullmatch(digest):
             raise Malformed(f"entry {entry['seq']} sealed field {field!r}: expected a base64url SHA-256 digest")
@@ -111,20 +124,28 @@ def parse_entry(raw: bytes) -> Entry:
     return entry
 
 
+def require_meta(meta: Meta) -> None:
+    """Refuse a known key of ``meta`` that holds the wrong kind of value; unknown keys may hold anything."""
+    for name, value in meta.items():
+        kind = _META.get(name)
+        if kind is not None and (type(value) is not kind or (kind is int and meta["cause"] < 0)):
+            raise Malformed(f"meta {name} {value!r}: expected {'text' if kind is str else 'an integer from 0'}")
+
+
 # Streams, types and times repeat from entry to entry, so each spelling is checked once.
 
 
 @lru_cache(maxsize=4096)
 def require_stream(stream: str) -> None:
     """Refuse a stream name that is not ``category`` or ``category/name``."""
-    if type(stream) is not str or not _STREAM.fullmatch(stream):
+    if not _STREAM.fullmatch(stream):
         raise Malformed(f"stream {stream!r}: expected category/name of [A-Za-z0-9._-], no leading dot")
 
 
 @lru_cache(maxsize=4096)
 def require_type(type_name: str) -> None:
     """Refuse a stored name that is not like ``iteration.completed.v1``."""
-    if type(type_name) is not str or not _TYPE.fullmatch(type_name):
+    if not _TYPE.fullmatch(type_name):
         raise Malformed(f"type {type_name!r}: expected a stored name like iteration.completed.v1")
 
 
@@ -132,7 +153,7 @@ def require_type(type_name: str) -> None:
 def require_at(at: str) -> None:
     """Refuse a time that is not a real UTC time with six fraction digits."""
     try:
-        if type(at) is str and _AT.fullmatch(at):
+        if _AT.fullmatch(at):
             datetime.fromisoformat(at)
             return
     except ValueError:

@@ -31,12 +31,13 @@ _WORDS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _LEAVES = frozenset({str, int, bool, type(None)})
 
 
-def dump(value: Any) -> bytes:
+def dump(value: Any, depth: int = 0) -> bytes:
     """Print ``value`` in the grammar; ``Malformed`` where it holds what the grammar has no form for.
 
-    Object keys keep the order of ``value``. Floats are refused: they must have become text before.
+    ``depth`` is how many containers will stand around it. Object keys keep the order of ``value``. Floats
+    are refused: they must have become text before.
     """
-    _require_types(value, 0)
+    _require_types(value, depth)
     try:
         return orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
     except TypeError as error:  # a lone surrogate, a key that is no string, an integer past 2^53 - 1

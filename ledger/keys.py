@@ -54,6 +54,7 @@ class KeyFolder:
         _write_private(self.path / "signing.pem", pem)
         _write_private(self.path / "master.key", random(KEY_BYTES).hex().encode() + b"\n")
         self.write_signed(Checkpoint.empty(self._origin))
+        sync_folder(self.path.parent)
 
     def signing_key(self) -> Ed25519PrivateKey:
         path = self.path / "signing.pem"

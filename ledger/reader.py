@@ -96,6 +96,17 @@ class LedgerReader:
         ).fetchone()
         return int(row[0])
 
+    def streams(self, category: str) -> list[str]:
+        """The names of the streams ``category/…``, sorted; found by skipping through the index."""
+        rows = self._db.execute(
+            "WITH RECURSIVE found(name) AS ("
+            "SELECT min(stream) FROM entries WHERE stream > ? AND stream < ? UNION ALL "
+            "SELECT (SELECT min(stream) FROM entries WHERE stream > name AND stream < ?) FROM found "
+            "WHERE name IS NOT NULL) SELECT name FROM found WHERE name IS NOT NULL",
+            (category + "/", category + "0", category + "0"),  # "0" follows "/" in ASCII
+        )
+        return [str(row[0]) for row in rows]
+
     def size_at(self, at: str) -> int:
         """How many entries were recorded at or before the time ``at``; times never run backwards."""
         low, high = 0, self.head().size

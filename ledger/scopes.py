@@ -91,7 +91,7 @@ class ScopeKeys:
     def name_of(self, alias: str) -> str | None:
         """The name that an alias stands for, or None where its row or key is gone."""
         row = self._db.execute("SELECT box FROM aliases WHERE alias=?", (alias,)).fetchone()
-        kind = alias.partition("-")[0]
+        kind = alias.rpartition("-")[0]
         cipher = self._fetch(f"{kind}/{alias}") if row else None
         if cipher is None:
             return None

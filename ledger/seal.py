@@ -13,6 +13,7 @@ digest in the entry, and opening always compares it.
 from __future__ import annotations
 
 import hashlib
+import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
 from typing import Any
@@ -28,6 +29,9 @@ NONCE_BYTES = 12
 KEY_BYTES = 32
 MAX_DISCLOSURE_BYTES = 64 * 1024 * 1024
 
+_SALT = re.compile(r"[A-Za-z0-9_-]{21}[AQgw]", re.ASCII)
+_PLAIN = frozenset({str, int, bool, type(None)})
+
 
 @dataclass(frozen=True, slots=True)
 class Disclosure:
@@ -40,10 +44,10 @@ class Disclosure:
 
 def make_disclosure(name: str, value: Any, salt: bytes) -> Disclosure:
     """Salt ``value`` (any JSON with finite numbers); ``Malformed`` where it has no JSON form."""
-    _require_json(value, name)
     try:
+        _require_json(value, name)
         content = orjson.dumps([_base64url(salt), name, value])
-    except TypeError as error:
+    except (TypeError, RecursionError) as error:
         raise Malformed(f"sealed field {name!r}: {error}") from error
     if len(content) > MAX_DISCLOSURE_BYTES:
         raise Malformed(f"sealed field {name!r}: {len(content)} bytes, at most {MAX_DISCLOSURE_BYTES} fit")
@@ -78,9 +82,13 @@ def read_disclosure(content: bytes, name: str) -> Any:
         parts = orjson.loads(content)
     except ValueError as error:
         raise VerificationError(f"sealed field {name!r}: the disclosure is not JSON") from error
-    if type(parts) is not list or len(parts) != 3 or parts[1] != name:
+    if type(parts) is not list or len(parts) != 3 or parts[1] != name or not _is_salt(parts[0]):
         raise VerificationError(f"sealed field {name!r}: expected a disclosure [salt, {name!r}, value]")
     return parts[2]
+
+
+def _is_salt(part: object) -> bool:
+    return type(part) is str and _SALT.fullmatch(part) is not None
 
 
 def _base64url(data: bytes) -> str:
@@ -88,7 +96,10 @@ def _base64url(data: bytes) -> str:
 
 
 def _require_json(value: Any, name: str) -> None:
-    """Refuse NaN and infinities, which orjson would write as null without a word."""
+    """Refuse NaN and infinities, which orjson would write as null without a word.
+
+    Other classes are refused too: orjson prints some of them, and what is read back would be another value.
+    """
     kind = type(value)
     if kind is float:
         if value != value or value in (float("inf"), float("-inf")):
@@ -99,3 +110,5 @@ def _require_json(value: Any, name: str) -> None:
     elif kind is list or kind is tuple:
         for item in value:
             _require_json(item, name)
+    elif kind not in _PLAIN:
+        raise Malformed(f"sealed field {name!r}: expected plain JSON values, found {kind.__name__}")

@@ -15,10 +15,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from .checkpoint import Checkpoint, sign_checkpoint
 from .entry import NO_ENTRY, parse_entry
-from .errors import Malformed, SigningRefused
+from .errors import Malformed, SigningRefused, Unavailable, UnsupportedFormat
 from .hashing import leaf_hash
 from .keys import KeyFolder
-from .reader import LedgerReader
+from .reader import LedgerReader, StoredEntry
 from .sqlite import ChainingRecorder
 from .tiles import node_from_tiles
 from .tree import Frontier
@@ -63,29 +63,51 @@ def _extend(reader: LedgerReader, signed: Checkpoint) -> Checkpoint:
     except (Malformed, ValueError) as error:
         raise SigningRefused("self_check_failed", f"ledger {signed.origin}: {error}") from error
     if frontier.root() != signed.root:
+        if _rehashed(reader, signed.size).root() == signed.root:
+            raise SigningRefused(
+                "self_check_failed", f"ledger {signed.origin}: the stored hashes differ from the entries beside them"
+            )
         raise SigningRefused(
             "fork", f"ledger {signed.origin}: the first {signed.size} entries have another root than was signed"
         )
     prev = reader.hashes(0, signed.size - 1, 1) if signed.size else NO_ENTRY
     for row in reader.entries(signed.size, head.size):
-        leaf = leaf_hash(row.raw)
-        if leaf != row.leaf or parse_entry(row.raw)["prev"] != prev.hex() or row.seq != frontier.size:
+        if not _continues(row, frontier.size, prev):
             raise SigningRefused(
                 "self_check_failed", f"entry {row.seq}: the stored bytes do not re-hash into the chain"
             )
-        frontier.append(leaf)
-        prev = leaf
-    if frontier.size != head.size or frontier.root() != head.root():
+        frontier.append(row.leaf)
+        prev = row.leaf
+    if (frontier.size, frontier.pack(), prev) != (head.size, head.frontier, head.leaf):
         raise SigningRefused(
             "self_check_failed", f"ledger {signed.origin}: re-read root differs from the head's at size {head.size}"
         )
     return Checkpoint(signed.origin, head.size, frontier.root())
 
 
+def _rehashed(reader: LedgerReader, size: int) -> Frontier:
+    frontier = Frontier()
+    for row in reader.entries(0, size):
+        frontier.append(leaf_hash(row.raw))
+    return frontier
+
+
+def _continues(row: StoredEntry, seq: int, prev: bytes) -> bool:
+    if type(row.raw) is not bytes or leaf_hash(row.raw) != row.leaf:
+        return False  # what was stored as a blob may come back as another type
+    try:
+        entry = parse_entry(row.raw)
+    except (Malformed, UnsupportedFormat):
+        return False
+    stored = (row.seq, row.stream, row.pos, row.type_name, prev.hex())
+    return stored == (entry["seq"], entry["stream"], entry["pos"], entry["type"], entry["prev"]) and row.seq == seq
+
+
 class BackgroundSigner:
     """Signs within ``delay`` seconds of an append, on a thread that starts with the first one.
 
-    A refusal stops it; ``stop`` raises it, so that it is not lost.
+    A refusal stops it; ``stop`` raises it, so that it is not lost. Where something does not serve just now,
+    it tries again after the next append.
     """
 
     def __init__(self, sign: Callable[[], object], delay: float = 0.5) -> None:
@@ -122,6 +144,9 @@ class BackgroundSigner:
             self._wanted.clear()
             try:
                 self._sign()
+                self._error = None
+            except Unavailable as error:
+                self._error = error
             except Exception as error:
                 self._error = error
                 return

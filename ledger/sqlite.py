@@ -8,7 +8,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -221,9 +221,12 @@ class ChainingRecorder(SQLiteApplicationRecorder):
         try:
             with _wrapped(self._path):
                 self._commit(appenders)
-        except Exception as error:  # every appender of the shared commit learns that it failed
+        except BaseException as error:  # every appender of the shared commit learns that it failed
+            told = error if isinstance(error, Exception) else Unavailable(f"{self._path}: interrupted while committing")
             for appender in appenders:
-                appender.error = appender.error or error
+                appender.error = appender.error or told
+            if told is not error:
+                raise
         finally:
             for appender in appenders:
                 appender.done = True
@@ -355,10 +358,10 @@ class LedgerFactory(SQLiteFactory):
 
 def open_datastore(path: Path) -> LedgerDatastore:
     """Open an existing ``ledger.db`` for appending; ``Unavailable`` or ``UnsupportedFormat`` where it cannot be."""
-    datastore = LedgerDatastore(path)
-    with _wrapped(path), datastore.transaction(commit=False) as cursor:
-        check_schema(_connection(cursor), path)
-    return datastore
+    # Asked before the library's connections switch whatever they open to WAL: it may be no ledger.
+    with _wrapped(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as db:
+        check_schema(db, path)
+    return LedgerDatastore(path)
 
 
 def _store(cursor: SQLiteCursor, batch: Batch, boxes: list[tuple[int, str, bytes]]) -> None:

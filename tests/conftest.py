@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import random
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+
+from affidavit.ledger.application import Edge, Ledger
+from affidavit.projections.registry import REGISTRY
 
 
 @pytest.fixture
@@ -14,3 +19,29 @@ def vectors() -> Path:
     if not folder.is_dir():
         pytest.skip(f"../shared/vectors is not here: {folder}")
     return folder
+
+
+@pytest.fixture
+def now() -> list[int]:
+    """The time in microseconds since 1970: 2026-11-22T10:00:00Z, one more at each look, settable as ``now[0]``."""
+    return [1_795_341_600_000_000]
+
+
+@pytest.fixture
+def edge(now: list[int]) -> Edge:
+    """A clock that the test sets and random bytes that are the same each time."""
+    stream = random.Random(1)
+
+    def clock() -> int:
+        now[0] += 1
+        return now[0]
+
+    return Edge(clock, stream.randbytes)
+
+
+@pytest.fixture
+def ledger(tmp_path: Path, edge: Edge) -> Iterator[Ledger]:
+    """A new ledger in ``tmp_path/"ledger"``, its keys under ``tmp_path/"keys"``; it signs only when asked."""
+    made = Ledger.create(tmp_path / "ledger", tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False)
+    with made:
+        yield made

@@ -31,7 +31,7 @@ class Sample(BaseModel):
     input: str
     response: str
     ideal: str = ""
-    score: float | None
+    score: float | None = None
     scores: dict[str, float] = Field(default_factory=dict)
     failed: bool = False
 

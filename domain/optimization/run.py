@@ -137,7 +137,7 @@ def _decide_iteration(state: RunState, event: IterationCompleted) -> None:
         )
     if event.rewrite is not None:
         _require(
-            event.rewrite < len(state.rewrites) and state.rewrites[event.rewrite].prompt == scored.prompt,
+            0 <= event.rewrite < len(state.rewrites) and state.rewrites[event.rewrite].prompt == scored.prompt,
             "rewrite_made_this_prompt",
             f"iteration {event.iteration}: rewrite {event.rewrite} did not produce prompt {scored.prompt}",
         )

@@ -1,0 +1,175 @@
+"""The rewrite history: what each change did, told twice.
+
+``peer`` is the log that aevyra-reflex 0.2.0 shows its reasoning model, in its words. Its line k names the
+change made after iteration k beside the difference between iterations k − 1 and k, which an earlier change
+had caused. ``true`` puts beside each change its own effect, and says how that was measured::
+
+    Change 3 (after iteration 3): 0.7074 → 0.3895 (Δ−0.3179, means of the same split — ✗ hurt): Switched to XML
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from ..domain.optimization.effects import Effect, direction_of
+from .run_record import Iteration, RunRecord, Text
+from .withheld import shown, shown_text
+
+NO_PEER_ENTRIES = "(no previous rewrites — this is the first refinement)"
+NO_SUMMARY = "(no summary)"
+_MARKS = {"helped": "✓ helped", "no effect": "✗ no effect", "hurt": "✗ hurt"}
+_WITHOUT_PEER_LOG = ("structural", "fewshot", "pdo")
+
+
+@dataclass(frozen=True, slots=True)
+class PeerEntry:
+    """A line of the peer's log: ``delta`` is against the iteration before, 0 for the first."""
+
+    iteration: int
+    score: float
+    delta: float
+    change_summary: Text
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """A rewrite with its own effect. ``number`` counts from 1; ``before`` and ``after`` are whole evaluations'
+    scores, ``after_iteration`` and ``scored_in`` the iterations that it came out of and was first scored in."""
+
+    number: int
+    after_iteration: int | None
+    scored_in: int | None
+    before: float | None
+    after: float | None
+    effect: Effect
+    axis: str | None
+    change_summary: Text | None
+
+
+def peer_entries(record: RunRecord) -> list[PeerEntry]:
+    """The log as the peer's iterative strategy keeps it; empty for strategies that keep none.
+
+    In a run of phases it is the log of the last iterative phase, numbered within the phase.
+    """
+    entries: list[PeerEntry] = []
+    previous: float | None = None
+    for number, iteration in enumerate(_logged_iterations(record), start=1):
+        score = iteration.score
+        if score is None:
+            continue
+        if iteration.proposal is not None:
+            delta = 0.0 if previous is None else score - previous
+            entries.append(PeerEntry(number, score, delta, iteration.proposal.change_summary or ""))
+        previous = score
+    return entries
+
+
+def peer_text(entries: Sequence[PeerEntry]) -> str:
+    """The log in the peer's words, one line per entry."""
+    return "\n".join(map(_peer_line, entries)) or NO_PEER_ENTRIES
+
+
+def peer_json(entries: Sequence[PeerEntry]) -> list[dict[str, Any]]:
+    """The log as the peer keeps it in ``strategy_state.rewrite_log``."""
+    return [
+        {
+            "iteration": entry.iteration,
+            "score": entry.score,
+            "delta": entry.delta,
+            "change_summary": shown(entry.change_summary),
+        }
+        for entry in entries
+    ]
+
+
+def changes(record: RunRecord) -> list[Change]:
+    """Every rewrite of the run with its own effect, in the order in which they were proposed."""
+    iterations = record.iterations
+    proposed_in = {item.train.evaluation: item.number for item in reversed(iterations)}
+    scored_in = {item.rewrite.rewrite: item.number for item in reversed(iterations) if item.rewrite is not None}
+    found = []
+    for rewrite, effect in zip(record.rewrites, record.effects(), strict=True):
+        measured = None if effect.measured_by is None else record.evaluations[effect.measured_by]
+        found.append(
+            Change(
+                rewrite.rewrite + 1,
+                proposed_in.get(rewrite.parent),
+                scored_in.get(rewrite.rewrite),
+                record.evaluations[rewrite.parent].score,
+                None if measured is None else measured.score,
+                effect,
+                rewrite.axis,
+                rewrite.change_summary,
+            )
+        )
+    return found
+
+
+def true_text(found: Sequence[Change]) -> str:
+    """One line per change; empty for a run without rewrites."""
+    return "\n".join(map(change_line, found))
+
+
+def change_line(change: Change) -> str:
+    """A change and what it did, in one line."""
+    summary = NO_SUMMARY if not change.change_summary else shown_text(change.change_summary)
+    origin = "" if change.after_iteration is None else f" (after iteration {change.after_iteration})"
+    return f"Change {change.number}{origin}: {_outcome(change)}: {summary}"
+
+
+def true_json(found: Sequence[Change]) -> list[dict[str, Any]]:
+    """The changes as JSON data."""
+    return [
+        {
+            "change": change.number,
+            "after_iteration": change.after_iteration,
+            "scored_in_iteration": change.scored_in,
+            "score_before": change.before,
+            "score_after": change.after,
+            "effect": effect_json(change.effect),
+            "axis": change.axis,
+            "change_summary": shown(change.change_summary),
+        }
+        for change in found
+    ]
+
+
+def effect_json(effect: Effect) -> dict[str, Any]:
+    """An effect as it stands in files and answers."""
+    return {"delta": effect.delta, "basis": effect.basis, "n": effect.n, "direction": effect.direction}
+
+
+def _logged_iterations(record: RunRecord) -> list[Iteration]:
+    if record.started.strategy in _WITHOUT_PEER_LOG:
+        return []
+    iterative = [phase.phase for phase in record.phases_started if phase.axis == "iterative"]
+    if record.phases_started:
+        return [item for item in record.iterations if iterative and item.event.phase == iterative[-1]]
+    return [] if record.started.strategy == "auto" else record.iterations
+
+
+def _peer_line(entry: PeerEntry) -> str:
+    sign = "+" if entry.delta >= 0 else ""
+    effect = _MARKS[direction_of(entry.delta)]
+    summary = shown_text(entry.change_summary) or NO_SUMMARY
+    return f"Iter {entry.iteration} (score: {entry.score:.4f}, Δ{sign}{entry.delta:.4f} — {effect}): {summary}"
+
+
+def _outcome(change: Change) -> str:
+    effect = change.effect
+    before = "no score" if change.before is None else f"{change.before:.4f}"
+    if effect.basis == "never_measured":
+        return f"from {before}, never measured"
+    if effect.delta is None or effect.direction is None:
+        return f"from {before}, not comparable (other samples, metrics or kind of score)"
+    after = "no score" if change.after is None else f"{change.after:.4f}"
+    delta = f"{effect.delta:+.4f}".replace("-", "−")
+    return f"{before} → {after} (Δ{delta}, {_basis(effect)} — {_MARKS[effect.direction]})"
+
+
+def _basis(effect: Effect) -> str:
+    if effect.basis == "paired":
+        return f"over the {effect.n} samples that both share" if effect.n != 1 else "over the 1 sample both share"
+    return "means of the same split" + ("" if effect.n is None else f", n = {effect.n}")

@@ -1,0 +1,133 @@
+"""The runner: feeds the log to views in batches, each batch and its tracking in one transaction.
+
+A view is disposable: where its database is missing, of another version, or ahead of the log, it is made
+anew from zero. Reading commands never write the ledger's folder; they bring a scratch copy up to date.
+"""
+
+from __future__ import annotations
+
+import shutil
+import tempfile
+from collections import defaultdict
+from collections.abc import Iterator
+from contextlib import contextmanager
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, Table, Text, create_engine, event
+from sqlalchemy.exc import DatabaseError
+
+from ..ledger.errors import Unavailable
+from ..ledger.keys import lock_file
+from ..ledger.opening import EventReader
+from ..ledger.reader import VIEWS_FILE
+from .runs_view import RUNS_VIEW
+from .view import NO_ROWS, View, extend_digest
+
+VIEWS: tuple[View, ...] = (RUNS_VIEW,)
+BATCH = 2000
+
+_TRACKING = Table(
+    "tracking",
+    MetaData(),
+    Column("view", Text, primary_key=True),
+    Column("version", Integer, nullable=False),
+    Column("size", Integer, nullable=False),
+    Column("digest", LargeBinary, nullable=False),
+)
+
+
+def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEWS) -> int:
+    """Bring every view up to the log's present size, which is returned."""
+    size = events.reader.head().size
+    for view in views:
+        _prepare(engine, view, size)
+        _feed(engine, view, events, size)
+    return size
+
+
+def tracked(connection: Connection, view: View) -> tuple[int, bytes]:
+    """(size, digest) that a view has reached."""
+    row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one()
+    return row.size, row.digest
+
+
+@contextmanager
+def open_views(folder: Path) -> Iterator[Engine]:
+    """The views of the ledger in ``folder``, for writers to bring up to date; one writer at a time."""
+    with lock_file(folder / "views.lock"):
+        engine = _engine(folder / VIEWS_FILE)
+        try:
+            yield engine
+        except DatabaseError as error:
+            raise Unavailable(f"{folder / VIEWS_FILE}: {error.orig}; it may be deleted, and is made anew") from error
+        finally:
+            engine.dispose()
+
+
+@contextmanager
+def scratch_views(folder: Path, events: EventReader) -> Iterator[Connection]:
+    """The views up to date, in a scratch copy, so that reading changes no byte of the ledger's folder."""
+    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
+        copy = Path(scratch) / VIEWS_FILE
+        if (folder / VIEWS_FILE).is_file():
+            shutil.copyfile(folder / VIEWS_FILE, copy)
+        engine = _engine(copy)
+        try:
+            try:
+                catch_up(engine, events)
+            except DatabaseError:  # the copy is damaged or half-written; the log is not
+                engine.dispose()
+                copy.unlink()
+                catch_up(engine, events)
+            with engine.connect() as connection:
+                yield connection
+        finally:
+            engine.dispose()
+
+
+def _engine(path: Path) -> Engine:
+    engine = create_engine(f"sqlite:///{path}")
+
+    @event.listens_for(engine, "connect")
+    def _set(connection: Any, _: object) -> None:
+        connection.execute("PRAGMA synchronous=NORMAL")
+
+    return engine
+
+
+def _prepare(engine: Engine, view: View, size: int) -> None:
+    """Make the tables, anew where what is there is of another version or of a longer log."""
+    with engine.begin() as connection:
+        _TRACKING.create(connection, checkfirst=True)
+        row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one_or_none()
+        if row is not None and row.version == view.version and row.size <= size:
+            return
+        view.metadata.drop_all(connection)
+        view.metadata.create_all(connection)
+        connection.execute(_TRACKING.delete().where(_TRACKING.c.view == view.name))
+        connection.execute(
+            _TRACKING.insert(), {"view": view.name, "version": view.version, "size": 0, "digest": NO_ROWS}
+        )
+
+
+def _feed(engine: Engine, view: View, events: EventReader, stop: int) -> None:
+    with engine.connect() as connection:
+        size, digest = tracked(connection, view)
+    source = events.events(size, stop)
+    while batch := list(islice(source, BATCH)):
+        added: defaultdict[Table, list[tuple[Any, ...]]] = defaultdict(list)
+        for recorded in batch:
+            rows = view.rows(recorded)
+            digest = extend_digest(digest, rows)
+            for table, values in rows:
+                added[table].append(values)
+        with engine.begin() as connection:
+            for table, found in added.items():
+                names = [column.name for column in table.columns]
+                connection.execute(table.insert(), [dict(zip(names, values, strict=True)) for values in found])
+            connection.execute(
+                _TRACKING.update().where(_TRACKING.c.view == view.name),
+                {"size": batch[-1].seq + 1, "digest": digest},
+            )

@@ -1,0 +1,151 @@
+"""The read model of optimisation runs: what lists, lineage and trends are queried from.
+
+Scores are the shortest decimals of the entries, as text. What a run's status is, or its best score, is not
+stored: it is derived from these rows as of the size that is asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
+
+from ..domain.event import Recorded
+from ..domain.number import format_number
+from ..domain.optimization.events import (
+    IterationCompleted,
+    PromptEvaluated,
+    RewriteProposed,
+    RunCompleted,
+    RunFailed,
+    RunImported,
+    RunSealed,
+    RunStarted,
+)
+from ..ledger.events import ProjectionSealed
+from .view import Row, View
+
+METADATA = MetaData()
+
+
+def _table(name: str, keys: Sequence[Column[int] | Column[str]], *others: Column[int] | Column[str]) -> Table:
+    for key in keys:
+        key.primary_key = True
+        key.nullable = False
+    return Table(name, METADATA, Column("seq", Integer, nullable=False), *keys, *others, sqlite_with_rowid=False)
+
+
+RUNS = _table(
+    "runs",
+    [Column("run", Text)],
+    Column("directory", Text),
+    Column("recorded_at", Text),
+    Column("timestamp", Text),
+    Column("strategy", Text),
+    Column("models", Text),
+    Column("reasoning_model", Text),
+    Column("max_iterations", Integer),
+    Column("parent_run", Text),
+    Column("parent_iteration", Integer),
+    Column("imported_from", Text),
+)
+EVALUATIONS = _table(
+    "evaluations",
+    [Column("run", Text), Column("evaluation", Integer)],
+    Column("prompt", Integer),
+    Column("purpose", Text),
+    Column("kind", Text),
+    Column("score", Text),
+    Column("n", Integer),
+    Column("failed", Integer),
+    Column("tokens", Integer),
+)
+REWRITES = _table(
+    "rewrites",
+    [Column("run", Text), Column("rewrite", Integer)],
+    Column("parent", Integer),
+    Column("prompt", Integer),
+    Column("tokens", Integer),
+)
+ITERATIONS = _table(
+    "iterations",
+    [Column("run", Text), Column("iteration", Integer)],
+    Column("evaluation", Integer),
+    Column("val_evaluation", Integer),
+    Column("rewrite", Integer),
+    Column("eval_tokens", Integer),
+    Column("reasoning_tokens", Integer),
+    Column("elapsed_seconds", Text),
+)
+ENDINGS = _table(
+    "endings",
+    [Column("run", Text)],
+    Column("status", Text),
+    Column("reason", Text),
+    Column("best", Integer),
+    Column("final_evaluation", Integer),
+    Column("eval_tokens", Integer),
+    Column("reasoning_tokens", Integer),
+    Column("duration_seconds", Text),
+)
+IMPORTS = _table("imports", [Column("run", Text)], Column("findings", Integer))
+RUN_SEALS = _table("run_seals", [Column("run", Text), Column("upto", Integer)], Column("profile", Text))
+SEALS = _table("seals", [Column("name", Text), Column("upto", Integer)], Column("version", Integer))
+Index("evaluations_by_purpose", EVALUATIONS.c.purpose, EVALUATIONS.c.run)
+
+
+def rows(recorded: Recorded) -> Sequence[Row]:
+    """The rows that one event adds, each with the event's seq first."""
+    event, seq = recorded.event, recorded.seq
+    run = recorded.stream.removeprefix("run/")
+    match event:
+        case PromptEvaluated():
+            score = _decimal(event.score)
+            scored = (event.prompt, event.purpose, event.kind, score, event.n, event.failed, event.tokens)
+            return [(EVALUATIONS, (seq, run, event.evaluation, *scored))]
+        case IterationCompleted():
+            cost = (event.eval_tokens, event.reasoning_tokens, _decimal(event.elapsed_seconds))
+            refers = (event.evaluation, event.val_evaluation, event.rewrite)
+            return [(ITERATIONS, (seq, run, event.iteration, *refers, *cost))]
+        case RewriteProposed():
+            return [(REWRITES, (seq, run, event.rewrite, event.parent, event.prompt, event.tokens))]
+        case RunStarted():
+            return [(RUNS, _started(recorded, event))]
+        case RunCompleted():
+            outcome = (event.reason, event.best, event.final_evaluation)
+            totals = (event.eval_tokens, event.reasoning_tokens, _decimal(event.duration_seconds))
+            return [(ENDINGS, (seq, run, "completed", *outcome, *totals))]
+        case RunFailed():
+            return [(ENDINGS, (seq, run, "failed", event.reason, None, None, None, None, None))]
+        case RunImported():
+            return [(IMPORTS, (seq, run, sum(event.findings.values())))]
+        case RunSealed():
+            return [(RUN_SEALS, (seq, run, event.upto, event.profile))]
+        case ProjectionSealed():
+            return [(SEALS, (seq, event.name, event.upto, event.version))]
+        case _:
+            return []
+
+
+def _started(recorded: Recorded, event: RunStarted) -> tuple[object, ...]:
+    return (
+        recorded.seq,
+        event.run,
+        event.directory,
+        recorded.at,
+        event.timestamp,
+        event.strategy,
+        ", ".join(event.models),
+        event.reasoning_model,
+        event.max_iterations,
+        event.parent_run,
+        event.parent_iteration,
+        event.imported_from,
+    )
+
+
+def _decimal(value: float | None) -> str | None:
+    return None if value is None else format_number(value)
+
+
+RUNS_VIEW = View("runs", 1, METADATA, rows)

@@ -1,0 +1,149 @@
+"""Is a gain more than noise? The peer's test as it computes it, and a paired comparison done right.
+
+Computed when read and never sealed: another scipy may round differently. scipy is imported only when a number
+is asked for, because importing it takes longer than most readings.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable, Sequence
+from dataclasses import asdict, dataclass
+from math import fsum, isnan
+from typing import Any, Literal
+
+from ..domain.optimization.events import Sample
+
+ALPHA = 0.05
+PERMUTATION_BELOW = 50
+RESAMPLES = 9_999
+
+
+@dataclass(frozen=True, slots=True)
+class PairedComparison:
+    """Samples scored before and after, paired by id. ``differing`` counts the pairs whose difference is not 0.
+
+    ``interval`` is the BCa bootstrap interval of the mean difference at 95 %, None below two pairs.
+    ``note`` says in words what the numbers can and cannot show.
+    """
+
+    n: int
+    differing: int
+    mean_difference: float | None
+    interval: tuple[float, float] | None
+    p_value: float | None
+    direction: Literal["gain", "loss", "none"]
+    is_significant: bool
+    note: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The comparison as JSON data."""
+        fields = asdict(self)
+        return {**fields, "interval": None if self.interval is None else list(self.interval)}
+
+
+def peer_significance(baseline: Sequence[float], final: Sequence[float]) -> tuple[float, bool] | tuple[None, None]:
+    """p and "significant" as aevyra-reflex 0.2.0 computes them with scipy present.
+
+    Scores are paired by position up to the shorter list. No pair, one pair or only zero differences give
+    ``(None, None)``; otherwise it is ``scipy.stats.wilcoxon(baseline, final)`` with every default (two-sided,
+    zeros dropped), significant below 0.05 in either direction. The peer's fallback without scipy, a t-test
+    whose p is twice what it should be, is not reproduced.
+    """
+    n = min(len(baseline), len(final))
+    before, after = list(baseline[:n]), list(final[:n])
+    if n < 2 or all(new - old == 0.0 for old, new in zip(before, after, strict=True)):
+        return None, None
+    from scipy.stats import wilcoxon
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        p_value = float(wilcoxon(before, after).pvalue)
+    return (None, None) if isnan(p_value) else (p_value, p_value < ALPHA)
+
+
+def paired_comparison(before: Iterable[Sample], after: Iterable[Sample], seed: int) -> PairedComparison:
+    """Compare two evaluations of the same samples; the same ``seed`` gives the same figures.
+
+    A sample that occurs several times (models, passes) is averaged first, so that it counts once; failed calls
+    have no score and are left out. The mean difference has a BCa bootstrap interval (Efron 1987, "Better
+    bootstrap confidence intervals"). p is of the two-sided Wilcoxon signed-rank test with zeros ranked (Pratt
+    1959), by permutation of signs below 50 pairs and by the normal approximation from there on.
+    """
+    old, new = _by_id(before), _by_id(after)
+    differences = [new[sample] - old[sample] for sample in sorted(old.keys() & new.keys())]
+    n = len(differences)
+    if n == 0:
+        return PairedComparison(0, 0, None, None, None, "none", False, "no sample was scored in both evaluations")
+    mean = fsum(differences) / n
+    differing = sum(difference != 0 for difference in differences)
+    p_value = _signed_rank(differences, seed) if differing else None
+    direction: Literal["gain", "loss", "none"] = "gain" if mean > 0 else "loss" if mean < 0 else "none"
+    significant = p_value is not None and p_value < ALPHA and direction != "none"
+    return PairedComparison(
+        n,
+        differing,
+        mean,
+        _interval(differences, seed),
+        p_value,
+        direction,
+        significant,
+        _note(differing, direction, significant),
+    )
+
+
+def _by_id(samples: Iterable[Sample]) -> dict[str, float]:
+    scores: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.score is not None:
+            scores.setdefault(sample.id, []).append(sample.score)
+    return {sample: fsum(found) / len(found) for sample, found in scores.items()}
+
+
+def _interval(differences: list[float], seed: int) -> tuple[float, float] | None:
+    if len(differences) < 2:
+        return None
+    if min(differences) == max(differences):
+        return differences[0], differences[0]  # without spread BCa divides by zero
+    import numpy
+    from scipy.stats import bootstrap
+
+    def interval(method: str) -> tuple[float, float]:
+        found = bootstrap(
+            (numpy.asarray(differences),),
+            numpy.mean,
+            n_resamples=RESAMPLES,
+            confidence_level=1 - ALPHA,
+            method=method,
+            rng=numpy.random.default_rng(seed),
+        ).confidence_interval
+        return float(found.low), float(found.high)
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        low, high = interval("BCa")
+        # the acceleration has no value for some tiny samples; percentiles always have
+        return interval("percentile") if isnan(low) or isnan(high) else (low, high)
+
+
+def _signed_rank(differences: list[float], seed: int) -> float:
+    import numpy
+    from scipy.stats import PermutationMethod, wilcoxon
+
+    by_permutation = PermutationMethod(n_resamples=RESAMPLES, rng=numpy.random.default_rng(seed))
+    method = by_permutation if len(differences) < PERMUTATION_BELOW else "asymptotic"
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        return float(wilcoxon(differences, zero_method="pratt", method=method).pvalue)
+
+
+def _note(differing: int, direction: str, significant: bool) -> str:
+    if differing == 0:
+        return "every pair has the same score before and after"
+    least = 2.0 ** (1 - differing)
+    if least >= ALPHA:
+        pairs = "1 pair that differs" if differing == 1 else f"{differing} pairs that differ"
+        return f"too few: with {pairs} no p below {least:g} is possible, whatever the gain"
+    if significant:
+        return f"a significant {direction} (p below {ALPHA:g})"
+    return "no significant difference; that is not evidence of no difference"
