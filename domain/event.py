@@ -67,8 +67,9 @@ class OpaqueEvent(BaseModel):
     data: dict[str, Any]
     sealed: dict[str, str]
 
-    def disagreement(self) -> None:
+    def disagreement(self) -> str | None:
         """Nothing is known of it that could disagree."""
+        return None
 
 
 class Meta(TypedDict, total=False):

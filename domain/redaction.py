@@ -45,9 +45,7 @@ _SECRET_ENDINGS = tuple(
 )
 _NOT_SECRET = frozenset(
     f"{word}_token"
-    for word in (
-        "bos cls decoder end eos first last mask max min next pad per sep start stop unk usd_per".split()
-    )
+    for word in ("bos cls decoder end eos first last mask max min next pad per sep start stop unk usd_per".split())
 )
 _HEADER_NAMES = frozenset({"authorization", "cookie", "set_cookie", "proxy_authorization", "x_api_key", "api_key"})
 _LABELS = ("name", "key", "header", "field")
@@ -57,7 +55,9 @@ _SEPARATORS = re.compile(r"[^a-z0-9]+")
 _URL = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}://[^\s]{1,8192}")
 _USERINFO = re.compile(r"[A-Za-z][A-Za-z0-9+.-]{1,30}://[^/?#\s@]*@")
 _PARAMETER = re.compile(r"[?&;#]([^=&;#?\s]{1,64})=[^&;#\s]")
-_QUERY_SECRETS = frozenset({"key", "sig", "signature", "code", "x_amz_signature", "x_amz_credential", "x_goog_signature"})
+_QUERY_SECRETS = frozenset(
+    {"key", "sig", "signature", "code", "x_amz_signature", "x_amz_credential", "x_goog_signature"}
+)
 
 _KEY_SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
     ("openai_key", re.compile(r"\bsk-[A-Za-z0-9_-]{12,}")),
@@ -175,9 +175,7 @@ def _carries_credential(text: str) -> bool:
         return False
     if _USERINFO.match(text):
         return True
-    return any(
-        is_secret_name(match[1]) or _normal(match[1]) in _QUERY_SECRETS for match in _PARAMETER.finditer(text)
-    )
+    return any(is_secret_name(match[1]) or _normal(match[1]) in _QUERY_SECRETS for match in _PARAMETER.finditer(text))
 
 
 def _normal(name: str) -> str:

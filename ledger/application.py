@@ -34,7 +34,7 @@ from .keys import KeyFolder, lock_file, make_origin, sync_folder
 from .mapper import EventMapper, PendingEntry
 from .note import ED25519, VerifierKey, print_vkey
 from .opening import EventReader
-from .reader import KEYS_FILE, LEDGER_FILE, LOCK_FILE
+from .reader import KEYS_FILE, LEDGER_FILE, LOCK_FILE, LedgerReader
 from .receipt import Receipt
 from .scopes import ScopeKeys
 from .sign import BackgroundSigner, sign_head

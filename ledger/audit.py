@@ -102,14 +102,13 @@ def audit(
             if on_progress is not None:
                 on_progress(joiner.size, size)
         _check_derived(reader, verdict, joiner)
-    except (sqlite3.Error, LedgerError, ValueError, TypeError) as error:
-        verdict.damage.append(Damage("storage_damaged", None, f"the database does not read: {error}"))
-    else:
         key = _log_key(reader, verdict, against)
         _check_checkpoints(verdict, joiner, checkpoints, key)
         _check_outside(verdict, joiner, against, key)
         _check_sealed(reader, registry, verdict, against)
         _check_projections(reader, registry, verdict, against)
+    except (sqlite3.Error, LedgerError, ValueError, TypeError) as error:
+        verdict.damage.append(Damage("storage_damaged", None, f"the database does not read: {error}"))
     verdict.not_checked["time"] = "this version records no timestamp anchors"
     verdict.damage.sort(key=lambda damage: (damage.seq is None, damage.seq or 0))
     return verdict

@@ -7,6 +7,8 @@ killed, it opens a copy in a scratch folder, taken while no writer commits.
 
 from __future__ import annotations
 
+import fcntl
+import os
 import shutil
 import sqlite3
 import tempfile
@@ -17,7 +19,6 @@ from pathlib import Path
 
 from .chain import Head
 from .errors import Malformed, Unavailable, UnsupportedFormat
-from .keys import lock_file
 from .tiles import TILE_WIDTH
 
 SCHEMA_VERSION = 1
@@ -188,26 +189,60 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def open_snapshot(folder: Path) -> Iterator[LedgerReader]:
-    """Read the ledger in ``folder`` without changing a byte of it."""
+def open_snapshot(folder: Path, *, copy: bool = False) -> Iterator[LedgerReader]:
+    """Read the ledger in ``folder`` without changing a byte of it.
+
+    An immutable snapshot must not outlive the beginning of an append, which nothing announces: who reads
+    for long asks ``fingerprint`` before and after, and reads a ``copy`` where it changed.
+    """
     path = folder / LEDGER_FILE
     if not path.is_file():
         raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
     with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
-        wal = path.with_name(path.name + "-wal")
         source, options = path, "mode=ro&immutable=1"
-        if wal.exists() and wal.stat().st_size > 0:
+        if copy or _has_wal(path):
             source, options = Path(scratch) / path.name, "mode=rw"
-            with lock_file(folder / LOCK_FILE):
+            with _hold_appends(folder / LOCK_FILE):
                 shutil.copyfile(path, source)
-                if wal.exists():
-                    shutil.copyfile(wal, Path(scratch) / wal.name)
+                if _has_wal(path):
+                    shutil.copyfile(_wal(path), _wal(source))
         uri = f"{source.absolute().as_uri()}?{options}"
         with closing(connect(uri)) as db:
             check_schema(db, path)
             yield LedgerReader(db, uri)
 
 
+def fingerprint(folder: Path) -> tuple[object, ...]:
+    """Changes when something is appended to the ledger in ``folder``, or a checkpoint is published."""
+    path = folder / LEDGER_FILE
+    stat = path.stat()
+    return (stat.st_mtime_ns, stat.st_size, _has_wal(path))
+
+
 def connect(uri: str) -> sqlite3.Connection:
     """Open a snapshot's ``uri``, here or in another process."""
     return sqlite3.connect(uri, uri=True, check_same_thread=False)
+
+
+def _wal(path: Path) -> Path:
+    return path.with_name(path.name + "-wal")
+
+
+def _has_wal(path: Path) -> bool:
+    wal = _wal(path)
+    return wal.exists() and wal.stat().st_size > 0
+
+
+@contextmanager
+def _hold_appends(path: Path) -> Iterator[None]:
+    """Keep appenders waiting while a copy is taken; without a lock file there are none."""
+    try:
+        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
+    except OSError:
+        yield
+        return
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)

@@ -1,1 +1,28 @@
-"""The ``affidavit`` command."""
+"""The ``affidavit`` command.
+
+Exit codes: 0 ok, 1 damaged, 2 the request cannot be served, 3 something asked for was not met, 4 a rollback
+or a second history.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command; every error that has a name ends in one line on standard error."""
+    from ...domain.errors import AffidavitError
+    from .commands import app
+
+    try:
+        app()
+    except AffidavitError as error:
+        from ...ledger.errors import SigningRefused
+        from .output import safe
+
+        print(f"affidavit: {safe(str(error))}", file=sys.stderr)
+        sys.exit(4 if isinstance(error, SigningRefused) else 2)
+    except BrokenPipeError:  # the reader of our output has seen enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

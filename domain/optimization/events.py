@@ -19,6 +19,8 @@ from ..number import Number
 Purpose = Literal["baseline", "train", "val", "final", "variant"]
 ScoreKind = Literal["mean", "win_rate"]
 SampleSet = Literal["whole", "batch", "unknown"]
+FILE_NAME = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
+"""What a name must be that becomes the name of a file."""
 
 
 class Sample(BaseModel):
@@ -55,8 +57,8 @@ class RunStarted(Event):
     """
 
     type_name = "run.started.v1"
-    run: str
-    directory: str
+    run: str = Field(pattern=FILE_NAME)
+    directory: str = Field(pattern=FILE_NAME)
     timestamp: str
     strategy: str
     models: tuple[str, ...] = ()

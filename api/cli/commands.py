@@ -1,0 +1,221 @@
+"""The commands: their names, options and help. What each does is imported when it is called."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Affidavit: a tamper-evident ledger for AI quality evidence.",
+)
+imports = typer.Typer(no_args_is_help=True, help="Read what another system wrote into the ledger.")
+app.add_typer(imports, name="import")
+
+Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
+Profile = Annotated[str, typer.Option(help="native (everything) or reflex-0.2 (what the peer's readers accept).")]
+AsOf = Annotated[
+    str | None,
+    typer.Option("--as-of", metavar="SEQ_OR_TIME", help="Up to this entry (digits), or to this time (with a '-')."),
+]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        from importlib.metadata import version
+
+        typer.echo(f"affidavit {version('affidavit')}")
+        raise typer.Exit
+
+
+@app.callback()
+def start(
+    context: typer.Context,
+    ledger: Annotated[
+        str | None,
+        typer.Option(metavar="DIR", help="The ledger's folder [default: .affidavit, or AFFIDAVIT_LEDGER]."),
+    ] = None,
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
+) -> None:
+    context.obj = ledger
+
+
+@app.command()
+def init(
+    context: typer.Context,
+    origin: Annotated[str, typer.Option(metavar="NAME", help="16 random hex digits follow this name.")] = "affidavit",
+) -> None:
+    """Make a ledger, its keys and its origin. The keys lie outside the ledger's folder."""
+    from .ledger_commands import make_ledger
+
+    make_ledger(context.obj, origin)
+
+
+@imports.command("reflex")
+def import_reflex(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="A .reflex root: the folder that holds runs/.")],
+    json: Json = False,
+) -> None:
+    """Import the runs that aevyra-reflex wrote. Importing twice adds nothing."""
+    from .run_commands import import_tree
+
+    import_tree(context.obj, path, json)
+
+
+@app.command()
+def verify(
+    context: typer.Context,
+    json: Json = False,
+    vkey: Annotated[
+        str | None,
+        typer.Option(metavar="VKEY", help="The log's public key as you have it; else the one in entry 0 is used."),
+    ] = None,
+    pinned: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A signed checkpoint that you kept from an earlier visit."),
+    ] = None,
+    directory: Annotated[
+        Path | None,
+        typer.Option(metavar="DIR", help="Also compare a rebuilt folder with the run directories that were sealed."),
+    ] = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes to verify a long log with [default: the number of cores]."),
+    ] = None,
+) -> None:
+    """Derive everything again from the stored bytes, and say what could not be checked."""
+    from .ledger_commands import verify_ledger
+
+    raise typer.Exit(verify_ledger(context.obj, json, vkey, pinned, directory, jobs))
+
+
+@app.command()
+def seal(context: typer.Context, json: Json = False) -> None:
+    """Seal the projections as of now and sign a checkpoint."""
+    from .ledger_commands import seal_ledger
+
+    seal_ledger(context.obj, json)
+
+
+@app.command()
+def checkpoint(context: typer.Context) -> None:
+    """Print the newest signed checkpoint: keep it, and `verify --pinned` it at your next visit."""
+    from .ledger_commands import print_checkpoint
+
+    print_checkpoint(context.obj)
+
+
+@app.command()
+def receipt(
+    context: typer.Context,
+    seq: Annotated[int, typer.Argument(min=0, help="The entry to prove.")],
+) -> None:
+    """Print a proof (.tlog-proof) that an entry is in the ledger, under a signed checkpoint."""
+    from .ledger_commands import print_receipt
+
+    print_receipt(context.obj, seq)
+
+
+@app.command()
+def log(
+    context: typer.Context,
+    stream: Annotated[
+        str | None,
+        typer.Option(metavar="S", help="Only this stream, such as run/001."),
+    ] = None,
+    json: Json = False,
+) -> None:
+    """List the entries in order."""
+    from .ledger_commands import list_entries
+
+    list_entries(context.obj, stream, json)
+
+
+@app.command()
+def runs(context: typer.Context, json: Json = False, as_of: AsOf = None) -> None:
+    """List the optimisation runs with status, scores and lineage."""
+    from .run_commands import list_all_runs
+
+    list_all_runs(context.obj, json, as_of)
+
+
+@app.command()
+def show(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    json: Json = False,
+    as_of: AsOf = None,
+    prices: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSON table of prices per million tokens, by model."),
+    ] = None,
+) -> None:
+    """Show one run: scores, significance, iterations, changes and their effects, tokens, findings."""
+    from .run_commands import show_run
+
+    show_run(context.obj, run, json, as_of, prices)
+
+
+@app.command()
+def history(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    profile: Profile = "native",
+    json: Json = False,
+) -> None:
+    """Print the rewrite history: each effect beside the change that caused it, or the peer's own lines."""
+    from .run_commands import print_history
+
+    print_history(context.obj, run, profile, json)
+
+
+@app.command()
+def diff(
+    context: typer.Context,
+    run: Annotated[str, typer.Argument(metavar="RUN")],
+    a: Annotated[
+        int | None,
+        typer.Argument(metavar="[A]", help="An iteration, 0 for the initial prompt [default: 0]."),
+    ] = None,
+    b: Annotated[
+        int | None,
+        typer.Argument(metavar="[B]", help="Another [default: the last]."),
+    ] = None,
+    words: Annotated[bool, typer.Option("--words", help="Compare word by word.")] = False,
+    json: Json = False,
+) -> None:
+    """Print what changed between the prompts of two iterations."""
+    from .run_commands import print_diff
+
+    print_diff(context.obj, run, a, b, words, json)
+
+
+@app.command()
+def rebuild(
+    context: typer.Context,
+    to: Annotated[Path, typer.Option(metavar="DIR", help="The root to make; it must not exist.")],
+    profile: Profile = "native",
+    run: Annotated[
+        str | None,
+        typer.Option(metavar="ID", help="Only this run."),
+    ] = None,
+    as_of: AsOf = None,
+    json: Json = False,
+) -> None:
+    """Rebuild run directories from the events, under DIR/runs/."""
+    from .run_commands import rebuild_runs
+
+    rebuild_runs(context.obj, to, profile, run, as_of, json)
+
+
+@app.command()
+def demo() -> None:
+    """Import a genuine sample, verify, rebuild, read it; then damage a copy and see the damage found."""
+    from .demo import run_demo
+
+    run_demo()

@@ -1,0 +1,71 @@
+"""``affidavit demo``: the main job on a genuine sample, in a scratch folder, ending with damage that is found."""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import sqlite3
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from ..settings import DEFAULT_LEDGER
+from .output import say
+
+SAMPLE = Path(__file__).resolve().parents[1] / "demo" / "reflex"
+
+
+def run_demo() -> None:
+    """Run the commands as a user would, one after another; a step that goes wrong ends it."""
+    with tempfile.TemporaryDirectory(prefix="affidavit-demo-") as scratch:
+        folder = Path(scratch)
+        run = _Steps(folder)
+        say("A ledger, and seven runs that aevyra-reflex 0.2.0 wrote (against a deterministic model server).")
+        run.step("init")
+        run.step("import", "reflex", str(SAMPLE))
+        run.step("runs")
+        say("\nWhat was recorded is what is there:")
+        run.step("verify")
+        say("\nRun directories rebuild from the events:")
+        run.step("rebuild", "--to", "rebuilt", "--profile", "reflex-0.2")
+        say("\nThe peer's rewrite log attaches each Δ to the wrong change; ours stands beside its cause:")
+        run.step("history", "001", "--profile", "reflex-0.2")
+        run.step("history", "001")
+        run.step("diff", "001", "3", "4")
+        say("\nNow somebody with write access changes one score in a copy, and recomputes the leaf hash:")
+        shutil.copytree(folder / DEFAULT_LEDGER, folder / "damaged")
+        _change_a_score(folder / "damaged" / "ledger.db")
+        run.step("--ledger", "damaged", "verify", expected=1)
+
+
+class _Steps:
+    def __init__(self, folder: Path) -> None:
+        self._folder = folder
+        self._environment = {**os.environ, "AFFIDAVIT_KEYS": str(folder / "keys")}
+        self._environment.pop("AFFIDAVIT_LEDGER", None)
+
+    def step(self, *arguments: str, expected: int = 0) -> None:
+        shown = [("SAMPLE" if argument == str(SAMPLE) else argument) for argument in arguments]
+        say(f"\n$ affidavit {shlex.join(shown)}")
+        sys.stdout.flush()
+        command = [sys.executable, "-m", "affidavit.api.cli", *arguments]
+        code = subprocess.run(command, cwd=self._folder, env=self._environment, check=False).returncode
+        if code != expected:
+            say(f"expected exit code {expected}, found {code}")
+            sys.exit(1)
+
+
+def _change_a_score(path: Path) -> None:
+    from ...ledger.hashing import leaf_hash
+
+    db = sqlite3.connect(path)
+    db.execute("DROP TRIGGER entries_no_UPDATE")
+    seq, raw = db.execute(
+        "SELECT seq, entry FROM entries WHERE type='prompt.evaluated.v1' AND entry LIKE '%\"score\":\"0.3895%' LIMIT 1"
+    ).fetchone()
+    forged = raw.replace(b'"score":"0.3895', b'"score":"0.9895', 1)
+    db.execute("UPDATE entries SET entry=?, leaf=? WHERE seq=?", (forged, leaf_hash(forged), seq))
+    db.commit()
+    db.close()

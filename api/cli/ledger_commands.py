@@ -1,0 +1,199 @@
+"""Commands about the ledger itself: init, verify, seal, checkpoint, receipt, log."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import Any
+
+from ...ledger.application import Ledger
+from ...ledger.audit import Against, Verdict, audit, claimed
+from ...ledger.entry import parse_entry
+from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
+from ...ledger.hashing import leaf_hash
+from ...ledger.keys import KeyFolder
+from ...ledger.note import VerifierKey, parse_vkey, print_vkey
+from ...ledger.reader import LEDGER_FILE, fingerprint, open_snapshot
+from ...ledger.receipt import print_receipt as print_proof
+from ...ledger.verify import Damage
+from ...projections.registry import REGISTRY
+from ...projections.seals import check_seals
+from ..reading import open_for_reading, open_scopes
+from ..record import open_ledger
+from ..run_folders import check_folder
+from ..settings import keys_root, ledger_folder
+from .output import base64, print_json, print_table, progress, say
+
+_MEANING = {
+    "ok": "everything that was checked is as it was recorded",
+    "damaged": "the ledger is not as it was recorded",
+    "not_proven": "no signature covers this ledger",
+    "rollback": "this ledger is older than one that was signed",
+    "fork": "this ledger has another history than one that was signed",
+}
+
+
+def make_ledger(given: str | None, name: str) -> None:
+    folder = ledger_folder(given)
+    with Ledger.create(folder, keys_root(), REGISTRY, name=name, sign_in_background=False) as ledger:
+        say(f"ledger   {folder}")
+        say(f"origin   {ledger.origin}")
+        say(f"keys     {ledger.keys.path}")
+        say(f"vkey     {print_vkey(ledger.verifier_key())}")
+    say()
+    say("Keep the keys apart from the ledger, and give the vkey to whoever will verify it.")
+
+
+def verify_ledger(
+    given: str | None,
+    as_json: bool,
+    vkey: str | None,
+    pinned: Path | None,
+    directory: Path | None,
+    jobs: int | None,
+) -> int:
+    """Print the verdict and return the exit code."""
+    folder = ledger_folder(given)
+    key = None if vkey is None else parse_vkey(vkey)
+    note = None if pinned is None else _read_pinned(pinned)
+    before = _fingerprint(folder)
+    verdict = _verify(folder, key, note, directory, jobs, as_json, copy=False)
+    if verdict.damage and _fingerprint(folder) != before:
+        # Somebody appended while an immutable snapshot was read: what looks like damage may be that.
+        verdict = _verify(folder, key, note, directory, jobs, as_json, copy=True)
+    if as_json:
+        print_json(_verdict_json(verdict))
+    else:
+        _print_verdict(verdict)
+    return verdict.exit_code
+
+
+def _verify(
+    folder: Path,
+    vkey: VerifierKey | None,
+    pinned: bytes | None,
+    directory: Path | None,
+    jobs: int | None,
+    quiet: bool,
+    *,
+    copy: bool,
+) -> Verdict:
+    try:
+        with open_snapshot(folder, copy=copy) as reader, progress("verifying", quiet=quiet) as on_progress:
+            against = _against(folder, reader.origin(), vkey, pinned)
+            try:
+                verdict = audit(reader, REGISTRY, against, jobs=jobs or os.cpu_count() or 1, on_progress=on_progress)
+            finally:
+                if against.scopes is not None:
+                    against.scopes.close()
+        if directory is not None:
+            with open_for_reading(folder, keys_root()) as ledger:
+                verdict.damage += check_folder(ledger, directory)
+            verdict.checked.append("run_directories")
+        return verdict
+    except UnsupportedFormat:
+        raise
+    except (Unavailable, Malformed) as error:
+        if not (folder / LEDGER_FILE).is_file():
+            raise
+        return Verdict(damage=[Damage("storage_damaged", None, str(error))])
+
+
+def _against(folder: Path, origin: str, vkey: VerifierKey | None, pinned: bytes | None) -> Against:
+    """What this machine has to check a ledger against."""
+    why_not = {}
+    scopes, why_not["sealed"] = open_scopes(folder, keys_root(), origin)
+    try:
+        signed = KeyFolder(keys_root(), origin).signed()
+    except (Unavailable, Malformed) as error:
+        signed, why_not["rollback"] = None, f"no signing state to compare with: {error}"
+    return Against(vkey, pinned, signed, scopes, check_seals, why_not)
+
+
+def seal_ledger(given: str | None, as_json: bool) -> None:
+    with open_ledger(given) as journal:
+        checkpoint = journal.seal()
+    if as_json:
+        print_json({"origin": checkpoint.origin, "size": checkpoint.size, "root": base64(checkpoint.root)})
+    else:
+        say(f"sealed and signed {checkpoint.size} entries, root {base64(checkpoint.root)}")
+
+
+def print_checkpoint(given: str | None) -> None:
+    with open_snapshot(ledger_folder(given)) as reader:
+        latest = reader.latest_checkpoint()
+    if latest is None:
+        raise Unavailable("no checkpoint is signed yet; `affidavit seal` signs one")
+    sys.stdout.write(latest[1].decode())
+
+
+def print_receipt(given: str | None, seq: int) -> None:
+    with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger:
+        sys.stdout.write(print_proof(ledger.receipt(seq)).decode())
+
+
+def list_entries(given: str | None, stream: str | None, as_json: bool) -> None:
+    with open_snapshot(ledger_folder(given)) as reader:
+        head = reader.head()
+        rows = reader.entries(0, head.size) if stream is None else reader.stream(stream)
+        if not as_json:
+            listed = [(row.seq, parse_entry(row.raw)["at"], row.stream, row.pos, row.type_name) for row in rows]
+            print_table(("seq", "at", "stream", "pos", "type"), listed, right=("seq", "pos"))
+            return
+        # Streamed, so that a long log needs no memory.
+        sys.stdout.write(f'{{"size": {head.size}, "root": {json.dumps(base64(head.root()))}, "entries": [')
+        separator = "\n"
+        for row in rows:
+            entry: dict[str, Any] = {**parse_entry(row.raw), "leaf": leaf_hash(row.raw).hex()}
+            sys.stdout.write(separator + json.dumps(entry, ensure_ascii=False))
+            separator = ",\n"
+        sys.stdout.write("\n]}\n")
+
+
+def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    return {
+        "verdict": verdict.verdict,
+        "size": verdict.size,
+        "root": base64(verdict.root),
+        "origin": verdict.origin,
+        "signed_size": verdict.signed_size,
+        "checked": verdict.checked,
+        "not_checked": list(verdict.not_checked),
+        "not_checked_because": verdict.not_checked,
+        "damage": [{"kind": found.kind, "seq": found.seq, "detail": found.detail} for found in verdict.damage],
+    }
+
+
+def _print_verdict(verdict: Verdict) -> None:
+    say(f"{verdict.verdict.upper()}: {_MEANING[verdict.verdict]}")
+    say(f"  origin   {verdict.origin}")
+    say(f"  entries  {verdict.size}, signed up to {verdict.signed_size or 0}")
+    say(f"  root     {base64(verdict.root)}")
+    say(f"  checked  {', '.join(verdict.checked)}")
+    if verdict.not_checked:
+        say("  not checked")
+        for name, reason in verdict.not_checked.items():
+            say(f"    {name}: {reason}")
+    for found in verdict.damage[:20]:
+        place = "" if found.seq is None else f" at entry {found.seq}"
+        say(f"  damage: {found.kind}{place}: {found.detail}")
+    if len(verdict.damage) > 20:
+        say(f"  and {len(verdict.damage) - 20} more; --json lists them all")
+
+
+def _read_pinned(path: Path) -> bytes:
+    try:
+        note = path.read_bytes()
+    except OSError as error:
+        raise Unavailable(f"pinned checkpoint {path}: {error.strerror}") from error
+    claimed(note)
+    return note
+
+
+def _fingerprint(folder: Path) -> object:
+    try:
+        return fingerprint(folder)
+    except OSError:
+        return None

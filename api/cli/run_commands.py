@@ -1,0 +1,227 @@
+"""Commands about optimisation runs: import, runs, show, history, diff, rebuild."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+from ...domain.errors import Refused
+from ...ledger.errors import Malformed, Unavailable
+from ...projections.prompt_diff import diff_iterations, render_words
+from ...projections.rewrite_history import changes, peer_entries, peer_json, peer_text, true_json, true_text
+from ...projections.run_directory import PROFILES, build_run_directory
+from ...projections.run_list import RunLine, list_runs
+from ...projections.run_record import RunRecord
+from ...projections.run_summary import summarise
+from ...projections.tokens import cost_of, token_account
+from ..adapters.reflex.importer import ImportReport, import_reflex
+from ..reading import OpenLedger, open_for_reading
+from ..record import open_ledger
+from ..run_folders import write_folders
+from ..settings import keys_root, ledger_folder
+from .output import base64, print_json, print_table, progress, say, score
+
+
+def import_tree(given: str | None, path: Path, as_json: bool) -> None:
+    with open_ledger(given) as journal:
+        with progress("importing", quiet=as_json) as on_progress:
+            report = import_reflex(journal.ledger, path, on_progress)
+        if report.added:
+            journal.seal(report.added)
+    if as_json:
+        print_json(report.as_json())
+    else:
+        _print_report(report)
+
+
+def _print_report(report: ImportReport) -> None:
+    say(f"{len(report.added)} runs imported, {len(report.unchanged)} were there already, {report.files} files read")
+    if report.findings:
+        rows = [(found.place, found.kind, found.detail) for found in report.findings]
+        print_table(("where", "finding", "detail"), rows)
+    else:
+        say("no findings")
+
+
+def list_all_runs(given: str | None, as_json: bool, as_of: str | None) -> None:
+    with open_for_reading(ledger_folder(given), keys_root()) as ledger, ledger.views() as connection:
+        size = ledger.size_as_of(as_of)
+        lines = list_runs(connection, size)
+    if as_json:
+        print_json({"size": size, "root": _root(ledger, size), "runs": [asdict(line) for line in lines]})
+        return
+    columns = ("run", "status", "strategy", "iters", "baseline", "best train", "final", "seconds", "parent", "findings")
+    print_table(columns, [_cells(line) for line in lines], right=columns[3:8])
+
+
+def _cells(line: RunLine) -> tuple[object, ...]:
+    parent = None if line.parent_run is None else f"{line.parent_run}/{line.parent_iteration}"
+    return (
+        line.run,
+        line.status,
+        line.strategy,
+        line.iterations,
+        score(line.baseline_score),
+        score(line.best_train_score),
+        score(line.final_score),
+        line.duration_seconds,
+        parent,
+        line.findings or None,
+    )
+
+
+def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, prices: Path | None) -> None:
+    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+        size = ledger.size_as_of(as_of)
+        record = ledger.run(run, size)
+        root = ledger.root
+    summary = summarise(record, seed=int.from_bytes(root[:8], "big"))
+    if prices is not None:
+        summary["cost"] = asdict(cost_of(token_account(record), record, _read_prices(prices)))
+    if as_json:
+        print_json({"size": size, "root": _root(ledger, size), **summary})
+    else:
+        _print_summary(summary)
+
+
+def _print_summary(summary: dict[str, Any]) -> None:
+    say(f"run {summary['run']} · {summary['status']} · {summary['strategy']} · {', '.join(summary['models'])}")
+    if summary["parent_run"]:
+        say(f"branched from run {summary['parent_run']}, iteration {summary['parent_iteration']}")
+    for role in ("baseline", "final"):
+        evaluation = summary[role]
+        if evaluation is not None:
+            counted = "n not recorded" if evaluation["n"] is None else f"n={evaluation['n']}"
+            say(f"  {role:<9} {score(evaluation['score']) or '—'}  ({counted})")
+    if summary["improvement"] is not None:
+        reported = f"p={summary['p_value']:.4f}" if summary["p_value"] is not None else "no p-value"
+        say(f"  reported  improvement {summary['improvement']:+.4f}, {reported}")
+    say(f"  paired    {summary['paired']['note']}")
+    say()
+    columns = ("iter", "train", "val", "change", "effect", "tokens", "seconds", "what changed")
+    print_table(columns, [_iteration_cells(row) for row in summary["iterations"]], right=columns[:7])
+    tokens = summary["tokens"]
+    say(f"tokens: {tokens['eval_total']} evaluating, {tokens['reasoning'] or 0} reasoning")
+    for gap in tokens["not_recorded"]:
+        say(f"  not recorded: {gap}")
+    if "cost" in summary:
+        say(f"cost: {summary['cost']['total']}")
+    for kind, count in summary["findings"].items():
+        say(f"finding: {kind} × {count}")
+    for what, count in summary["withheld"].items():
+        say(f"withheld: {count} {what}")
+
+
+def _iteration_cells(row: dict[str, Any]) -> tuple[object, ...]:
+    effect = row["effect"]
+    delta = None if effect is None or effect["delta"] is None else f"{effect['delta']:+.4f}"
+    return (
+        row["iteration"],
+        score(row["score"]),
+        score(row["val_score"]),
+        row["change"],
+        delta,
+        row["eval_tokens"] + row["reasoning_tokens"],
+        row["elapsed_seconds"],
+        row["change_summary"],
+    )
+
+
+def print_history(given: str | None, run: str, profile: str, as_json: bool) -> None:
+    record, size, root = _read_run(given, run)
+    if profile == "native":
+        found = changes(record)
+        text, entries = true_text(found), true_json(found)
+    elif profile == "reflex-0.2":
+        logged = peer_entries(record)
+        text, entries = peer_text(logged), peer_json(logged)
+    else:
+        raise Refused("profile", f"profile {profile!r}: expected one of {', '.join(PROFILES)}")
+    if as_json:
+        print_json({"size": size, "root": root, "run": run, "profile": profile, "entries": entries, "text": text})
+    else:
+        say(text)
+
+
+def print_diff(given: str | None, run: str, a: int | None, b: int | None, words: bool, as_json: bool) -> None:
+    record, size, root = _read_run(given, run)
+    last = max((iteration.number for iteration in record.iterations), default=0)
+    before, after = a or 0, last if b is None else b
+    try:
+        diff = diff_iterations(record, before, after)
+    except KeyError as error:
+        raise Refused("iteration_known", f"run {run} has no iteration {error.args[0]}; the last is {last}") from error
+    if as_json:
+        document = {"size": size, "root": root, "run": run, "from": before, "to": after}
+        print_json({**document, "lines": diff.lines, "words": diff.words, "limits": diff.limits})
+        return
+    for limit in diff.limits:
+        say(f"({limit})")
+    if words:
+        say(render_words(diff.words))
+    else:
+        for line in diff.lines:
+            say(line)
+        if not diff.lines and not diff.limits:
+            say("the prompts are the same")
+
+
+def rebuild_runs(given: str | None, to: Path, profile: str, run: str | None, as_of: str | None, as_json: bool) -> None:
+    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+        size = ledger.size_as_of(as_of)
+        names = [stream.removeprefix("run/") for stream in ledger.reader.streams("run")]
+        if run is not None:
+            ledger.run(run, size)
+            names = [run]
+        with progress("rebuilding", quiet=as_json) as on_progress:
+            records = _records(ledger, names, size, on_progress)
+            written = write_folders(to, _folders(records, profile))
+    if as_json:
+        print_json({"size": size, "root": _root(ledger, size), "profile": profile, "to": str(to), "files": written})
+    else:
+        say(f"rebuilt {written} files under {to}, profile {profile}, from {size} entries")
+
+
+def _records(ledger: OpenLedger, names: list[str], size: int, on_progress: Any) -> Iterator[RunRecord]:
+    for done, name in enumerate(names):
+        if on_progress is not None:
+            on_progress(done, len(names))
+        try:
+            yield ledger.run(name, size)
+        except Refused:
+            continue  # it starts later than the size that was asked for
+
+
+def _folders(records: Iterator[RunRecord], profile: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+    seen: set[str] = set()
+    for record in records:
+        name = record.started.directory
+        if name.casefold() in seen:
+            name = f"{record.run}_{name}"[:128]
+        seen.add(name.casefold())
+        yield name, build_run_directory(record, profile)
+
+
+def _read_run(given: str | None, run: str) -> tuple[RunRecord, int, str]:
+    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+        return ledger.run(run), ledger.size, base64(ledger.root)
+
+
+def _root(ledger: OpenLedger, size: int) -> str | None:
+    """The root that the answer was computed from; None as of an earlier size, which `verify` would derive."""
+    return base64(ledger.root) if size == ledger.size else None
+
+
+def _read_prices(path: Path) -> dict[str, dict[str, float]]:
+    try:
+        found = json.loads(path.read_text())
+    except OSError as error:
+        raise Unavailable(f"price table {path}: {error.strerror}") from error
+    except ValueError as error:
+        raise Malformed(f"price table {path}: expected JSON: {error}") from error
+    if not isinstance(found, dict):
+        raise Malformed(f"price table {path}: expected an object of models")
+    return found

@@ -1,0 +1,88 @@
+"""A ledger open for reading: no byte of its folder changes, and what cannot be opened is said."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from ..domain.errors import Refused
+from ..ledger.entry import format_at
+from ..ledger.errors import Unavailable
+from ..ledger.keys import KeyFolder
+from ..ledger.opening import EventReader
+from ..ledger.reader import KEYS_FILE, LedgerReader, open_snapshot
+from ..ledger.scopes import ScopeKeys
+from ..projections.registry import REGISTRY
+from ..projections.run_record import RunRecord, fold_run
+from ..projections.runner import scratch_views
+
+
+@dataclass(frozen=True, slots=True)
+class OpenLedger:
+    """A snapshot. Answers are computed from its first ``size`` entries, whose root is ``root``."""
+
+    folder: Path
+    reader: LedgerReader
+    events: EventReader
+    size: int
+    root: bytes
+
+    def size_as_of(self, moment: str | None) -> int:
+        """How many entries stood at ``moment``: all digits is a seq (that entry counts), anything else a time."""
+        if moment is None:
+            return self.size
+        if moment.isdecimal():
+            return min(int(moment) + 1, self.size)
+        return self.reader.size_at(_parse_time(moment))
+
+    def run(self, name: str, before: int | None = None) -> RunRecord:
+        """A run as of the first ``before`` entries; ``Refused`` where there is none."""
+        record = fold_run(self.events.stream(f"run/{name}", before))
+        if record is None:
+            raise Refused("run_known", f"run {name!r} is not on this ledger; `affidavit runs` lists those that are")
+        return record
+
+    @contextmanager
+    def views(self) -> Iterator[Connection]:
+        """The read models, up to date."""
+        with scratch_views(self.folder, self.events) as connection:
+            yield connection
+
+
+@contextmanager
+def open_for_reading(folder: Path, keys: Path, *, copy: bool = False) -> Iterator[OpenLedger]:
+    """Open a snapshot of the ledger in ``folder``; sealed content opens where its keys are at hand."""
+    with open_snapshot(folder, copy=copy) as reader:
+        scopes, _ = open_scopes(folder, keys, reader.origin())
+        try:
+            head = reader.head()
+            yield OpenLedger(folder, reader, EventReader(reader, REGISTRY, scopes), head.size, head.root())
+        finally:
+            if scopes is not None:
+                scopes.close()
+
+
+def open_scopes(folder: Path, keys: Path, origin: str) -> tuple[ScopeKeys | None, str]:
+    """The keys of a ledger's sealed content, or None and why they are not at hand."""
+    try:
+        master = KeyFolder(keys, origin).master_key()
+        return ScopeKeys(folder / KEYS_FILE, master, origin, os.urandom, read_only=True), ""
+    except Unavailable as error:
+        return None, str(error)
+
+
+def _parse_time(text: str) -> str:
+    """A moment as people write it, in the form of ``at``; without a zone it is UTC."""
+    try:
+        moment = datetime.fromisoformat(text)
+    except ValueError as error:
+        raise Refused("time_readable", f"time {text!r}: expected like 2026-11-22 or 2026-11-22T10:00:00Z") from error
+    if moment.tzinfo is None:
+        moment = moment.replace(tzinfo=UTC)
+    return format_at(round(moment.timestamp() * 1_000_000))

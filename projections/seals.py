@@ -1,0 +1,118 @@
+"""Seals: what a projection was over the first N entries, put on the ledger, and the replay that checks it.
+
+``projection.sealed`` holds the digest of a view's rows, ``run.sealed`` the manifest of a run directory as
+rebuilt in the native profile. Only rows of integers and text are sealed, nothing that a statistics library
+computed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from ..domain.event import Recorded, Withheld
+from ..domain.optimization.events import RunSealed
+from ..ledger.events import ProjectionSealed
+from ..ledger.opening import EventReader
+from ..ledger.verify import Damage
+from .manifest import compare_manifest, manifest
+from .native_profile import NATIVE_VERSION
+from .run_directory import build_run_directory
+from .run_record import fold_run
+from .runner import VIEWS
+from .view import View, digest_of
+
+SEALED_PROFILE = "native"
+
+
+def seal_view(view: View, upto: int, digest: bytes) -> ProjectionSealed:
+    """The seal of a view whose digest over the first ``upto`` entries is known."""
+    return ProjectionSealed(name=view.name, version=view.version, upto=upto, digest=digest.hex())
+
+
+def seal_run(events: EventReader, run: str, upto: int) -> RunSealed | None:
+    """The seal of a run's native directory over the first ``upto`` entries; None where there is no such run."""
+    files = _rebuild(events, run, upto)
+    if files is None:
+        return None
+    return RunSealed(
+        profile=SEALED_PROFILE,
+        version=NATIVE_VERSION,
+        upto=upto,
+        files=len(files),
+        bytes=sum(map(len, files.values())),
+        manifest=manifest(files).as_json(),
+    )
+
+
+def check_seals(events: EventReader, size: int) -> tuple[list[Damage], list[str]]:
+    """Replay the newest seal of every view and run directory among the first ``size`` entries.
+
+    Returns the damage and, in words, what could not be checked.
+    """
+    views: dict[str, tuple[int, ProjectionSealed]] = {}
+    runs: dict[str, int] = {}
+    for recorded in events.events(0, size):
+        if isinstance(recorded.event, ProjectionSealed):
+            views[recorded.event.name] = (recorded.seq, recorded.event)
+        elif isinstance(recorded.event, RunSealed):
+            runs[recorded.stream] = recorded.seq
+    if not views and not runs:
+        return [], ["no projection is sealed on this ledger"]
+    damage: list[Damage] = []
+    unknown: list[str] = []
+    for seq, seal in views.values():
+        _check_view(events, seq, seal, damage, unknown)
+    for stream, seq in runs.items():
+        _check_run(events, stream, seq, damage, unknown)
+    return damage, unknown
+
+
+def _check_view(
+    events: EventReader, seq: int, seal: ProjectionSealed, damage: list[Damage], unknown: list[str]
+) -> None:
+    view = next((view for view in VIEWS if (view.name, view.version) == (seal.name, seal.version)), None)
+    if view is None:
+        unknown.append(f"projection {seal.name} version {seal.version} is not known here")
+        return
+    if seal.upto > seq:
+        damage.append(Damage("projection_mismatch", seq, f"it seals {seal.upto} entries, and is entry {seq}"))
+        return
+    replayed = digest_of(view, events.events(0, seal.upto)).hex()
+    if replayed != seal.digest:
+        damage.append(
+            Damage(
+                "projection_mismatch",
+                seq,
+                f"projection {seal.name} over {seal.upto} entries: sealed {seal.digest}, replayed {replayed}",
+            )
+        )
+
+
+def _check_run(events: EventReader, stream: str, seq: int, damage: list[Damage], unknown: list[str]) -> None:
+    recorded = events.event(seq)
+    seal = recorded.event if recorded is not None else None
+    if not isinstance(seal, RunSealed):
+        return
+    if isinstance(seal.manifest, Withheld):
+        unknown.append(f"{stream}: its sealed manifest is {seal.manifest.why}")
+        return
+    if (seal.profile, seal.version) != (SEALED_PROFILE, NATIVE_VERSION):
+        unknown.append(f"{stream}: profile {seal.profile} version {seal.version} is not known here")
+        return
+    files = _rebuild(events, stream.removeprefix("run/"), seal.upto) or {}
+    changes = compare_manifest(seal.manifest["files"], files)
+    if changes:
+        named = ", ".join(str(change) for change in changes[:5])
+        damage.append(
+            Damage("projection_mismatch", seq, f"{stream} over {seal.upto} entries does not rebuild as sealed: {named}")
+        )
+
+
+def _rebuild(events: EventReader, run: str, upto: int) -> dict[str, bytes] | None:
+    record = fold_run(_before_seals(events.stream(f"run/{run}", before=upto)))
+    return None if record is None else build_run_directory(record, SEALED_PROFILE)
+
+
+def _before_seals(recorded: Iterator[Recorded]) -> Iterator[Recorded]:
+    """A seal says nothing about the run, so it is no part of what is sealed after it."""
+    return (event for event in recorded if not isinstance(event.event, RunSealed))

@@ -1,0 +1,84 @@
+"""Prompt diffs by line and by word."""
+
+from __future__ import annotations
+
+import difflib
+import random
+import time
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from affidavit.projections.prompt_diff import MAX_LINES, diff_iterations, diff_prompts, render_words
+from affidavit.projections.run_record import RunRecord
+
+_texts = st.text(st.sampled_from("ab \n.é"), max_size=60)
+
+
+@given(_texts, _texts, st.integers(0, 4))
+def test_lines_are_what_difflib_says(old: str, new: str, context: int) -> None:
+    found = diff_prompts(old, new, "a", "b", context)
+    expected = difflib.unified_diff(old.splitlines(), new.splitlines(), "a", "b", lineterm="", n=context)
+    assert list(found.lines) == list(expected)
+    assert found.limits == ()
+
+
+@given(_texts, _texts)
+def test_words_hold_both_texts(old: str, new: str) -> None:
+    words = diff_prompts(old, new).words
+    assert "".join(text for op, text in words if op != "added") == old
+    assert "".join(text for op, text in words if op != "removed") == new
+
+
+def test_words_are_marked_for_a_terminal() -> None:
+    words = diff_prompts("Answer the question.", "Answer one question!").words
+    assert render_words(words) == "Answer [-the-]{+one+} question[-.-]{+!+}"
+
+
+def test_two_iterations_are_compared_and_0_is_the_initial_prompt(run: RunRecord) -> None:
+    assert diff_iterations(run, 2, 3).lines == (
+        "--- iteration 2",
+        "+++ iteration 3",
+        "@@ -1 +1,2 @@",
+        " Answer in one sentence.",
+        "+<xml/>",
+    )
+    assert diff_iterations(run, 0, 1).lines == ()
+    with pytest.raises(KeyError, match="no iteration 9"):
+        diff_iterations(run, 0, 9)
+
+
+def test_a_withheld_prompt_is_not_compared(withheld_run: RunRecord) -> None:
+    found = diff_iterations(withheld_run, 0, 2)
+    assert (found.lines, found.words) == ((), ())
+    assert found.limits == ("initial prompt: the prompt is withheld", "iteration 2: the prompt is withheld")
+
+
+def test_a_change_in_a_huge_prompt_is_still_exact() -> None:
+    lines = [f"line {number}" for number in range(3 * MAX_LINES)]
+    changed = [*lines[:100], "another", *lines[101:]]
+    found = diff_prompts("\n".join(lines), "\n".join(changed), context=1)
+    assert found.limits == ()
+    assert found.lines[2:] == ("@@ -100,3 +100,3 @@", " line 99", "-line 100", "+another", " line 101")
+
+
+@pytest.mark.parametrize("separator", ["\n", " ", "\n\n"])
+def test_two_huge_prompts_do_not_hang_and_say_what_was_not_compared(separator: str) -> None:
+    draw = random.Random(1)
+    words = [f"w{draw.randrange(500)}" for _ in range(350_000)]
+    old, new = separator.join(words), separator.join(reversed(words))
+    began = time.perf_counter()
+    found = diff_prompts(old, new)
+    assert time.perf_counter() - began < 20
+    assert any(limit.startswith("words: ") for limit in found.limits)
+    assert "".join(text for op, text in found.words if op != "added") == old
+
+
+def test_the_hardest_texts_within_the_bound_do_not_hang() -> None:
+    draw = random.Random(1)
+    hard = [str(draw.randrange(100)) for _ in range(MAX_LINES)]
+    other = draw.sample(hard, len(hard))
+    began = time.perf_counter()
+    diff_prompts("\n".join(hard), "\n".join(other))
+    assert time.perf_counter() - began < 20
