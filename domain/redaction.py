@@ -45,8 +45,13 @@ _SECRET_ENDINGS = tuple(
 )
 _NOT_SECRET = frozenset(
     f"{word}_token"
-    for word in ("bos cls decoder end eos first last mask max min next pad per sep start stop unk usd_per".split())
+    for word in (
+        *("bos", "cls", "decoder", "end", "eos", "first", "last", "mask", "max", "min", "next"),
+        *("pad", "per", "sep", "start", "stop", "unk", "usd_per"),
+    )
 )
+"""Names of single tokens in a vocabulary, and of counts and prices."""
+
 _HEADER_NAMES = frozenset({"authorization", "cookie", "set_cookie", "proxy_authorization", "x_api_key", "api_key"})
 _LABELS = ("name", "key", "header", "field")
 

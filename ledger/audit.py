@@ -341,6 +341,7 @@ def _check_projections(reader: LedgerReader, registry: Registry, verdict: Verdic
     except AffidavitError as error:
         damage, unknown = [Damage("projection_mismatch", None, f"the projections do not replay: {error}")], []
     verdict.damage += damage
-    verdict.checked.append("projections")
     if unknown:
         verdict.not_checked["projections"] = "; ".join(unknown)
+    else:
+        verdict.checked.append("projections")

@@ -139,8 +139,7 @@ def _was_found(record: RunRecord, path: str, otherwise: bool) -> bool:
         return True
     if record.imported is None or not isinstance(record.imported.detail, dict):
         return otherwise
-    ends = (path, f"{record.started.directory}/{path}")
-    return any(file["path"].endswith(ends) for file in record.imported.detail["files"])
+    return any(file["path"] == path for file in record.imported.detail["files"])
 
 
 def _has_file(record: RunRecord, iteration: Iteration) -> bool:
@@ -220,17 +219,26 @@ def _result_iteration(record: RunRecord, iteration: Iteration) -> dict[str, Any]
 
 
 def _reply(record: RunRecord, iteration: Iteration) -> Any:
-    """The peer files under an iteration the reply that proposed the next prompt, in a run of phases behind
-    the phase's axis."""
-    proposal = iteration.proposal
-    rationale = "" if proposal is None else proposal.rationale
-    if isinstance(rationale, Withheld):
-        return shown(rationale)
-    axis = None if proposal is None else proposal.axis
-    if axis is None:
-        axes = {phase.phase: phase.axis for phase in record.phases_started}
-        axis = None if iteration.event.phase is None else axes.get(iteration.event.phase)
-    return rationale if axis is None or record.started.strategy != "auto" else f"[{axis}] {rationale}"
+    """The peer files under an iteration the reply that came out of it, about the next prompt.
+
+    Its few-shot axis is the exception: the reply that made the iteration's own prompt. An iteration that asked
+    for nothing repeats the reply of the one before it, which an import has as a finding.
+    """
+    if iteration.rewrite is not None and iteration.rewrite.axis == "fewshot":
+        return shown(iteration.rewrite.rationale)
+    if iteration.proposal is not None and iteration.proposal.axis != "fewshot":
+        return shown(iteration.proposal.rationale)
+    if f"iteration {iteration.number}" in _repeating(record):
+        before = [item for item in record.iterations if item.number < iteration.number]
+        return _reply(record, before[-1]) if before else ""
+    return ""
+
+
+def _repeating(record: RunRecord) -> set[str]:
+    detail = None if record.imported is None else record.imported.detail
+    if not isinstance(detail, dict):
+        return set()
+    return {found["detail"] for found in detail["findings"] if found["kind"] == "rationale_repeated"}
 
 
 def _optional(iteration: Iteration) -> dict[str, Any]:

@@ -59,7 +59,7 @@ def peer_entries(record: RunRecord) -> list[PeerEntry]:
         score = iteration.score
         if score is None:
             continue
-        if iteration.proposal is not None:
+        if iteration.proposal is not None and iteration.proposal.axis in (None, "iterative"):
             delta = 0.0 if previous is None else score - previous
             entries.append(PeerEntry(number, score, delta, iteration.proposal.change_summary or ""))
         previous = score

@@ -6,12 +6,13 @@ anew from zero. Reading commands never write the ledger's folder; they bring a s
 
 from __future__ import annotations
 
+import heapq
 import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import contextmanager
-from itertools import islice
+from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from ..ledger.keys import lock_file
 from ..ledger.opening import EventReader
 from ..ledger.reader import VIEWS_FILE
 from .runs_view import RUNS_VIEW
-from .view import NO_ROWS, View, extend_digest
+from .view import NO_ROWS, Row, View, extend_digest
 
 VIEWS: tuple[View, ...] = (RUNS_VIEW,)
 BATCH = 2000
@@ -53,6 +54,24 @@ def tracked(connection: Connection, view: View) -> tuple[int, bytes]:
     return row.size, row.digest
 
 
+def stored_digest(connection: Connection, view: View, size: int) -> bytes:
+    """The digest of the rows that are stored, of events below ``size``; it should be what was tracked."""
+    merged = heapq.merge(*(_stored(connection, table, size) for table in view.metadata.tables.values()), key=_seq)
+    digest = NO_ROWS
+    for _, rows in groupby(merged, key=_seq):
+        digest = extend_digest(digest, list(rows))
+    return digest
+
+
+def _stored(connection: Connection, table: Table, size: int) -> Iterator[Row]:
+    for row in connection.execute(table.select().where(table.c.seq < size).order_by(table.c.seq)):
+        yield table, tuple(row)
+
+
+def _seq(row: Row) -> int:
+    return int(row[1][0])
+
+
 @contextmanager
 def open_views(folder: Path) -> Iterator[Engine]:
     """The views of the ledger in ``folder``, for writers to bring up to date; one writer at a time."""
@@ -64,6 +83,17 @@ def open_views(folder: Path) -> Iterator[Engine]:
             raise Unavailable(f"{folder / VIEWS_FILE}: {error.orig}; it may be deleted, and is made anew") from error
         finally:
             engine.dispose()
+
+
+@contextmanager
+def read_only_views(path: Path) -> Iterator[Connection]:
+    """The views as they are stored, to be checked; nothing is brought up to date."""
+    engine = create_engine(f"sqlite:///file:{path.absolute()}?mode=ro&immutable=1&uri=true")
+    try:
+        with engine.connect() as connection:
+            yield connection
+    finally:
+        engine.dispose()
 
 
 @contextmanager

@@ -8,17 +8,22 @@ computed.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
+
+from sqlalchemy.exc import SQLAlchemyError
 
 from ..domain.event import Recorded, Withheld
 from ..domain.optimization.events import RunSealed
+from ..ledger.errors import Malformed
 from ..ledger.events import ProjectionSealed
 from ..ledger.opening import EventReader
+from ..ledger.reader import VIEWS_FILE
 from ..ledger.verify import Damage
 from .manifest import compare_manifest, manifest
 from .native_profile import NATIVE_VERSION
 from .run_directory import build_run_directory
 from .run_record import fold_run
-from .runner import VIEWS
+from .runner import VIEWS, read_only_views, stored_digest, tracked
 from .view import View, digest_of
 
 SEALED_PROFILE = "native"
@@ -65,6 +70,31 @@ def check_seals(events: EventReader, size: int) -> tuple[list[Damage], list[str]
     for stream, seq in runs.items():
         _check_run(events, stream, seq, damage, unknown)
     return damage, unknown
+
+
+def check_views(folder: Path, events: EventReader) -> list[Damage]:
+    """Compare the stored views with a replay of the log: nothing is believed because it lies in a database."""
+    path = folder / VIEWS_FILE
+    if not path.is_file():
+        return []
+    damage = []
+    for view in VIEWS:
+        try:
+            with read_only_views(path) as connection:
+                size, _ = tracked(connection, view)
+                stored = stored_digest(connection, view, size)
+        except (SQLAlchemyError, ValueError, TypeError, Malformed) as error:
+            damage.append(Damage("projection_mismatch", None, f"{path}: view {view.name} does not read: {error}"))
+            continue
+        if stored != digest_of(view, events.events(0, size)):
+            damage.append(
+                Damage(
+                    "projection_mismatch",
+                    None,
+                    f"{path}: the rows of view {view.name} are not what {size} entries give",
+                )
+            )
+    return damage
 
 
 def _check_view(

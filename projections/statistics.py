@@ -7,6 +7,7 @@ is asked for, because importing it takes longer than most readings.
 from __future__ import annotations
 
 import warnings
+from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
 from math import fsum, isnan
@@ -68,7 +69,7 @@ def paired_comparison(before: Iterable[Sample], after: Iterable[Sample], seed: i
     A sample that occurs several times (models, passes) is averaged first, so that it counts once; failed calls
     have no score and are left out. The mean difference has a BCa bootstrap interval (Efron 1987, "Better
     bootstrap confidence intervals"). p is of the two-sided Wilcoxon signed-rank test with zeros ranked (Pratt
-    1959), by permutation of signs below 50 pairs and by the normal approximation from there on.
+    1959), by all permutations of signs below 50 pairs and by the normal approximation from there on.
     """
     old, new = _by_id(before), _by_id(after)
     differences = [new[sample] - old[sample] for sample in sorted(old.keys() & new.keys())]
@@ -77,7 +78,7 @@ def paired_comparison(before: Iterable[Sample], after: Iterable[Sample], seed: i
         return PairedComparison(0, 0, None, None, None, "none", False, "no sample was scored in both evaluations")
     mean = fsum(differences) / n
     differing = sum(difference != 0 for difference in differences)
-    p_value = _signed_rank(differences, seed) if differing else None
+    p_value = _signed_rank(differences) if differing else None
     direction: Literal["gain", "loss", "none"] = "gain" if mean > 0 else "loss" if mean < 0 else "none"
     significant = p_value is not None and p_value < ALPHA and direction != "none"
     return PairedComparison(
@@ -126,15 +127,36 @@ def _interval(differences: list[float], seed: int) -> tuple[float, float] | None
         return interval("percentile") if isnan(low) or isnan(high) else (low, high)
 
 
-def _signed_rank(differences: list[float], seed: int) -> float:
-    import numpy
-    from scipy.stats import PermutationMethod, wilcoxon
+def _signed_rank(differences: list[float]) -> float:
+    if len(differences) < PERMUTATION_BELOW:
+        return _signed_rank_by_permutation(differences)
+    from scipy.stats import wilcoxon
 
-    by_permutation = PermutationMethod(n_resamples=RESAMPLES, rng=numpy.random.default_rng(seed))
-    method = by_permutation if len(differences) < PERMUTATION_BELOW else "asymptotic"
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        return float(wilcoxon(differences, zero_method="pratt", method=method).pvalue)
+        return float(wilcoxon(differences, zero_method="pratt", method="asymptotic").pvalue)
+
+
+def _signed_rank_by_permutation(differences: list[float]) -> float:
+    """The exact two-sided p: the share of all sign patterns whose rank sum is at least as far from the middle.
+
+    Ranks are doubled, so that those of ties are whole and every comparison is exact. The number of patterns for
+    each sum is counted by adding one rank after the other, not by listing 2^n patterns.
+    """
+    sizes = [abs(difference) for difference in differences]
+    ranks = [2 * sum(other < size for other in sizes) + sum(other == size for other in sizes) + 1 for size in sizes]
+    ranked = [
+        (rank, difference > 0)
+        for rank, difference in zip(ranks, differences, strict=True)
+        if difference != 0  # Pratt: a zero takes part in the ranking only
+    ]
+    total = sum(rank for rank, _ in ranked)
+    found = sum(rank for rank, positive in ranked if positive)
+    patterns = Counter({0: 1})
+    for rank, _ in ranked:
+        patterns.update({sum_ + rank: count for sum_, count in patterns.items()})
+    extreme = sum(count for sum_, count in patterns.items() if abs(2 * sum_ - total) >= abs(2 * found - total))
+    return extreme / 2 ** len(ranked)
 
 
 def _note(differing: int, direction: str, significant: bool) -> str:

@@ -4,8 +4,9 @@ Rows are only ever added, and each carries the seq of the event that made it, so
 size is a filter on ``seq``. They hold facts, aliases, numbers as text, and never sealed text.
 
 The digest of a view over the first N entries is a chain over its rows: ``h = SHA-256(h || rows)`` for each
-event that makes rows, from 32 zero bytes on, with ``rows`` printed in the entry's own JSON grammar as
-``[[table, column, …], …]``. It grows with the view, and a replay needs no database to check it.
+event that makes rows, from 32 zero bytes on. A row is printed in the entry's own JSON grammar as
+``[table, column, …]``, and the rows of an event stand in order of their bytes, each ended by a line feed. The
+digest grows with the view, and a replay needs no database to check it.
 """
 
 from __future__ import annotations
@@ -38,8 +39,8 @@ def extend_digest(digest: bytes, rows: Sequence[Row]) -> bytes:
     """The view's digest after one more event; the same where the event made no rows."""
     if not rows:
         return digest
-    printed = dump([[table.name, *values] for table, values in rows])
-    return sha256(digest + printed).digest()
+    printed = sorted(dump([f"{table.name}", *values]) + b"\n" for table, values in rows)
+    return sha256(digest + b"".join(printed)).digest()
 
 
 def digest_of(view: View, events: Iterable[Recorded]) -> bytes:

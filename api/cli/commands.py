@@ -11,9 +11,12 @@ app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # plain help: it starts in half the time, and pipes well
     help="Affidavit: a tamper-evident ledger for AI quality evidence.",
 )
-imports = typer.Typer(no_args_is_help=True, help="Read what another system wrote into the ledger.")
+imports = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Read what another system wrote into the ledger."
+)
 app.add_typer(imports, name="import")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]

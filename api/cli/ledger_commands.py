@@ -19,7 +19,7 @@ from ...ledger.reader import LEDGER_FILE, fingerprint, open_snapshot
 from ...ledger.receipt import print_receipt as print_proof
 from ...ledger.verify import Damage
 from ...projections.registry import REGISTRY
-from ...projections.seals import check_seals
+from ...projections.seals import check_seals, check_views
 from ..reading import open_for_reading, open_scopes
 from ..record import open_ledger
 from ..run_folders import check_folder
@@ -88,10 +88,12 @@ def _verify(
             finally:
                 if against.scopes is not None:
                     against.scopes.close()
-        if directory is not None:
+        if not verdict.damage:
             with open_for_reading(folder, keys_root()) as ledger:
-                verdict.damage += check_folder(ledger, directory)
-            verdict.checked.append("run_directories")
+                verdict.damage += check_views(folder, ledger.events)
+                if directory is not None:
+                    verdict.damage += check_folder(ledger, directory)
+                    verdict.checked.append("run_directories")
         return verdict
     except UnsupportedFormat:
         raise

@@ -24,13 +24,11 @@ def say(line: str = "") -> None:
 
 
 def safe(text: str) -> str:
+    """``text`` with control characters, but for tab and line feed, as escapes."""
     return "".join(
-        character if character.isprintable() else _SHOWN.get(character, _escape(character)) for character in text
+        character if character.isprintable() or character in "\t\n" else f"\\u{ord(character):04x}"
+        for character in text
     )
-
-
-def _escape(character: str) -> str:
-    return f"\\u{ord(character):04x}"
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:

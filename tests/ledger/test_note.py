@@ -32,9 +32,7 @@ from affidavit.ledger.note import (
 
 NAME = "ledger.example/acme/prod"
 TEXT = f"{NAME}\n3\n5ndRP38zc8pbwFyck31wvPWY4mRxOch0vgfS1UjkJUs=\n"
-LOG_LINE = (
-    f"— {NAME} 9BaUxwYmSjpii7W8/36VznW9fnTaHsBzhE1lRg3MTm7r7MxXLHGgO5WELx9ztcD51B3vDEcNXBQJ8vgM+fo0X35MVg0=\n"
-)
+LOG_LINE = f"— {NAME} 9BaUxwYmSjpii7W8/36VznW9fnTaHsBzhE1lRg3MTm7r7MxXLHGgO5WELx9ztcD51B3vDEcNXBQJ8vgM+fo0X35MVg0=\n"
 WITNESS_LINE = (
     "— witness.example/w1 "
     "PnVUVQAAAABpIP0AcaULpMeP4yTFWSa5mUAhH60DZFw0wjLWSvoAMTulQE82JMZRs3S+V/v9Q1KpACEyavhmfgEX/2u7PNL7lK9bAg==\n"
@@ -315,11 +313,7 @@ def is_cosigned(row: dict[str, Any]) -> bool:
     return any(parse_vkey(vkey).algorithm == ED25519_COSIGNATURE for vkey in row["vkeys"])
 
 
-@given(
-    st.text(
-        st.characters(exclude_categories=["Cs"], exclude_characters=[*map(chr, range(32))]) | st.just("\n")
-    )
-)
+@given(st.text(st.characters(exclude_categories=["Cs"], exclude_characters=[*map(chr, range(32))]) | st.just("\n")))
 def test_any_text_without_control_characters_opens_as_it_was_signed(text: str) -> None:
     assert open_note(sign_note(text + "\n", NAME, PRIVATE_KEY), [KEY]) == text + "\n"
 

@@ -129,9 +129,7 @@ def test_every_mutation_of_an_inclusion_proof_is_refused(index: int, size: int) 
             verify_inclusion(other, size, LEAVES[index], path, root)
 
 
-@pytest.mark.parametrize(
-    ("old", "new"), [(1, 2), (1, 7), (4, 5), (6, 7), (7, 13), (32, 64), (33, 64), (47, 48)]
-)
+@pytest.mark.parametrize(("old", "new"), [(1, 2), (1, 7), (4, 5), (6, 7), (7, 13), (32, 64), (33, 64), (47, 48)])
 def test_every_mutation_of_a_consistency_proof_is_refused(old: int, new: int) -> None:
     old_root, new_root = root_of(LEAVES[:old]), root_of(LEAVES[:new])
     path = prove_consistency(old, new, perfect)

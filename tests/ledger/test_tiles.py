@@ -58,9 +58,7 @@ def test_tiles_are_those_of_the_worked_example() -> None:
 def test_any_node_is_the_root_over_its_leaves() -> None:
     for level in range(17):
         index = (SIZE >> level) - 1  # the last that is perfect
-        assert node_from_tiles(level, index, SIZE, read_hashes) == root_of(
-            leaves(index << level, (index + 1) << level)
-        )
+        assert node_from_tiles(level, index, SIZE, read_hashes) == root_of(leaves(index << level, (index + 1) << level))
 
 
 def test_a_node_reads_one_run_of_one_tile() -> None:

@@ -162,9 +162,7 @@ def _evaluation(
     )
 
 
-def _rewrite(
-    number: int, parent: int, prompt: int, text: str, summary: str, *, history: str | None
-) -> RewriteProposed:
+def _rewrite(number: int, parent: int, prompt: int, text: str, summary: str, *, history: str | None) -> RewriteProposed:
     return RewriteProposed(
         rewrite=number,
         parent=parent,

@@ -44,9 +44,7 @@ def test_samples_that_differ_are_not_compared(record_of: Any, run_events: list[E
     events = []
     for event in run_events:
         if isinstance(event, PromptEvaluated) and event.evaluation == 3 and isinstance(event.samples, tuple):
-            renamed = tuple(
-                sample.model_copy(update={"id": f"other-{sample.id}"}) for sample in event.samples
-            )
+            renamed = tuple(sample.model_copy(update={"id": f"other-{sample.id}"}) for sample in event.samples)
             event = event.model_copy(update={"samples": renamed})
         events.append(event)
     first = true_text(changes(record_of(events))).splitlines()[0]
@@ -79,9 +77,7 @@ def test_the_threshold_is_compared_on_unrounded_numbers(delta: float, told: str)
     assert peer_text([PeerEntry(1, 0.5, delta, "")]) == f"Iter 1 (score: 0.5000, {told}): (no summary)"
 
 
-def test_a_run_in_phases_has_the_log_of_its_last_iterative_phase(
-    record_of: Any, run_events: list[Event]
-) -> None:
+def test_a_run_in_phases_has_the_log_of_its_last_iterative_phase(record_of: Any, run_events: list[Event]) -> None:
     started = run_events[0].model_copy(update={"strategy": "auto"})
     first = [event.model_copy(update={"phase": 1}) for event in run_events[4:5]]
     later = [

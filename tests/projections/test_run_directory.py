@@ -117,7 +117,7 @@ def test_a_run_under_way_has_a_checkpoint_and_no_result(record_of: Any, run_even
 
 
 def test_an_unknown_profile_is_refused(run: RunRecord) -> None:
-    with pytest.raises(Refused, match="expected one of native, reflex-0.2"):
+    with pytest.raises(Refused, match=r"expected one of native, reflex-0\.2"):
         build_run_directory(run, "reflex-9")
 
 
@@ -189,11 +189,9 @@ def test_the_seed_pages_snippets_run(
     print(config["optimizer_config"]["strategy"])
     print(config["optimizer_config"]["metrics"])
     iters = list(found.load_iterations())
-    for prev, curr in zip(iters, iters[1:], strict=False):
+    for prev, curr in zip(iters, iters[1:]):  # noqa: B905, RUF007 - as the page has it
         diff = list(
-            difflib.unified_diff(
-                prev.system_prompt.splitlines(), curr.system_prompt.splitlines(), lineterm="", n=2
-            )
+            difflib.unified_diff(prev.system_prompt.splitlines(), curr.system_prompt.splitlines(), lineterm="", n=2)
         )
         print(f"\n--- Iter {prev.iteration}{curr.iteration} ---")
         for line in diff[2:]:

@@ -9,6 +9,7 @@ import math
 import warnings
 from collections.abc import Callable, Iterator
 from datetime import datetime
+from itertools import pairwise
 
 from ....domain.optimization.events import Sample
 from .events import really_scored, rewrite_log
@@ -50,7 +51,7 @@ def _ids(story: RunStory) -> Iterator[Finding]:
 
 def _numbering(story: RunStory) -> Iterator[Finding]:
     numbers = [0, *(iteration.number for iteration in story.iterations)]
-    for before, after in zip(numbers, numbers[1:], strict=False):
+    for before, after in pairwise(numbers):
         if after > before + 1:
             missing = f"{before + 1}" if after == before + 2 else f"{before + 1} to {after - 1}"
             yield finding("iteration_gap", story.documents.place("iterations"), f"no iteration {missing}")
@@ -69,7 +70,7 @@ def _found_in(story: RunStory) -> Iterator[Finding]:
 def _written_in_order(story: RunStory) -> Iterator[Finding]:
     timed = [(it, _time(it.timestamp)) for it in story.iterations]
     known = [(it, at) for it, at in timed if at is not None]
-    for (before, earlier), (after, later) in zip(known, known[1:], strict=False):
+    for (before, earlier), (after, later) in pairwise(known):
         if later < earlier:
             detail = f"iteration {after.number} was written before iteration {before.number}"
             yield finding("iterations_out_of_order", after.place, detail)
@@ -113,11 +114,7 @@ def _rewrite_log(story: RunStory) -> Iterator[Finding]:
         if number is not None and number in seen:
             yield finding("duplicate_rewrite_log_entry", place, f"iteration {number}")
         seen.add(number)
-    shifted = [
-        after.whole("iteration")
-        for before, after in zip(entries, entries[1:], strict=False)
-        if _is_shifted(before, after)
-    ]
+    shifted = [after.whole("iteration") for before, after in pairwise(entries) if _is_shifted(before, after)]
     if shifted:
         listed = ", ".join(map(str, shifted[:20]))
         detail = f"the difference at iteration {listed} is the effect of the change one entry earlier"
@@ -205,7 +202,7 @@ def recompute_p_value(baseline: Evaluation | None, final: Evaluation | None) -> 
     known = [(mine, other) for mine, other in pairs if mine is not None and other is not None]
     if len(known) < max(2, len(pairs)) or all(mine == other for mine, other in known):
         return None
-    from scipy.stats import wilcoxon  # noqa: PLC0415 - takes a second to load, and only completed runs ask
+    from scipy.stats import wilcoxon  # takes a second to load, and only completed runs ask
 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")

@@ -230,8 +230,8 @@ class _Reading:
             self._findings.append(finding(kind, self._place, detail))
 
 
-class _TooDeep(Exception):  # noqa: N818 - a way out of a recursion, never seen outside
-    pass
+class _TooDeep(Exception):
+    """The way out of a recursion; never seen outside this file."""
 
 
 def look_for_keys(run: RunDocuments) -> list[Finding]:

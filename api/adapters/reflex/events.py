@@ -62,6 +62,7 @@ class RunEvents:
         self._state = RunState()
         self._prompts: dict[str, int] = {}
         self._trained: dict[int, int] = {}
+        self._made: dict[int, int] = {}
         self._summaries = _Summaries(story)
 
     def build(self) -> None:
@@ -151,9 +152,7 @@ class RunEvents:
         if axis == "fewshot":
             self._propose_selection(iteration, before)
         known = self._prompts.get(iteration.prompt)
-        rewrite = max((made.rewrite for made in self._state.rewrites if made.prompt == known), default=None)
-        if known is None:
-            rewrite = None
+        rewrite = None if known is None else self._made.get(known)
         trained = self._train(iteration, axis, rewrite)
         if trained is None:
             return
@@ -267,6 +266,7 @@ class RunEvents:
         )
         if made and text is not None and number is not None:
             self._prompts[text] = number
+            self._made[number] = self._state.rewrites[-1].rewrite
 
     # Phases
 
@@ -381,17 +381,17 @@ class RunEvents:
         known = self._prompts.get(prompt)
         return (self._state.prompts, prompt) if known is None else (known, None)
 
-    def _add(self, kind: type[Event], **fields: Any) -> bool:
+    def _add(self, event_type: type[Event], /, **fields: Any) -> bool:
         place = self._story.documents.place("")
         try:
-            event = decide(self._state, kind(**fields))
+            event = decide(self._state, event_type(**fields))
         except Refused as refused:
-            self.findings.append(finding("event_refused", place, f"{kind.type_name}: {refused.rule}: {refused}"))
+            self.findings.append(finding("event_refused", place, f"{event_type.type_name}: {refused.rule}: {refused}"))
             return False
         except ValidationError as error:
             first = error.errors(include_url=False, include_input=False)[0]
             where = ".".join(map(str, first["loc"]))
-            self.findings.append(finding("event_refused", place, f"{kind.type_name}: {where}: {first['msg']}"))
+            self.findings.append(finding("event_refused", place, f"{event_type.type_name}: {where}: {first['msg']}"))
             return False
         evolve(self._state, event)
         self.events.append(event)
@@ -506,8 +506,10 @@ class _Summaries:
         within = iteration.number
         if phase is not None and iteration.number in phase[1].numbers:
             within = phase[1].numbers.index(iteration.number) + 1  # the log counts inside its phase
-        for told in (*self._log.get(within, ()), *self._lines.get(iteration.number, ())):
-            if told.number("score") == iteration.score and (summary := told.text("change_summary")):
+        candidates: list[Fields] = [*self._log.get(within, []), *self._lines.get(iteration.number, [])]
+        for told in candidates:
+            summary = told.text("change_summary")
+            if summary and told.number("score") == iteration.score:
                 return summary
         if axis == "structural":
             winner = winner_of(iteration.reply)

@@ -59,6 +59,7 @@ class RawRun:
 
     files: dict[str, bytes] = field(default_factory=dict)
     findings: list[Finding] = field(default_factory=list)
+    bytes: int = 0
 
 
 def list_runs(root: Path) -> tuple[list[RunFolder], list[Finding]]:
@@ -112,7 +113,7 @@ def _read_into(raw: RawRun, directory: int, name: str, path: str, place: str) ->
     if not stat.S_ISREG(_mode(directory, name)):
         raw.findings.append(_not_a(directory, name, f"{place}/{name}"))
         return
-    room = min(MAX_FILE_BYTES, MAX_RUN_BYTES - sum(map(len, raw.files.values())))
+    room = min(MAX_FILE_BYTES, MAX_RUN_BYTES - raw.bytes)
     try:
         data = _read(directory, name, room)
     except OSError as error:
@@ -123,6 +124,7 @@ def _read_into(raw: RawRun, directory: int, name: str, path: str, place: str) ->
         raw.findings.append(finding("limit_exceeded", f"{place}/{name}", detail))
     else:
         raw.files[path] = data
+        raw.bytes += len(data)
 
 
 def _read(directory: int, name: str, room: int) -> bytes | None:
@@ -137,7 +139,7 @@ def _read(directory: int, name: str, room: int) -> bytes | None:
 
 def _names(directory: int, place: str, limit: int, findings: list[Finding]) -> list[str]:
     """The names in a directory that may be used, sorted; a finding for each other one."""
-    found = []
+    found: list[str] = []
     with os.scandir(directory) as entries:
         for entry in entries:
             if len(found) == limit:

@@ -58,9 +58,32 @@ class ImportReport:
         """How many events this import added, ``import.completed`` among them."""
         return sum(run.events for run in self.runs) + (self.stream is not None)
 
+    @property
+    def added(self) -> tuple[str, ...]:
+        """The ids of the runs that this import recorded."""
+        return tuple(run.run for run in self.runs if run.outcome == "recorded")
+
+    @property
+    def unchanged(self) -> tuple[str, ...]:
+        """The ids of the runs that were recorded before, from the same files."""
+        return tuple(run.run for run in self.runs if run.outcome == "unchanged")
+
     def counts(self) -> dict[str, int]:
         """Kind of finding to how many."""
         return count_kinds(self.findings)
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "runs": [
+                {"run": run.run, "directory": run.directory, "outcome": run.outcome, "events": run.events}
+                for run in self.runs
+            ],
+            "files": self.files,
+            "events": self.events,
+            "import": self.stream,
+            "counts": self.counts(),
+            "findings": [found.as_json() for found in self.findings],
+        }
 
 
 def import_reflex(ledger: Ledger, path: Path, on_progress: Progress | None = None) -> ImportReport:

@@ -35,5 +35,5 @@ def summary_of(reply: str) -> str | None:
 
 def winner_of(reply: str) -> str | None:
     """The transform that won a structural round, ``current`` where none did better."""
-    winners = _WINNER.findall(reply)
+    winners: list[str] = _WINNER.findall(reply)
     return winners[-1] if winners else None

@@ -145,7 +145,8 @@ class Fields:
             return None
         if isinstance(value, str) and (limit is None or len(value) <= limit):
             return value
-        return self._refuse(key, f"text of at most {limit} characters" if limit else "text")
+        self._refuse(key, f"text of at most {limit} characters" if limit else "text")
+        return None
 
     def number(self, key: str) -> float | None:
         value = self.value.get(key)
@@ -153,7 +154,8 @@ class Fields:
             return None
         if isinstance(value, (int, float)) and not isinstance(value, bool) and math.isfinite(value):
             return float(value)
-        return self._refuse(key, "a number")
+        self._refuse(key, "a number")
+        return None
 
     def whole(self, key: str, least: int = 0) -> int | None:
         value = self.value.get(key)
@@ -161,18 +163,21 @@ class Fields:
             return None
         if isinstance(value, int) and not isinstance(value, bool) and least <= value <= _MAX_INTEGER:
             return value
-        return self._refuse(key, f"a whole number from {least}")
+        self._refuse(key, f"a whole number from {least}")
+        return None
 
     def flag(self, key: str) -> bool:
         value = self.value.get(key)
         if isinstance(value, bool) or value is None:
             return bool(value)
-        return bool(self._refuse(key, "true or false"))
+        self._refuse(key, "true or false")
+        return False
 
     def object(self, key: str) -> Fields:
         value = self.value.get(key)
         if value is not None and not isinstance(value, dict):
-            value = self._refuse(key, "an object")
+            self._refuse(key, "an object")
+            value = None
         return Fields(value, self.place, self._findings, f"{self._prefix}{key}.")
 
     def objects(self, key: str) -> list[Fields]:

@@ -1,0 +1,49 @@
+# Everything sets itself up: `make demo` and `make test` need only Python 3.11 or newer, pip and make.
+PYTHON ?= python3
+VENV ?= .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+PEER_VENV ?= .venv-peer
+PEER_READY := $(PEER_VENV)/.ready
+
+.PHONY: demo test lint format vectors bench test-peers clean
+
+demo: $(READY)  ## import a genuine sample, verify, rebuild, read it; damage a copy and see the damage found
+	$(BIN)/affidavit demo
+
+test: $(READY)  ## all tests
+	$(BIN)/python -m pytest -q -n auto
+
+lint: $(READY)  ## style, types, and the direction of imports
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+format: $(READY)
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+vectors: $(READY)  ## make the golden vectors again; git must then show no change
+	$(BIN)/python tests/vectors/make_vectors.py
+
+bench: $(READY)  ## the speeds that docs/performance.md reports, as ratios of two things measured in one run
+	$(BIN)/python bench/run.py
+
+test-peers: $(READY) $(PEER_READY)  ## hold the reflex-0.2 profile to the readers of the real aevyra-reflex
+	BIN=$(abspath $(BIN)) PEER=$(abspath $(PEER_VENV))/bin/python sh tests/peers/run.sh
+
+$(READY): pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit("Affidavit needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+	touch $@
+
+$(PEER_READY): tests/peers/requirements.txt
+	$(PYTHON) -m venv $(PEER_VENV)
+	$(PEER_VENV)/bin/python -m pip install --quiet --requirement tests/peers/requirements.txt
+	touch $@
+
+clean:
+	rm -rf $(VENV) $(PEER_VENV) build dist *.egg-info
