@@ -4,6 +4,7 @@ VENV ?= .venv
 BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 PEER_VENV ?= .venv-peer
+PEER_BIN := $(PEER_VENV)/bin
 PEER_READY := $(PEER_VENV)/.ready
 
 .PHONY: demo test lint format vectors bench test-peers clean
@@ -31,7 +32,11 @@ bench: $(READY)  ## the speeds that docs/performance.md reports, as ratios of tw
 	$(BIN)/python bench/run.py
 
 test-peers: $(READY) $(PEER_READY)  ## hold the reflex-0.2 profile to the readers of the real aevyra-reflex
-	BIN=$(abspath $(BIN)) PEER=$(abspath $(PEER_VENV))/bin/python sh tests/peers/run.sh
+	rm -rf .peer-check
+	$(BIN)/python tests/peers/rebuild_reflex_samples.py api/demo/reflex .peer-check
+	$(PEER_BIN)/python tests/peers/check_reflex_profile.py .peer-check/imported api/demo/reflex $(wildcard ../shared/golden/reflex/expected)
+	$(PEER_BIN)/python tests/peers/check_reflex_profile.py .peer-check/withheld
+	rm -rf .peer-check
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Affidavit needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -40,9 +45,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-$(PEER_READY): tests/peers/requirements.txt
+$(PEER_READY):
 	$(PYTHON) -m venv $(PEER_VENV)
-	$(PEER_VENV)/bin/python -m pip install --quiet --requirement tests/peers/requirements.txt
+	$(PEER_BIN)/python -m pip install --quiet 'aevyra-reflex==0.2.0'
 	touch $@
 
 clean:

@@ -64,19 +64,28 @@ _QUERY_SECRETS = frozenset(
     {"key", "sig", "signature", "code", "x_amz_signature", "x_amz_credential", "x_goog_signature"}
 )
 
-_KEY_SHAPES: tuple[tuple[str, re.Pattern[str]], ...] = (
-    ("openai_key", re.compile(r"\bsk-[A-Za-z0-9_-]{12,}")),
-    ("github_token", re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})")),
-    ("gitlab_token", re.compile(r"\bglpat-[A-Za-z0-9_-]{16,}")),
-    ("aws_key_id", re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
-    ("google_key", re.compile(r"\bAIza[A-Za-z0-9_-]{30,}")),
-    ("slack_token", re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
-    ("huggingface_token", re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
-    ("stripe_key", re.compile(r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{10,}")),
-    ("bearer_token", re.compile(r"\b[Bb]earer +[A-Za-z0-9._~+/-]{16,}")),
-    ("jwt", re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
-    ("private_key", re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")),
-    ("url_credential", re.compile(r"\b[a-z][a-z0-9+.-]{1,30}://[^/?#\s@:]{1,256}:[^/?#\s@]{1,256}@")),
+# Each shape with plain strings of which one must be there, so that long text is searched fast.
+_KEY_SHAPES: tuple[tuple[str, tuple[str, ...], re.Pattern[str]], ...] = (
+    ("openai_key", ("sk-",), re.compile(r"\bsk-[A-Za-z0-9_-]{12,}")),
+    (
+        "github_token",
+        ("ghp_", "gho_", "ghu_", "ghs_", "ghr_", "github_pat_"),
+        re.compile(r"\b(?:gh[pousr]_[A-Za-z0-9]{20,}|github_pat_[A-Za-z0-9_]{20,})"),
+    ),
+    ("gitlab_token", ("glpat-",), re.compile(r"\bglpat-[A-Za-z0-9_-]{16,}")),
+    ("aws_key_id", ("AKIA", "ASIA"), re.compile(r"\b(?:AKIA|ASIA)[A-Z0-9]{16}\b")),
+    ("google_key", ("AIza",), re.compile(r"\bAIza[A-Za-z0-9_-]{30,}")),
+    ("slack_token", ("xox",), re.compile(r"\bxox[abeoprs]-[A-Za-z0-9-]{10,}")),
+    ("huggingface_token", ("hf_",), re.compile(r"\bhf_[A-Za-z0-9]{20,}")),
+    ("stripe_key", ("k_live_", "k_test_"), re.compile(r"\b[rs]k_(?:live|test)_[A-Za-z0-9]{10,}")),
+    ("bearer_token", ("earer ",), re.compile(r"\b[Bb]earer +[A-Za-z0-9._~+/-]{16,}")),
+    ("jwt", ("eyJ",), re.compile(r"\beyJ[A-Za-z0-9_-]{10,}\.eyJ[A-Za-z0-9_-]{10,}\.[A-Za-z0-9_-]{10,}")),
+    ("private_key", ("-----BEGIN ",), re.compile(r"-----BEGIN (?:[A-Z0-9]+ ){0,3}PRIVATE KEY(?: BLOCK)?-----")),
+    (
+        "url_credential",
+        ("://",),
+        re.compile(r"\b[a-z][a-z0-9+.-]{1,30}://[^/?#\s@:]{1,256}:[^/?#\s@]{1,256}@"),
+    ),
 )
 
 
@@ -116,7 +125,10 @@ def is_secret_name(name: str) -> bool:
 def key_shaped(text: str) -> list[KeyShape]:
     """What in free text is shaped like a key, in order of where it starts."""
     found = [
-        KeyShape(kind, match.start(), match.end()) for kind, shape in _KEY_SHAPES for match in shape.finditer(text)
+        KeyShape(kind, match.start(), match.end())
+        for kind, needles, shape in _KEY_SHAPES
+        if any(needle in text for needle in needles)
+        for match in shape.finditer(text)
     ]
     return sorted(found, key=lambda shape: (shape.start, shape.kind))
 

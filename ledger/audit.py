@@ -154,11 +154,11 @@ def _stretches(reader: LedgerReader, size: int, jobs: int) -> Iterator[Stretch]:
     starts = range(0, size, STRETCH)
     if jobs <= 1 or size < PARALLEL_FROM or reader.uri is None:
         for start in starts:
-            yield check_stretch(reader.entries(start, start + STRETCH), start)
+            yield check_stretch(reader.entries(start, min(start + STRETCH, size)), start)
         return
     context = multiprocessing.get_context("spawn")
     with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open_worker, initargs=(reader.uri,)) as pool:
-        yield from pool.map(_check_in_worker, starts)
+        yield from pool.map(_check_in_worker, starts, [min(start + STRETCH, size) for start in starts])
 
 
 _worker_reader: LedgerReader | None = None
@@ -169,9 +169,9 @@ def _open_worker(uri: str) -> None:
     _worker_reader = LedgerReader(connect(uri), uri)
 
 
-def _check_in_worker(start: int) -> Stretch:
+def _check_in_worker(start: int, stop: int) -> Stretch:
     assert _worker_reader is not None
-    return check_stretch(_worker_reader.entries(start, start + STRETCH), start)
+    return check_stretch(_worker_reader.entries(start, stop), start)
 
 
 def _check_derived(reader: LedgerReader, verdict: Verdict, joiner: Joiner) -> None:
@@ -191,9 +191,14 @@ def _check_derived(reader: LedgerReader, verdict: Verdict, joiner: Joiner) -> No
         verdict.damage.append(Damage("tile_mismatch", n << 8 * (level + 1), f"tile {level}/{n} is not there"))
     verdict.checked.append("tiles")
     head = reader.head()
-    if verdict.size and (head.leaf, head.frontier) != (joiner.last_leaf, frontier.pack()) and not verdict.damage:
+    derived = (joiner.last_leaf, joiner.last_at, frontier.pack())
+    if (head.leaf, head.at, head.frontier) != derived and not verdict.damage:
         verdict.damage.append(
-            Damage("head_mismatch", verdict.size - 1, "the head's leaf or frontier is not what the entries give")
+            Damage(
+                "head_mismatch",
+                max(verdict.size - 1, 0),
+                "the head's leaf, time or frontier is not what the entries give",
+            )
         )
 
 
@@ -323,8 +328,8 @@ def _check_sealed(reader: LedgerReader, registry: Registry, verdict: Verdict, ag
     if against.scopes is None:
         verdict.not_checked["sealed"] = against.why_not.get("sealed", "the keys of the sealed content are not here")
         return
-    if any(damage.kind in ("entry_modified", "non_canonical") for damage in verdict.damage):
-        verdict.not_checked["sealed"] = "the entries that it is bound to are damaged"
+    if verdict.damage:
+        verdict.not_checked["sealed"] = "the log that it is bound to is damaged"
         return
     rows, boxes = reader.entries(0, verdict.size), reader.boxes(-(2**62), 2**62)
     verdict.damage += check_sealed(rows, boxes, registry, against.scopes, verdict.origin.encode())

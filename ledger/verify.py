@@ -41,7 +41,7 @@ class Stretch:
     last_leaf: bytes = b""
     streams: dict[str, tuple[int, int]] = field(default_factory=dict)
     first_shift: tuple[int, int] | None = None
-    last_shift: int = 0
+    shifts: set[bool] = field(default_factory=set)
     entry_bytes: int = 0
 
 
@@ -61,14 +61,15 @@ def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
         found.entry_bytes += len(raw)
         entry = _parse(row, leaf, found)
         if entry is None:
-            prev = leaf.hex()
+            prev = ""  # nothing that it says counts, nor does what was chained onto it
+            if type(row.pos) is int:
+                streams[row.stream] = (streams.get(row.stream, (row.pos, 0))[0], row.pos)
             continue
         if entry["seq"] != row.seq:
-            found.last_shift = entry["seq"] - row.seq
-            found.first_shift = found.first_shift or (row.seq, found.last_shift)
+            found.first_shift = found.first_shift or (row.seq, entry["seq"])
+            found.shifts.add(entry["seq"] > row.seq)
             prev = ""
         elif prev:
-            found.last_shift = 0
             if entry["prev"] != prev:
                 found.damage.append(
                     Damage(
@@ -89,7 +90,7 @@ def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
         if known is None:
             streams[stream] = (pos, pos)
         else:
-            if pos != known[1] + 1:
+            if pos != known[1] + 1 and not found.first_shift:
                 found.damage.append(_position(row.seq, stream, pos, known[1] + 1))
             streams[stream] = (known[0], pos)
         prev = leaf.hex()
@@ -99,16 +100,14 @@ def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
 
 
 def _parse(row: StoredEntry, leaf: bytes, found: Stretch) -> Entry | None:
-    """The entry of a row, or None with the damage noted. Bytes that do not hash to the leaf were changed."""
+    """The entry of a row; None, with the damage noted, where its bytes are not what was recorded."""
     if leaf != row.leaf:
         found.damage.append(Damage("entry_modified", row.seq, f"leaf hash is {leaf.hex()}, stored is {row.leaf!r:.80}"))
-    if type(row.raw) is not bytes:
         return None
     try:
         entry = parse_entry(row.raw)
     except (Malformed, UnsupportedFormat) as error:
-        if leaf == row.leaf:
-            found.damage.append(Damage("non_canonical", row.seq, str(error)))
+        found.damage.append(Damage("non_canonical", row.seq, str(error)))
         return None
     if (entry["stream"], entry["pos"], entry["type"]) != (row.stream, row.pos, row.type_name):
         found.damage.append(
@@ -136,13 +135,13 @@ class Joiner:
         self.tile_roots: dict[int, list[bytes]] = {}
         self.entry_bytes = 0
         self.last_leaf = NO_ENTRY
+        self.last_at = ""
         self._wanted = sorted({size for size in wanted_sizes if size >= 0}, reverse=True)
         self._frontier = Frontier()
         self._rest: list[bytes] = []
-        self._at = ""
         self._next_pos: dict[str, int] = {}
         self._first_shift: tuple[int, int] | None = None
-        self._last_shift = 0
+        self._shifts: set[bool] = set()
         self._take_roots(Frontier())
 
     def join(self, stretch: Stretch) -> None:
@@ -158,13 +157,15 @@ class Joiner:
                     f"{stretch.first_prev}",
                 )
             )
-        if stretch.first_at and stretch.first_at < self._at:
-            self.damage.append(Damage("order_broken", stretch.start, f"time {stretch.first_at} is before {self._at}"))
-        self._join_streams(stretch)
+        if stretch.first_at and stretch.first_at < self.last_at:
+            self.damage.append(
+                Damage("order_broken", stretch.start, f"time {stretch.first_at} is before {self.last_at}")
+            )
         if stretch.first_shift is not None:
             self._first_shift = self._first_shift or stretch.first_shift
-        self._last_shift = stretch.last_shift
-        self._at = stretch.last_at or self._at
+        self._join_streams(stretch)
+        self._shifts |= stretch.shifts
+        self.last_at = stretch.last_at or self.last_at
         self.last_leaf = stretch.last_leaf or self.last_leaf
         self._grow(stretch.leaves)
 
@@ -175,18 +176,17 @@ class Joiner:
             self._take_roots(self._frontier)
         self._rest = []
         if self._first_shift is not None:
-            seq, shift = self._first_shift
-            kind = "order_broken"
-            if self._last_shift:
-                kind = "entry_missing" if self._last_shift > 0 else "entry_inserted"
-            self.damage.append(Damage(kind, seq, f"row {seq} holds the entry that says it is entry {seq + shift}"))
+            seq, says = self._first_shift
+            # Rows that closed up all hold later entries, rows that made room all earlier ones.
+            kind = {(True,): "entry_missing", (False,): "entry_inserted"}.get(tuple(self._shifts), "order_broken")
+            self.damage.append(Damage(kind, seq, f"row {seq} holds the entry that says it is entry {says}"))
         return self._frontier
 
     def _join_streams(self, stretch: Stretch) -> None:
         next_pos = self._next_pos
         for stream, (first, last) in stretch.streams.items():
             expected = next_pos.get(stream, 0)
-            if first != expected:
+            if first != expected and not self._first_shift:
                 self.damage.append(_position(stretch.start, stream, first, expected))
             next_pos[stream] = last + 1
 

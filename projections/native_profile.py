@@ -25,7 +25,7 @@ from ..domain.event import Withheld
 from ..domain.optimization.effects import Effect
 from ..domain.optimization.events import PromptEvaluated
 from .manifest import manifest
-from .rewrite_history import changes, effect_json, true_json, true_text
+from .rewrite_history import Change, changes, effect_json, true_json, true_text
 from .run_record import Iteration, RunRecord, Text
 from .scores import best_score, gain, leading_iteration
 from .tokens import token_account
@@ -36,14 +36,14 @@ NATIVE_VERSION = 1
 
 def native_files(record: RunRecord) -> dict[str, bytes]:
     """The files of the ``native`` profile, version 1."""
-    effects = record.effects()
-    iterations = record.iterations
+    iterations, history = record.iterations, changes(record)
+    effects = [change.effect for change in history]
     documents: dict[str, Any] = {"config.json": _config(record)}
     if record.baseline is not None:
         documents["baseline.json"] = _evaluation(record, record.baseline)
     for iteration in iterations:
         documents[f"iterations/iter_{iteration.number:03d}.json"] = _iteration(record, iteration, effects)
-    documents["rewrites.json"] = _rewrites(record)
+    documents["rewrites.json"] = _rewrites(record, history)
     documents["checkpoint.json"] = _checkpoint(record, iterations)
     if record.completed is not None:
         documents["result.json"] = _result(record, iterations)
@@ -52,7 +52,7 @@ def native_files(record: RunRecord) -> dict[str, bytes]:
     if record.imported is not None:
         documents["findings.json"] = _findings(record)
     files = {name: _print(document) for name, document in documents.items()}
-    files["rewrite_history.txt"] = "".join(f"{line}\n" for line in true_text(changes(record)).splitlines()).encode()
+    files["rewrite_history.txt"] = "".join(f"{line}\n" for line in true_text(history).splitlines()).encode()
     best = _best_prompt(record)
     if isinstance(best, str):
         files["best_prompt.md"] = best.encode()
@@ -67,8 +67,8 @@ def _print(document: Any) -> bytes:
 
 
 def _config(record: RunRecord) -> dict[str, Any]:
-    started = record.started
-    return {
+    started, config = record.started, record.started.config
+    document = {
         "run_id": started.run,
         "directory": started.directory,
         "timestamp": started.timestamp,
@@ -83,10 +83,12 @@ def _config(record: RunRecord) -> dict[str, Any]:
         "seq": record.started_seq,
         "recorded_at": record.started_at,
     }
+    beside = config if isinstance(config, dict) and "optimizer_config" in config else {}
+    return {**document, **{name: value for name, value in beside.items() if name not in document}}
 
 
 def _optimizer_config(record: RunRecord) -> dict[str, Any]:
-    """The configuration as given, under the open fields' names where it does not have them itself."""
+    """The configuration as given, with what it leaves out from the open fields of the run's start."""
     started, config = record.started, record.started.config
     recorded = {
         "strategy": started.strategy,
@@ -99,7 +101,9 @@ def _optimizer_config(record: RunRecord) -> dict[str, Any]:
     if isinstance(config, Withheld):
         return {**recorded, **shown(config)}
     given = config.get("optimizer_config", config)
-    return {**recorded, **given} if isinstance(given, dict) else recorded
+    if not isinstance(given, dict):
+        return recorded
+    return {**recorded, **{name: value for name, value in given.items() if recorded.get(name) is None or value}}
 
 
 def _evaluation(record: RunRecord, evaluation: PromptEvaluated) -> dict[str, Any]:
@@ -155,9 +159,9 @@ def _when_recorded(record: RunRecord, iteration: Iteration) -> str | None:
     return iteration.at if record.started.imported_from is None else None
 
 
-def _rewrites(record: RunRecord) -> list[dict[str, Any]]:
+def _rewrites(record: RunRecord, history: list[Change]) -> list[dict[str, Any]]:
     found = []
-    for change, rewrite in zip(true_json(changes(record)), record.rewrites, strict=True):
+    for change, rewrite in zip(true_json(history), record.rewrites, strict=True):
         document = {
             **change,
             "reasoning": shown(rewrite.rationale),

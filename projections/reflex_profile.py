@@ -78,16 +78,20 @@ def reflex_config(record: RunRecord) -> dict[str, Any]:
     started = record.started
     if isinstance(started.config, dict) and _is_import(record):
         return started.config
+    withheld = isinstance(started.dataset, Withheld)
     document = {
         "run_id": started.run,
         "timestamp": started.directory.partition("_")[2] or started.timestamp,
-        "dataset_path": "unknown" if started.dataset is None else shown(started.dataset),
+        # its readers make a path of this, so no placeholder may stand here
+        "dataset_path": "" if withheld else started.dataset or "unknown",
         "prompt_path": "",
         "initial_prompt": shown(started.system_prompt),
         "optimizer_config": _optimizer_config(record),
     }
     if started.parent_run is not None:
         document["branched_from"] = {"run_id": started.parent_run, "iteration": started.parent_iteration}
+    if withheld:
+        document["withheld"] = {"dataset_path": shown(started.dataset)["withheld"]}
     return document
 
 
@@ -152,18 +156,20 @@ def _iso(at: str) -> str:
 
 
 def _optimizer_config(record: RunRecord) -> dict[str, Any]:
-    started = record.started
-    given = started.config if isinstance(started.config, dict) else {}
-    nested = given.get("optimizer_config", given)
-    known = {name: nested[name] for name in _OPTIMIZER_DEFAULTS if name in nested}
+    started, given = record.started, record.started.config
     recorded = {
         "max_iterations": started.max_iterations,
         "score_threshold": started.threshold,
         "reasoning_model": started.reasoning_model,
     }
-    stated = {name: value for name, value in recorded.items() if value is not None}
-    document = {**_OPTIMIZER_DEFAULTS, **known, **stated, "strategy": started.strategy}
-    return {**document, "_cli_models": list(started.models)}
+    stated: dict[str, Any] = {name: value for name, value in recorded.items() if value is not None}
+    stated |= {"strategy": started.strategy, "_cli_models": list(started.models)}
+    if isinstance(given, Withheld):
+        return {**stated, **shown(given)}  # a default would pass for what was set
+    nested = given.get("optimizer_config", given)
+    own = nested if isinstance(nested, dict) else {}
+    known = {name: own[name] for name in _OPTIMIZER_DEFAULTS if name in own}
+    return {**_OPTIMIZER_DEFAULTS, **known, **stated}
 
 
 def _samples(evaluation: PromptEvaluated) -> Any:
@@ -337,7 +343,7 @@ def _derived_result(record: RunRecord) -> dict[str, Any]:
     if completed.duration_seconds is not None:
         document["duration_seconds"] = completed.duration_seconds
     document["started_at"] = started.timestamp
-    document["timestamp"] = completed.timestamp or _iso(record.started_at)
+    document["timestamp"] = completed.timestamp or _iso(record.last_at)
     document["run_id"] = record.run
     return document
 

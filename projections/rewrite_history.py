@@ -114,7 +114,8 @@ def true_text(found: Sequence[Change]) -> str:
 
 def change_line(change: Change) -> str:
     """A change and what it did, in one line."""
-    summary = NO_SUMMARY if not change.change_summary else shown_text(change.change_summary)
+    told = "" if change.change_summary is None else shown_text(change.change_summary)
+    summary = " ".join(told.split()) or NO_SUMMARY  # a line break would forge a line
     origin = "" if change.after_iteration is None else f" (after iteration {change.after_iteration})"
     return f"Change {change.number}{origin}: {_outcome(change)}: {summary}"
 

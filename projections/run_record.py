@@ -21,6 +21,7 @@ from ..domain.optimization.events import (
     RunCompleted,
     RunFailed,
     RunImported,
+    RunSealed,
     RunStarted,
     SourceKept,
 )
@@ -125,6 +126,8 @@ class RunRecord:
 
     def apply(self, recorded: Recorded) -> None:
         event = recorded.event
+        if isinstance(event, RunSealed):
+            return  # it speaks of the record and is no part of it
         self.last_seq, self.last_at = recorded.seq, recorded.at
         match event:
             case PromptEvaluated():

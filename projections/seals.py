@@ -7,12 +7,11 @@ computed.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from pathlib import Path
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..domain.event import Recorded, Withheld
+from ..domain.event import Withheld
 from ..domain.optimization.events import RunSealed
 from ..ledger.errors import Malformed
 from ..ledger.events import ProjectionSealed
@@ -139,10 +138,5 @@ def _check_run(events: EventReader, stream: str, seq: int, damage: list[Damage],
 
 
 def _rebuild(events: EventReader, run: str, upto: int) -> dict[str, bytes] | None:
-    record = fold_run(_before_seals(events.stream(f"run/{run}", before=upto)))
+    record = fold_run(events.stream(f"run/{run}", before=upto))
     return None if record is None else build_run_directory(record, SEALED_PROFILE)
-
-
-def _before_seals(recorded: Iterator[Recorded]) -> Iterator[Recorded]:
-    """A seal says nothing about the run, so it is no part of what is sealed after it."""
-    return (event for event in recorded if not isinstance(event.event, RunSealed))

@@ -156,7 +156,7 @@ def _signed_rank_by_permutation(differences: list[float]) -> float:
     for rank, _ in ranked:
         patterns.update({sum_ + rank: count for sum_, count in patterns.items()})
     extreme = sum(count for sum_, count in patterns.items() if abs(2 * sum_ - total) >= abs(2 * found - total))
-    return extreme / 2 ** len(ranked)
+    return extreme / float(2 ** len(ranked))
 
 
 def _note(differing: int, direction: str, significant: bool) -> str:

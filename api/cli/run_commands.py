@@ -104,7 +104,7 @@ def _print_summary(summary: dict[str, Any]) -> None:
     columns = ("iter", "train", "val", "change", "effect", "tokens", "seconds", "what changed")
     print_table(columns, [_iteration_cells(row) for row in summary["iterations"]], right=columns[:7])
     tokens = summary["tokens"]
-    say(f"tokens: {tokens['eval_total']} evaluating, {tokens['reasoning'] or 0} reasoning")
+    say(f"tokens: {tokens['eval_total']} evaluating, {tokens['reasoning_total'] or 0} reasoning")
     for gap in tokens["not_recorded"]:
         say(f"  not recorded: {gap}")
     if "cost" in summary:

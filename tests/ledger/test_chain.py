@@ -112,7 +112,7 @@ def test_the_tile_that_closes_65536_entries_carries_the_level_above() -> None:
     for _ in range(255):
         frontier.append_subtree(8, root)
     head = Head(size, NO_ENTRY, AT, frontier.pack(), held=False)
-    batch = chain_batch(head, AT, [_pending(n) for n in range(300)], lambda level: root * 255 if level else b"")
+    batch = chain_batch(head, AT, [_pending(n) for n in range(300)], lambda level: root * 255 if level == 1 else b"")
     assert [(tile.level, tile.n) for tile in batch.tiles] == [(0, 255), (1, 0)]
     assert batch.tiles[1].hashes == root * 255 + batch.tiles[0].root
     expected = Frontier.unpack(size, head.frontier)

@@ -27,7 +27,7 @@ PLACES = ("run_dir", "dataset")
 """Answers that name a place on this machine; compared by their last part."""
 
 
-def main(rebuilt: Path, original: Path | None, expected: Path | None) -> int:
+def main(rebuilt: Path, original: Path | None = None, expected: Path | None = None) -> int:
     if version("aevyra-reflex") != PEER:
         sys.exit(f"aevyra-reflex is {version('aevyra-reflex')}, expected {PEER}")
     found = answers(rebuilt)
@@ -90,7 +90,9 @@ def api(store: Any, run_ids: list[str], root: Path) -> Iterator[tuple[str, Any]]
     server = ThreadingHTTPServer(("127.0.0.1", 0), handler)
     threading.Thread(target=server.serve_forever, daemon=True).start()
     try:
-        for path in ["", *(f"/{run}{below}" for run in run_ids for below in ("", "/iterations", "/iterations/1"))]:
+        paths = ["", *(f"/{run}{below}" for run in run_ids for below in ("", "/iterations"))]
+        paths += [f"/{run}/iterations/1" for run in run_ids if store.get_run(run).load_iterations()]
+        for path in paths:
             with urlopen(f"http://127.0.0.1:{server.server_port}/api/runs{path}") as response:
                 yield f"/api/runs{path}", at_home(json.load(response), root)
     finally:
@@ -156,4 +158,4 @@ if __name__ == "__main__":
     paths = [Path(argument) for argument in sys.argv[1:]]
     if not 1 <= len(paths) <= 3:
         sys.exit(__doc__)
-    sys.exit(main(*(paths + [None, None])[:3]))
+    sys.exit(main(*paths))

@@ -103,3 +103,9 @@ def test_a_run_in_phases_has_the_log_of_its_last_iterative_phase(record_of: Any,
 def test_a_withheld_summary_is_marked(withheld_run: RunRecord) -> None:
     assert peer_text(peer_entries(withheld_run)).splitlines()[0].endswith("): [withheld digest-of-change_summary]")
     assert peer_json(peer_entries(withheld_run))[0]["change_summary"] == {"withheld": "digest-of-change_summary"}
+
+
+def test_a_summary_cannot_forge_a_line(record_of: Any, run_events: list[Event]) -> None:
+    forged = run_events[5].model_copy(update={"change_summary": "small\nChange 9: 0.1 → 0.9"})
+    text = true_text(changes(record_of([*run_events[:5], forged])))
+    assert text == "Change 1 (after iteration 1): from 0.2500, never measured: small Change 9: 0.1 → 0.9"

@@ -48,7 +48,7 @@ _TIMESTAMP = re.compile(r"Run crashed at (\S{10,40})")
 
 
 class RunEvents:
-    """Builds the events of one run. ``events`` and ``findings`` hold the outcome after ``build``."""
+    """Builds the events of one run. ``events``, ``findings`` and ``state`` hold the outcome after ``build``."""
 
     def __init__(self, story: RunStory, run: str, parent_run: str | None, baseline_prompt: str | None) -> None:
         """``parent_run`` is the id under which the ledger knows the run that this one branched from;
@@ -59,7 +59,7 @@ class RunEvents:
         self._run = run
         self._parent_run = parent_run
         self._baseline_prompt = baseline_prompt
-        self._state = RunState()
+        self.state = RunState()
         self._prompts: dict[str, int] = {}
         self._trained: dict[int, int] = {}
         self._made: dict[int, int] = {}
@@ -195,7 +195,7 @@ class RunEvents:
             n=n,
             sample_set=samples,
             scores_by_metric=iteration.scores_by_metric,
-            parent=None if rewrite is None else self._state.rewrites[rewrite].parent,
+            parent=None if rewrite is None else self.state.rewrites[rewrite].parent,
         )
 
     def _propose(
@@ -244,7 +244,7 @@ class RunEvents:
     def _propose_selection(self, iteration: Iteration, before: Iteration | None) -> None:
         """The rewrite that made the prompt of a few-shot iteration, out of the evaluation before it."""
         parent = None if before is None else self._trained.get(before.number)
-        if parent is None and self._state.evaluations:
+        if parent is None and self.state.evaluations:
             parent = 0  # the baseline, which is all that was known
         if parent is not None and iteration.reasoning:
             self._rewrite(iteration, "fewshot", parent, iteration.prompt, None)
@@ -255,7 +255,7 @@ class RunEvents:
         number, introduced = self._name(text) if text is not None else (None, None)
         made = self._add(
             RewriteProposed,
-            rewrite=len(self._state.rewrites),
+            rewrite=len(self.state.rewrites),
             parent=parent,
             prompt=number,
             axis=axis,
@@ -266,7 +266,7 @@ class RunEvents:
         )
         if made and text is not None and number is not None:
             self._prompts[text] = number
-            self._made[number] = self._state.rewrites[-1].rewrite
+            self._made[number] = self.state.rewrites[-1].rewrite
 
     # Phases
 
@@ -324,7 +324,7 @@ class RunEvents:
             RunCompleted,
             reason=_reason(story),
             converged=result.flag("converged"),
-            best=best if best is not None and self._state.has_evaluated(best) else None,
+            best=best if best is not None and self.state.has_evaluated(best) else None,
             final_evaluation=final,
             eval_tokens=result.whole("total_eval_tokens"),
             reasoning_tokens=result.whole("total_reasoning_tokens"),
@@ -350,7 +350,7 @@ class RunEvents:
         if best is not None and best != story.checkpoint.text("best_prompt"):
             kept["best_prompt.md"] = best
         if documents.object("baseline.json") is not None and not any(
-            evaluation.purpose == "baseline" for evaluation in self._state.evaluations
+            evaluation.purpose == "baseline" for evaluation in self.state.evaluations
         ):
             kept["baseline.json"] = documents.object("baseline.json")
         for name, content in kept.items():
@@ -362,7 +362,7 @@ class RunEvents:
     def _evaluate(self, prompt: str, purpose: str, score: float | None, **told: Any) -> int | None:
         """Record an evaluation and return its number, or None where it was refused."""
         number, introduced = self._name(prompt)
-        evaluation = len(self._state.evaluations)
+        evaluation = len(self.state.evaluations)
         if not self._add(
             PromptEvaluated,
             evaluation=evaluation,
@@ -379,12 +379,12 @@ class RunEvents:
     def _name(self, prompt: str) -> tuple[int, str | None]:
         """A prompt's number, and its text where this is its first naming."""
         known = self._prompts.get(prompt)
-        return (self._state.prompts, prompt) if known is None else (known, None)
+        return (self.state.prompts, prompt) if known is None else (known, None)
 
     def _add(self, event_type: type[Event], /, **fields: Any) -> bool:
         place = self._story.documents.place("")
         try:
-            event = decide(self._state, event_type(**fields))
+            event = decide(self.state, event_type(**fields))
         except Refused as refused:
             self.findings.append(finding("event_refused", place, f"{event_type.type_name}: {refused.rule}: {refused}"))
             return False
@@ -393,7 +393,7 @@ class RunEvents:
             where = ".".join(map(str, first["loc"]))
             self.findings.append(finding("event_refused", place, f"{event_type.type_name}: {where}: {first['msg']}"))
             return False
-        evolve(self._state, event)
+        evolve(self.state, event)
         self.events.append(event)
         return True
 

@@ -1,7 +1,7 @@
 """A reflex tree on disk, read without trusting it.
 
 Nothing is followed: every name is opened relative to its directory's descriptor, symbolic links and
-special files are refused, and what exceeds a limit is left out with a finding. The limits:
+special files are refused, and what exceeds a limit below is left out with a finding.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ MAX_RUN_BYTES = 256 * 1024 * 1024
 MAX_FILES = 20_000
 """Names looked at in one run directory, its iterations not counted, and again in ``iterations``."""
 MAX_RUNS = 20_000
+"""Names looked at in ``runs``."""
 
 RUNS = "runs"
 ITERATIONS = "iterations"
@@ -68,9 +69,12 @@ def list_runs(root: Path) -> tuple[list[RunFolder], list[Finding]]:
     ``Unavailable`` where there is no ``runs`` directory to read.
     """
     findings: list[Finding] = []
+    folders = []
     with _opened(root / RUNS) as runs:
-        names = _names(runs, RUNS, MAX_RUNS, findings)
-        folders = []
+        try:
+            names = _names(runs, RUNS, MAX_RUNS, findings)
+        except OSError as error:
+            raise Unavailable(f"{root / RUNS}: {error.strerror}") from error
         for name in names:
             numbered = _RUN.fullmatch(name)
             if not stat.S_ISDIR(_mode(runs, name)):
@@ -147,7 +151,8 @@ def _names(directory: int, place: str, limit: int, findings: list[Finding]) -> l
                 break
             found.append(entry.name)
     usable: dict[str, str] = {}
-    for name in sorted(found):
+    # A name that reflex writes is never hidden by one that only looks like it.
+    for name in sorted(found, key=lambda name: (name not in KNOWN and name != ITERATIONS, name)):
         if not _NAME.fullmatch(name):
             findings.append(finding("name_refused", f"{place}/{ascii(name)[1:-1]}"))
         elif name.casefold() in usable:

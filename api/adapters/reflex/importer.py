@@ -14,8 +14,10 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
+from ....domain.errors import Refused
 from ....domain.event import Event, Meta, NewEvent, Recorded
 from ....domain.optimization.events import RunImported, RunStarted
+from ....domain.optimization.run import decide
 from ....ledger.application import Ledger
 from ....ledger.errors import Malformed
 from ....ledger.events import ImportCompleted
@@ -171,10 +173,10 @@ class _Import:
         own = [*documents.findings, *look_for_keys(documents), *story.findings, *built.findings, *defects]
         findings = tuple(dict.fromkeys([*renamed, *own]))
         noted = tuple(found for found in findings if found not in renamed)
-        events = [*built.events, _imported(documents, noted)]
         try:
+            events = [*built.events, decide(built.state, _imported(documents, noted))]
             self._append(f"run/{run}", events)
-        except Malformed as error:
+        except (Refused, Malformed) as error:
             refused = finding("run_not_recorded", documents.place(""), str(error))
             return ImportedRun(run, documents.directory, "not_recorded", 0, (*findings, refused))
         return ImportedRun(run, documents.directory, "recorded", len(events), findings)

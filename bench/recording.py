@@ -1,0 +1,158 @@
+"""Appending: single commits, batches, and whether a long log slows either down."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from itertools import count, islice
+from pathlib import Path
+from statistics import median
+
+from affidavit.bench.rows import Bench, Row
+from affidavit.bench.windows import Side, interleave, median_of, ratios, timed
+from affidavit.bench.workload import BATCH, TEXT, evaluations, library_application, library_event
+from affidavit.domain.event import NewEvent
+from affidavit.ledger.application import Ledger
+
+NEW_RUNS = 900_000
+"""The number of a run that no built ledger has."""
+
+
+def measure_append(bench: Bench) -> list[Row]:
+    """One event per commit against bare sqlite3 commits of an entry's bytes."""
+    sizes = bench.sizes
+    with bench.ledgers.create("append") as ledger, closing(_bare_table(bench.folder / "bare.db")) as bare:
+        events = evaluations()
+        ledger.record(*islice(events, sizes.singles))
+        with ledger.recorder.reading() as reader:
+            raws = [row.raw for row in reader.entries(1)]  # the bytes that the bare side commits
+        seqs = count()
+        seconds = interleave(
+            {
+                "affidavit": _recording_singly(ledger, events, sizes.singles),
+                "bare": lambda: timed(lambda: _commit_each(bare, raws, seqs)),
+            },
+            sizes.windows,
+        )
+    return [
+        Row(
+            "append",
+            "durable append, one event per commit, against bare sqlite3 commits of as many bytes",
+            "×",
+            median_of(ratios(seconds["affidavit"], seconds["bare"])),
+            0.7,
+            beside={
+                "affidavit_per_second": sizes.singles / median(seconds["affidavit"]),
+                "bare_per_second": sizes.singles / median(seconds["bare"]),
+                "bytes_per_entry": sum(map(len, raws)) / len(raws),
+            },
+        )
+    ]
+
+
+def measure_batch(bench: Bench) -> list[Row]:
+    """1,000 events in one commit against plain ``eventsourcing``, without and with a sealed field."""
+    return [
+        _batch_row(bench, "batch", "durable append, batches of 1,000, against plain eventsourcing", None, 0.9),
+        _batch_row(bench, "batch_sealed", "the same, with one sealed field of 450 bytes", TEXT, 0.7),
+    ]
+
+
+def measure_growth(bench: Bench) -> list[Row]:
+    """Appending to a long log against appending to a short one, both open at once."""
+    sizes = bench.sizes
+    folder = bench.ledgers.of_size(sizes.large)
+    with bench.ledgers.open(folder) as long, bench.ledgers.create("short") as short:
+        short_events, long_events = evaluations(NEW_RUNS), evaluations(NEW_RUNS)
+        short.record(*islice(short_events, sizes.small))
+        singles = interleave(
+            {
+                "long": _recording_singly(long, long_events, sizes.singles),
+                "short": _recording_singly(short, short_events, sizes.singles),
+            },
+            sizes.windows,
+        )
+        batches = interleave(
+            {"long": _recording_batches(long, long_events), "short": _recording_batches(short, short_events)},
+            sizes.windows,
+        )
+        ends = {
+            "long_entries_at_end": float(long.recorder.max_notification_id()),
+            "short_entries_at_end": float(short.recorder.max_notification_id()),
+        }
+    return [
+        Row(
+            f"growth_{kind}",
+            f"append rate at {sizes.large:,} entries against {sizes.small:,}: {what}",
+            "×",
+            median_of(ratios(seconds["long"], seconds["short"])),
+            1.0,
+            "not below",
+            beside={
+                "long_per_second": events / median(seconds["long"]),
+                "short_per_second": events / median(seconds["short"]),
+                **ends,
+            },
+        )
+        for kind, what, events, seconds in (
+            ("singles", "one event per commit", sizes.singles, singles),
+            ("batches", "batches of 1,000", BATCH, batches),
+        )
+    ]
+
+
+def _batch_row(bench: Bench, name: str, what: str, text: str | None, target: float) -> Row:
+    app = library_application(bench.folder / f"{name}-library.db")
+    with app, bench.ledgers.create(name) as ledger:
+        ours, theirs = evaluations(text=text), map(library_event, evaluations(text=text))
+
+        def save() -> float:
+            batch = list(islice(theirs, BATCH))
+            return timed(lambda: app.save(*batch))
+
+        seconds = interleave({"affidavit": _recording_batches(ledger, ours), "library": save}, bench.sizes.windows)
+        beside = {
+            "affidavit_per_second": BATCH / median(seconds["affidavit"]),
+            "library_per_second": BATCH / median(seconds["library"]),
+        }
+        if text is not None:
+            # The windows go on with runs that have their keys; a run's first sealed field costs this besides.
+            beside["new_scope_milliseconds"] = 1000 * median(_seconds_per_new_scope(ledger, bench.sizes.windows))
+    return Row(name, what, "×", median_of(ratios(seconds["affidavit"], seconds["library"])), target, beside=beside)
+
+
+def _recording_batches(ledger: Ledger, events: Iterator[NewEvent]) -> Side:
+    def record() -> float:
+        batch = list(islice(events, BATCH))
+        return timed(lambda: ledger.record(*batch))
+
+    return record
+
+
+def _recording_singly(ledger: Ledger, events: Iterator[NewEvent], number: int) -> Side:
+    def record() -> float:
+        ready = list(islice(events, number))
+        return timed(lambda: [ledger.record(event) for event in ready])
+
+    return record
+
+
+def _bare_table(path: Path) -> sqlite3.Connection:
+    db = sqlite3.connect(path, isolation_level=None)  # each INSERT is its own transaction
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("CREATE TABLE entries (seq INTEGER PRIMARY KEY, entry BLOB)")
+    return db
+
+
+def _commit_each(db: sqlite3.Connection, raws: Sequence[bytes], seqs: Iterator[int]) -> None:
+    for raw in raws:
+        db.execute("INSERT INTO entries VALUES (?, ?)", (next(seqs), raw))
+
+
+def _seconds_per_new_scope(ledger: Ledger, number: int) -> list[float]:
+    def make(scope: str) -> Callable[[], object]:
+        return lambda: ledger.scopes.cipher_for_sealing(scope)
+
+    return [timed(make(f"run/new-{n}")) for n in range(number)]

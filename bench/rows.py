@@ -1,0 +1,78 @@
+"""A row of the table: what was measured, the figure with its interval, and the target that it has to reach."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from affidavit.bench.windows import Median
+from affidavit.bench.workload import Ledgers
+
+Rule = Literal["at least", "at most", "not below"]
+"""How a figure is held against its target; ``not below`` asks only that the interval reach it: no trend."""
+
+Met = Literal["yes", "no", "unclear"]
+
+
+@dataclass(frozen=True)
+class Sizes:
+    """How much is measured. The small ones only show that everything runs; their figures mean nothing."""
+
+    windows: int = 40
+    long_windows: int = 30
+    singles: int = 200
+    small: int = 1000
+    verified: int = 50_000
+    middle: int = 200_000
+    large: int = 1_000_000
+    receipts: int = 50
+
+
+QUICK = Sizes(
+    windows=3,
+    long_windows=2,
+    singles=20,
+    small=500,
+    verified=2000,
+    middle=12_000,
+    large=10_000,
+    receipts=5,
+)
+
+
+@dataclass(frozen=True)
+class Row:
+    """One line of the table. ``beside`` has what helps to read it: rates, sizes, other comparisons."""
+
+    name: str
+    what: str
+    unit: str
+    measured: Median
+    target: float | None = None
+    rule: Rule = "at least"
+    beside: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def met(self) -> Met | None:
+        """Whether the interval, all of it, keeps the rule; None without a target."""
+        if self.target is None:
+            return None
+        low, high, target = self.measured.low, self.measured.high, self.target
+        if self.rule == "not below":
+            return "yes" if high >= target else "no"
+        reached = (low >= target, high >= target) if self.rule == "at least" else (low <= target, high <= target)
+        return "yes" if all(reached) else "unclear" if any(reached) else "no"
+
+
+@dataclass(frozen=True)
+class Bench:
+    """What every measurement is given: a folder on the disk that is measured, sizes, ledgers to use."""
+
+    folder: Path
+    sizes: Sizes
+    ledgers: Ledgers
+
+
+Measurement = Callable[[Bench], list[Row]]

@@ -1,0 +1,213 @@
+"""The documents keep their word: their code runs, their output is what is printed, their lists are whole.
+
+On each page the Python and console blocks run in order, in one scratch folder that has a ``.reflex`` tree in
+it. A command is a line ``$ affidavit …``; the lines under it must be found in what it prints, in order, with
+``…`` for any text. An ``output`` block does the same for the Python block above it. A block that cannot run
+here says so in a line ``<!-- not run: why -->`` above it, and is counted.
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import io
+import os
+import re
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from affidavit.api.adapters.reflex.findings import KINDS
+from affidavit.api.cli.commands import app, imports
+from affidavit.ledger.audit import EXIT_CODES, NOT_CHECKED
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
+NOT_RUN = {"README.md": 2, "CONTRIBUTING.md": 1}
+"""How many blocks of a page do not run: setting up, and the make targets."""
+
+SHOWN_ONLY = {"text", "json", "output"}
+_FENCE = re.compile(
+    r"^(?P<mark><!-- not run: .+ -->\n+)?```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+)
+_LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)[^)]*\)")
+_CODE_PLACE = re.compile(r"`((?:api|domain|ledger|projections)/[a-z_/]+\.py)`((?:,? (?:and )?`[A-Za-z_.]+`)*)")
+_DAMAGE_SOURCES = (
+    *("ledger/verify.py", "ledger/audit.py", "ledger/verify_sealed.py", "projections/seals.py"),
+    *("api/run_folders.py", "api/cli/ledger_commands.py"),
+)
+
+
+@dataclass(frozen=True)
+class Block:
+    language: str
+    text: str
+    line: int
+    runs: bool
+
+
+def blocks(page: Path) -> list[Block]:
+    source = page.read_text(encoding="utf-8")
+    return [
+        Block(found["language"], found["text"], source.count("\n", 0, found.start("text")), not found["mark"])
+        for found in _FENCE.finditer(source)
+    ]
+
+
+def page_name(page: Path) -> str:
+    return page.relative_to(ROOT).as_posix()
+
+
+@pytest.fixture
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "work"
+    shutil.copytree(ROOT / "api" / "demo" / "reflex", folder / ".reflex")
+    monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.delenv("AFFIDAVIT_LEDGER", raising=False)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_a_page_runs_from_top_to_bottom(page: Path, scratch: Path) -> None:
+    names: dict[str, Any] = {"__name__": "__main__"}
+    printed = ""
+    for block in blocks(page):
+        place = f"{page_name(page)}:{block.line}"
+        if not block.runs:
+            continue
+        if block.language == "python":
+            with contextlib.redirect_stdout(io.StringIO()) as output:
+                exec(compile("\n" * block.line + block.text, page_name(page), "exec"), names)
+            printed = output.getvalue()
+        elif block.language == "output":
+            require_lines(place, block.text.splitlines(), printed)
+        elif block.language == "console":
+            for command, expected in commands(place, block.text):
+                require_lines(f"{place}: {command}", expected, run(place, command))
+
+
+@pytest.mark.parametrize("page", PAGES, ids=page_name)
+def test_every_block_runs_or_is_counted(page: Path) -> None:
+    found = blocks(page)
+    unknown = {block.language for block in found} - SHOWN_ONLY - {"python", "console"}
+    assert not unknown, "a block is python or console, which run, or text, json or output, which are shown"
+    assert page.read_text(encoding="utf-8").count("\n```") == 2 * len(found), "a fence is not closed, or is indented"
+    skipped = Counter(page_name(page) for block in found if not block.runs)
+    assert skipped[page_name(page)] == NOT_RUN.get(page_name(page), 0)
+
+
+@pytest.mark.parametrize("page", [*PAGES, ROOT / "CHANGELOG.md"], ids=page_name)
+def test_links_lead_somewhere(page: Path) -> None:
+    missing = [link for link in _LINK.findall(page.read_text(encoding="utf-8")) if not (page.parent / link).exists()]
+    assert not missing
+
+
+def test_every_kind_of_damage_is_explained() -> None:
+    """docs/trust.md has a row for each kind that the verifier can report, and for no other."""
+    assert rows_of("docs/trust.md", "## What damage means") == set(damage_kinds())
+
+
+def test_every_name_of_not_checked_is_explained() -> None:
+    assert rows_of("docs/trust.md", "## What was not checked") == set(NOT_CHECKED)
+
+
+def test_every_verdict_is_explained() -> None:
+    assert rows_of("docs/trust.md", "## Verdicts and exit codes") == set(EXIT_CODES)
+
+
+def test_every_finding_of_an_import_is_explained() -> None:
+    assert rows_of("docs/import-reflex.md", "## Findings") == set(KINDS)
+
+
+def test_every_refusal_of_a_run_is_explained() -> None:
+    assert rows_of("docs/recording.md", "## What is refused") == set(refusals())
+
+
+def test_every_command_is_in_the_readme() -> None:
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
+    names += [f"import {command.name}" for command in imports.registered_commands]
+    assert [name for name in names if f"`affidavit {name}" not in readme] == []
+
+
+def test_named_code_is_where_a_page_says() -> None:
+    """A page that names a file of the code, and what stands in it, names what is there."""
+    for page in PAGES:
+        for path, names in _CODE_PLACE.findall(page.read_text(encoding="utf-8")):
+            source = (ROOT / path).read_text(encoding="utf-8")
+            for name in re.findall(r"`([A-Za-z_.]+)`", names):
+                last = name.rpartition(".")[2]
+                assert re.search(rf"^\s*(def|class) {last}\b|^{last}\b", source, re.MULTILINE), (page.name, path, name)
+
+
+def commands(place: str, text: str) -> Iterator[tuple[str, list[str]]]:
+    """Each command of a console block with the output shown under it."""
+    lines = text.splitlines()
+    starts = [at for at, line in enumerate(lines) if line.startswith("$ ")]
+    assert starts[:1] == [0], f"{place}: expected a command first"
+    for at, end in zip(starts, [*starts[1:], len(lines)], strict=True):
+        assert lines[at].startswith("$ affidavit "), f"{place}: only `affidavit` runs here, found {lines[at]!r}"
+        yield lines[at][2:], lines[at + 1 : end]
+
+
+def run(place: str, command: str) -> str:
+    done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, f"{place}: {command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+    return done.stdout + done.stderr
+
+
+def require_lines(place: str, expected: Sequence[str], printed: str) -> None:
+    """Every expected line stands in what was printed, in this order."""
+    actual = iter(printed.splitlines())
+    for line in filter(str.strip, expected):
+        shape = re.compile(re.escape(line.strip()).replace("…", ".*"))
+        if not any(shape.fullmatch(found.strip()) for found in actual):
+            raise AssertionError(f"{place}: expected {line!r} in\n{printed}")
+
+
+def rows_of(page: str, heading: str) -> set[str]:
+    """The words in backticks that begin the rows of the tables under a heading."""
+    section = (ROOT / page).read_text(encoding="utf-8").partition(f"\n{heading}\n")[2]
+    assert section, f"{page}: expected a heading {heading!r}"
+    return set(re.findall(r"^\| `([a-z_]+)` \|", section.partition("\n## ")[0], re.MULTILINE))
+
+
+def damage_kinds() -> Iterator[str]:
+    """The texts that stand as first argument of ``Damage``, or are assigned to a variable ``kind``."""
+    for path in _DAMAGE_SOURCES:
+        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Damage":
+                yield from texts(node.args[0])
+            elif isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["kind"]:
+                yield from texts(node.value)
+
+
+def refusals() -> Iterator[str]:
+    """The rules that ``domain/optimization/run.py`` names."""
+    for node in ast.walk(ast.parse((ROOT / "domain/optimization/run.py").read_text(encoding="utf-8"))):
+        if not isinstance(node, ast.Call) or not isinstance(node.func, ast.Name):
+            continue
+        if node.func.id == "_require":
+            yield from texts(node.args[1])
+        elif node.func.id == "_require_next":
+            yield from (f"{what}_in_order" for what in texts(node.args[0]))
+        elif node.func.id == "Refused":
+            yield from texts(node.args[0])
+
+
+def texts(value: ast.expr) -> Iterator[str]:
+    """The constant texts that an expression may come to."""
+    if isinstance(value, ast.Constant) and isinstance(value.value, str):
+        yield value.value
+    elif isinstance(value, ast.IfExp):
+        yield from texts(value.body)
+        yield from texts(value.orelse)
