@@ -236,6 +236,9 @@ class Ledger(Application[str]):
             with lock_file(self.folder / LOCK_FILE):
                 super().close()
 
+    def __del__(self) -> None:
+        """Not the library's, which closes: closing signs and takes locks, on no garbage collector's thread."""
+
     # What the library asks for. Nothing here looks into the process's environment: a variable must not
     # decide which module is imported or where events are stored.
 

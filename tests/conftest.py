@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -39,9 +40,20 @@ def edge(now: list[int]) -> Edge:
     return Edge(clock, stream.randbytes)
 
 
+@pytest.fixture(scope="session")
+def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a new ledger and its keys, to be copied: making one waits for the disk many times."""
+    folder = tmp_path_factory.mktemp("made")
+    edge = Edge(lambda: 1_795_341_600_000_000, random.Random(0).randbytes)
+    Ledger.create(folder / "ledger", folder / "keys", REGISTRY, edge=edge, sign_in_background=False).close()
+    return folder
+
+
 @pytest.fixture
-def ledger(tmp_path: Path, edge: Edge) -> Iterator[Ledger]:
+def ledger(tmp_path: Path, made_once: Path, edge: Edge) -> Iterator[Ledger]:
     """A new ledger in ``tmp_path/"ledger"``, its keys under ``tmp_path/"keys"``; it signs only when asked."""
-    made = Ledger.create(tmp_path / "ledger", tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False)
-    with made:
-        yield made
+    for name in ("ledger", "keys"):
+        shutil.copytree(made_once / name, tmp_path / name)
+    opened = Ledger(tmp_path / "ledger", tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False)
+    with opened:
+        yield opened

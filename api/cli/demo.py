@@ -62,9 +62,8 @@ def _change_a_score(path: Path) -> None:
 
     db = sqlite3.connect(path)
     db.execute("DROP TRIGGER entries_no_UPDATE")
-    seq, raw = db.execute(
-        "SELECT seq, entry FROM entries WHERE type='prompt.evaluated.v1' AND entry LIKE '%\"score\":\"0.3895%' LIMIT 1"
-    ).fetchone()
+    rows = db.execute("SELECT seq, entry FROM entries WHERE type='prompt.evaluated.v1' ORDER BY seq")
+    seq, raw = next((seq, raw) for seq, raw in rows if b'"score":"0.3895' in raw)
     forged = raw.replace(b'"score":"0.3895', b'"score":"0.9895', 1)
     db.execute("UPDATE entries SET entry=?, leaf=? WHERE seq=?", (forged, leaf_hash(forged), seq))
     db.commit()

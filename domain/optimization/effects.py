@@ -61,7 +61,7 @@ def effect_of(rewrite: RewriteProposed, evaluations: Sequence[PromptEvaluated]) 
 
 
 def _compare(rewrite: int, before: PromptEvaluated, after: PromptEvaluated) -> Effect | None:
-    if before.kind != after.kind or set(before.scores_by_metric) != set(after.scores_by_metric):
+    if before.kind != after.kind or _metrics_differ(before, after):
         return None
     if before.purpose != after.purpose and not (before.purpose in _TRAINING and after.purpose in _TRAINING):
         return None
@@ -81,3 +81,9 @@ def _scores(evaluation: PromptEvaluated) -> dict[str, float] | None:
     if not isinstance(evaluation.samples, tuple):
         return None
     return {sample.id: sample.score for sample in evaluation.samples if sample.score is not None}
+
+
+def _metrics_differ(before: PromptEvaluated, after: PromptEvaluated) -> bool:
+    """Whether both name their metrics and name others; within a run, who names none used the same."""
+    named = set(before.scores_by_metric), set(after.scores_by_metric)
+    return all(named) and named[0] != named[1]

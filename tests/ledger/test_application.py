@@ -30,7 +30,7 @@ def kept(pos: int = 0) -> NewEvent:
 
 
 def reopen(ledger: Ledger) -> Ledger:
-    return Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, sign_in_background=False)
+    return Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
 
 
 def test_a_new_ledger_begins_with_what_it_is(ledger: Ledger) -> None:

@@ -22,13 +22,16 @@ from affidavit.ledger.hashing import leaf_hash
 from affidavit.ledger.mapper import PendingEntry
 from affidavit.ledger.sqlite import Follower, open_datastore
 from affidavit.ledger.tree import root_of
+from affidavit.projections.registry import REGISTRY
 
 TABLES = ("ledger", "entries", "boxes", "tiles", "checkpoints")
 SECOND = 1_000_000
 
 
 def noted(pos: int, stream: str = "run/1", event: Event | None = None) -> NewEvent:
-    return NewEvent(stream, pos, event or ProjectionSealed(name="n", version=1, upto=pos, digest="0" * 64), Meta())
+    return NewEvent(
+        stream, pos, event or ProjectionSealed(name="n", version=1, upto=max(pos, 0), digest="0" * 64), Meta()
+    )
 
 
 def check(ledger: Ledger) -> list[Recorded]:
@@ -146,7 +149,7 @@ def test_a_follower_sees_what_is_there_and_what_others_append_and_stops(ledger: 
     ledger.record(noted(0))
     with (
         ledger.recorder.subscribe(gt=1) as follower,
-        Ledger(ledger.folder, tmp_path / "keys", ledger._registry, sign_in_background=False) as other,
+        Ledger(ledger.folder, tmp_path / "keys", REGISTRY, edge=ledger._edge, sign_in_background=False) as other,
     ):
         assert next(follower).id == 2
         waiting = threading.Thread(target=other.record, args=(noted(1), noted(2)))
