@@ -33,10 +33,11 @@ PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").r
 NOT_RUN = {"README.md": 2, "CONTRIBUTING.md": 1}
 """How many blocks of a page do not run: setting up, and the make targets."""
 
-SHOWN_ONLY = {"text", "json", "output"}
+SHOWN_ONLY = {"", "text", "json", "abnf", "output"}
 _FENCE = re.compile(
-    r"^(?P<mark><!-- not run: .+ -->\n+)?```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
+    r"^(?P<mark><!-- not run: [^\n]+ -->\n+)?```(?P<language>[a-z]*)\n(?P<text>.*?)^```$", re.MULTILINE | re.DOTALL
 )
+_COMMAND = re.compile(r"\$ (?:[A-Z_]+=\S+ )*affidavit ")
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)[^)]*\)")
 _CODE_PLACE = re.compile(r"`((?:api|domain|ledger|projections)/[a-z_/]+\.py)`((?:,? (?:and )?`[A-Za-z_.]+`)*)")
 _DAMAGE_SOURCES = (
@@ -99,7 +100,7 @@ def test_a_page_runs_from_top_to_bottom(page: Path, scratch: Path) -> None:
 def test_every_block_runs_or_is_counted(page: Path) -> None:
     found = blocks(page)
     unknown = {block.language for block in found} - SHOWN_ONLY - {"python", "console"}
-    assert not unknown, "a block is python or console, which run, or text, json or output, which are shown"
+    assert not unknown, "a block is python or console, which run, or one of those that are only shown"
     assert page.read_text(encoding="utf-8").count("\n```") == 2 * len(found), "a fence is not closed, or is indented"
     skipped = Counter(page_name(page) for block in found if not block.runs)
     assert skipped[page_name(page)] == NOT_RUN.get(page_name(page), 0)
@@ -155,7 +156,7 @@ def commands(place: str, text: str) -> Iterator[tuple[str, list[str]]]:
     starts = [at for at, line in enumerate(lines) if line.startswith("$ ")]
     assert starts[:1] == [0], f"{place}: expected a command first"
     for at, end in zip(starts, [*starts[1:], len(lines)], strict=True):
-        assert lines[at].startswith("$ affidavit "), f"{place}: only `affidavit` runs here, found {lines[at]!r}"
+        assert _COMMAND.match(lines[at]), f"{place}: only `affidavit` runs here, found {lines[at]!r}"
         yield lines[at][2:], lines[at + 1 : end]
 
 
@@ -178,7 +179,7 @@ def rows_of(page: str, heading: str) -> set[str]:
     """The words in backticks that begin the rows of the tables under a heading."""
     section = (ROOT / page).read_text(encoding="utf-8").partition(f"\n{heading}\n")[2]
     assert section, f"{page}: expected a heading {heading!r}"
-    return set(re.findall(r"^\| `([a-z_]+)` \|", section.partition("\n## ")[0], re.MULTILINE))
+    return set(re.findall(r"^\| `([a-z0-9_]+)` \|", section.partition("\n## ")[0], re.MULTILINE))
 
 
 def damage_kinds() -> Iterator[str]:

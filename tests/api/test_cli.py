@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import shutil
@@ -10,10 +11,13 @@ import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
+from contextlib import redirect_stderr, redirect_stdout
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from affidavit.api.cli import main
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "api" / "demo" / "reflex"
@@ -27,15 +31,25 @@ class Shell:
         self.keys = folder / "keys"
 
     def __call__(self, *arguments: str, code: int = 0, keys: Path | None = None) -> str:
-        environment = {**os.environ, "AFFIDAVIT_KEYS": str(keys or self.keys)}
-        environment.pop("AFFIDAVIT_LEDGER", None)
+        """Call the command in this process; what it printed, on standard error where it refused."""
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.chdir(self.folder)
+            patch.setenv("AFFIDAVIT_KEYS", str(keys or self.keys))
+            patch.delenv("AFFIDAVIT_LEDGER", raising=False)
+            patch.setattr(sys, "argv", ["affidavit", *arguments])
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert (ended.value.code or 0) == code, f"{arguments}: {ended.value.code}\n{out.getvalue()}\n{err.getvalue()}"
+        return err.getvalue() if code == 2 else out.getvalue()
+
+    def process(self, *arguments: str) -> str:
+        """Run the command as a process of its own."""
+        environment = {**os.environ, "AFFIDAVIT_KEYS": str(self.keys)}
         command = [sys.executable, "-m", "affidavit.api.cli", *arguments]
-        done = subprocess.run(command, cwd=self.folder, env=environment, capture_output=True, text=True, check=False)
-        assert done.returncode == code, f"{arguments}: {done.returncode}\n{done.stdout}\n{done.stderr}"
-        if code == 2:
-            assert "Traceback" not in done.stderr
-            return done.stderr
-        return done.stdout
+        return subprocess.run(
+            command, cwd=self.folder, env=environment, capture_output=True, text=True, check=True
+        ).stdout
 
     def json(self, *arguments: str, code: int = 0, keys: Path | None = None) -> Any:
         return json.loads(self(*arguments, "--json", code=code, keys=keys))
@@ -287,7 +301,9 @@ def test_a_database_that_does_not_read_is_damage(shell: Shell) -> None:
 
 
 @pytest.mark.parametrize("place", range(40))
-def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(shell: Shell, place: int) -> None:
+def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
+    shell: Shell, place: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """Evidence or free space: the answer is a verdict, and never an exception."""
     from affidavit.api.cli.ledger_commands import _against
     from affidavit.ledger.audit import audit
@@ -300,7 +316,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(shell: Shell, p
     at = place * len(content) // 40 + (place * 37) % 97
     content[at] ^= 1 << place % 8
     database.write_bytes(content)
-    os.environ["AFFIDAVIT_KEYS"] = str(shell.keys)
+    monkeypatch.setenv("AFFIDAVIT_KEYS", str(shell.keys))
     try:
         with open_snapshot(database.parent) as reader:
             verdict = audit(reader, REGISTRY, _against(database.parent, reader.origin(), None, None))
@@ -347,13 +363,13 @@ def test_hostile_text_cannot_drive_the_terminal(shell: Shell) -> None:
 
 
 def test_help_names_every_command(imported: Shell) -> None:
-    told = imported("--help")
+    told = imported.process("--help")
     for command in ["init", "import", "verify", "seal", "log", "runs", "show", "history", "diff", "rebuild", "demo"]:
         assert f"\n  {command} " in told
 
 
 def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
-    told = Shell(tmp_path)("demo")
+    told = Shell(tmp_path).process("demo")
     assert "DAMAGED" in told
     assert "expected exit code" not in told
     assert list(tmp_path.iterdir()) == []

@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affidavit.domain.errors import AffidavitError
 from affidavit.domain.event import Meta, NewEvent
-from affidavit.domain.optimization.events import SourceKept
+from affidavit.domain.optimization.events import PromptEvaluated, Sample, SourceKept
 from affidavit.ledger import application
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.checkpoint import open_checkpoint
@@ -159,6 +159,18 @@ def test_a_ledger_goes_on_where_it_was_closed(ledger: Ledger) -> None:
             event = again.event_reader(reader).event(1)
     assert event is not None
     assert event.event == SourceKept(name="n", content="text")
+
+
+def test_a_failed_sample_is_sealed_and_read_back(ledger: Ledger) -> None:
+    """What is None stands nowhere in sealed content either, so every such field needs a default to be read."""
+    failed = Sample(id="s1", input="i", response="", score=None, failed=True)
+    event = PromptEvaluated(evaluation=0, prompt=0, purpose="train", n=1, failed=1, samples=(failed,))
+    (place,) = ledger.record(NewEvent("run/1", 0, event, Meta()))
+    with ledger.recorder.reading() as reader:
+        found = ledger.event_reader(reader).event(place.seq)
+    assert found is not None
+    assert found.event == event
+    assert found.event.disagreement() is None
 
 
 def test_closing_twice_is_closing(ledger: Ledger) -> None:

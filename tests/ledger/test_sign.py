@@ -307,9 +307,13 @@ def test_a_ledger_signs_in_the_background(ledger: Ledger, monkeypatch: pytest.Mo
     signed = threading.Event()
     again = Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, edge=ledger._edge)
     assert again._signer is not None
-    sign = again.sign
+
+    def sign_and_say() -> None:
+        again.sign()
+        signed.set()
+
     monkeypatch.setattr(again._signer, "_delay", 0.001)
-    monkeypatch.setattr(again._signer, "_sign", lambda: (sign(), signed.set()))
+    monkeypatch.setattr(again._signer, "_sign", sign_and_say)
     with again:
         fill(again, 3)
         assert signed.wait(timeout=30)

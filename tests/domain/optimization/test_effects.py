@@ -109,7 +109,7 @@ def test_closed_samples_leave_the_means() -> None:
         ({}, {"purpose": "baseline"}),
         ({"kind": "win_rate"}, {}),
         ({"scores_by_metric": {"exact": 0.5}}, {"scores_by_metric": {"judge": 0.5}}),
-        ({"scores_by_metric": {"exact": 0.5}}, {}),
+        ({"scores_by_metric": {"exact": 0.5}}, {"scores_by_metric": {"exact": 0.5, "judge": 0.5}}),
         ({"score": None}, {}),
         ({}, {"score": None}),
         ({"samples": samples({"a": 1.0})}, {"samples": samples({"b": 1.0})}),
@@ -121,6 +121,11 @@ def test_what_was_scored_otherwise_is_not_comparable(before: dict[str, object], 
     found = effect_of(rewrite(0, 0, 1), evaluations)
     assert found == Effect(0, "not_comparable")
     assert found.direction is None
+
+
+def test_an_evaluation_that_names_no_metrics_used_those_of_its_run() -> None:
+    evaluations = [scored(0, 0, 0.5, scores_by_metric={"exact": 0.5}), scored(1, 1, 0.6)]
+    assert effect_of(rewrite(0, 0, 1), evaluations).basis == "means"
 
 
 def test_a_variant_is_comparable_with_training() -> None:
