@@ -27,7 +27,7 @@ from ..domain.event import Meta, NewEvent
 from ..domain.registry import Registry
 from .checkpoint import Checkpoint
 from .entry import FORMAT, format_at
-from .errors import SigningRefused, Unavailable
+from .errors import Unavailable
 from .events import ClockSteppedBack, LedgerOpened
 from .hashing import leaf_hash
 from .keys import KeyFolder, lock_file, make_origin, sync_folder
@@ -37,7 +37,7 @@ from .opening import EventReader
 from .reader import KEYS_FILE, LEDGER_FILE, LOCK_FILE, LedgerReader
 from .receipt import Receipt
 from .scopes import ScopeKeys
-from .sign import BackgroundSigner, sign_head
+from .sign import BackgroundSigner, require_signed_history, sign_head
 from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore
 from .tiles import tile_nodes
 from .tree import prove_inclusion
@@ -159,12 +159,12 @@ class Ledger(Application[str]):
         try:
             fresh.mkdir(parents=True)
             keys.create(edge.random)
-            create_database(fresh / LEDGER_FILE, origin)
-            ScopeKeys.create(fresh / KEYS_FILE, keys.master_key(), origin, edge.random)
-            with cls(fresh, keys_root, registry, edge=edge, sign_in_background=False) as ledger:
-                vkey = print_vkey(ledger.verifier_key())
-                ledger.record(NewEvent("ledger", 0, LedgerOpened(format=FORMAT, origin=origin, vkey=vkey), Meta()))
-            fresh.replace(folder)
+            try:
+                cls._fill(fresh, keys_root, registry, keys, origin, edge)
+                fresh.replace(folder)
+            except BaseException:
+                shutil.rmtree(keys.path)  # keys of a ledger that never came to be
+                raise
             sync_folder(folder.parent)
         except OSError as error:
             raise Unavailable(f"{folder}: {error.strerror}") from error
@@ -172,6 +172,15 @@ class Ledger(Application[str]):
             with suppress(FileNotFoundError):
                 shutil.rmtree(fresh)
         return cls(folder, keys_root, registry, edge=edge, sign_in_background=sign_in_background)
+
+    @classmethod
+    def _fill(cls, folder: Path, keys_root: Path, registry: Registry, keys: KeyFolder, origin: str, edge: Edge) -> None:
+        """Make the databases, and the first entry under the first signature."""
+        create_database(folder / LEDGER_FILE, origin)
+        ScopeKeys.create(folder / KEYS_FILE, keys.master_key(), origin, edge.random)
+        with cls(folder, keys_root, registry, edge=edge, sign_in_background=False) as ledger:
+            vkey = print_vkey(ledger.verifier_key())
+            ledger.record(NewEvent("ledger", 0, LedgerOpened(format=FORMAT, origin=origin, vkey=vkey), Meta()))
 
     def record(self, *events: NewEvent) -> list[Acknowledged]:
         """Append events, all or none. When this returns they are durable and chained.
@@ -271,14 +280,11 @@ class Ledger(Application[str]):
     def _require_own_keys(self) -> None:
         """A key that entry 0 does not name must never sign, and an older copy must never grow."""
         with self.recorder.reading() as reader:
-            size = reader.head().size
             first = EventReader(reader, self._registry).event(0)
         if first is None:
             return  # being made
         if not isinstance(first.event, LedgerOpened) or first.event.vkey != print_vkey(self.verifier_key()):
             raise Unavailable(f"key folder {self.keys.path}: signing.pem is not the key that entry 0 names")
         signed = self.keys.signed()
-        if size < signed.size:
-            raise SigningRefused(
-                "rollback", f"{self.folder}: size {size}, but size {signed.size} was signed; this is an older copy"
-            )
+        with self.recorder.reading() as reader:
+            require_signed_history(reader, signed)

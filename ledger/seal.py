@@ -13,6 +13,7 @@ digest in the entry, and opening always compares it.
 from __future__ import annotations
 
 import hashlib
+import json
 import re
 from base64 import urlsafe_b64encode
 from dataclasses import dataclass
@@ -84,11 +85,25 @@ def read_disclosure(content: bytes, name: str) -> Any:
         raise VerificationError(f"sealed field {name!r}: the disclosure is not JSON") from error
     if type(parts) is not list or len(parts) != 3 or parts[1] != name or not _is_salt(parts[0]):
         raise VerificationError(f"sealed field {name!r}: expected a disclosure [salt, {name!r}, value]")
+    if len(orjson.dumps(parts)) != len(content):  # as printed by another writer, or with a key twice
+        _require_unique_keys(content, name)
     return parts[2]
 
 
 def _is_salt(part: object) -> bool:
     return type(part) is str and _SALT.fullmatch(part) is not None
+
+
+def _require_unique_keys(content: bytes, name: str) -> None:
+    """Refuse an object that names a key twice, which two readers could read as two texts."""
+
+    def unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+        found = dict(pairs)
+        if len(found) != len(pairs):
+            raise VerificationError(f"sealed field {name!r}: a key stands twice in an object of the disclosure")
+        return found
+
+    json.loads(content, object_pairs_hook=unique)
 
 
 def _base64url(data: bytes) -> str:

@@ -8,6 +8,7 @@ database that is behind the state, or has another history, is never signed.
 
 from __future__ import annotations
 
+import logging
 import threading
 from collections.abc import Callable
 
@@ -51,6 +52,25 @@ def sign_head(recorder: ChainingRecorder, keys: KeyFolder, private_key: Ed25519P
 
 def _extend(reader: LedgerReader, signed: Checkpoint) -> Checkpoint:
     """The checkpoint of the present head, once it is shown to extend the signed one."""
+    frontier = require_signed_history(reader, signed)
+    head = reader.head()
+    prev = reader.hashes(0, signed.size - 1, 1) if signed.size else NO_ENTRY
+    for row in reader.entries(signed.size, head.size):
+        if not _continues(row, frontier.size, prev):
+            raise SigningRefused(
+                "self_check_failed", f"entry {row.seq}: the stored bytes do not re-hash into the chain"
+            )
+        frontier.append(row.leaf)
+        prev = row.leaf
+    if (frontier.size, frontier.pack(), prev) != (head.size, head.frontier, head.leaf):
+        raise SigningRefused(
+            "self_check_failed", f"ledger {signed.origin}: re-read root differs from the head's at size {head.size}"
+        )
+    return Checkpoint(signed.origin, head.size, frontier.root())
+
+
+def require_signed_history(reader: LedgerReader, signed: Checkpoint) -> Frontier:
+    """Refuse a log that does not begin with what was signed; its frontier at that size, from O(log n) hashes."""
     head = reader.head()
     if head.size < signed.size:
         raise SigningRefused(
@@ -70,19 +90,7 @@ def _extend(reader: LedgerReader, signed: Checkpoint) -> Checkpoint:
         raise SigningRefused(
             "fork", f"ledger {signed.origin}: the first {signed.size} entries have another root than was signed"
         )
-    prev = reader.hashes(0, signed.size - 1, 1) if signed.size else NO_ENTRY
-    for row in reader.entries(signed.size, head.size):
-        if not _continues(row, frontier.size, prev):
-            raise SigningRefused(
-                "self_check_failed", f"entry {row.seq}: the stored bytes do not re-hash into the chain"
-            )
-        frontier.append(row.leaf)
-        prev = row.leaf
-    if (frontier.size, frontier.pack(), prev) != (head.size, head.frontier, head.leaf):
-        raise SigningRefused(
-            "self_check_failed", f"ledger {signed.origin}: re-read root differs from the head's at size {head.size}"
-        )
-    return Checkpoint(signed.origin, head.size, frontier.root())
+    return frontier
 
 
 def _rehashed(reader: LedgerReader, size: int) -> Frontier:
@@ -148,5 +156,6 @@ class BackgroundSigner:
             except Unavailable as error:
                 self._error = error
             except Exception as error:
+                logging.getLogger(__name__).exception("signing stopped; what is appended from here on is not signed")
                 self._error = error
                 return

@@ -421,4 +421,4 @@ def _wrapped(path: Path) -> Iterator[None]:
     except LedgerError:
         raise
     except (sqlite3.Error, PersistenceError, OSError) as error:
-        raise Unavailable(f"{path}: {error}; nothing was recorded") from error
+        raise Unavailable(f"{path}: {error}; nothing was acknowledged") from error

@@ -78,9 +78,14 @@ def _compare(rewrite: int, before: PromptEvaluated, after: PromptEvaluated) -> E
 
 
 def _scores(evaluation: PromptEvaluated) -> dict[str, float] | None:
+    """Sample to score, averaged where several models or passes answered the same sample."""
     if not isinstance(evaluation.samples, tuple):
         return None
-    return {sample.id: sample.score for sample in evaluation.samples if sample.score is not None}
+    found: dict[str, list[float]] = {}
+    for sample in evaluation.samples:
+        if sample.score is not None:
+            found.setdefault(sample.id, []).append(sample.score)
+    return {name: fsum(scores) / len(scores) for name, scores in found.items()}
 
 
 def _metrics_differ(before: PromptEvaluated, after: PromptEvaluated) -> bool:

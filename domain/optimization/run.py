@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 from ..errors import Refused
-from ..event import Event
+from ..event import Event, Withheld
 from .events import (
     IterationCompleted,
     PhaseCompleted,
@@ -25,10 +25,13 @@ from .events import (
     SourceKept,
 )
 
+_TEXT = Withheld("")
+"""Stands where a decision needs no text."""
+
 
 @dataclass(slots=True)
 class RunState:
-    """What later decisions need to know of a run: numbers only, no text."""
+    """What later decisions need to know of a run: evaluations and rewrites without their texts and samples."""
 
     run: str = ""
     prompts: int = 0
@@ -57,7 +60,11 @@ def evolve(state: RunState, event: Event) -> RunState:
             state.evaluations.append(event.model_copy(update={"system_prompt": None, "samples": None}))
             state.prompts = max(state.prompts, event.prompt + 1)
         case RewriteProposed():
-            state.rewrites.append(event)
+            state.rewrites.append(
+                event.model_copy(
+                    update={"system_prompt": None, "rationale": _TEXT, "change_summary": None, "history": None}
+                )
+            )
             if event.prompt is not None:
                 state.prompts = max(state.prompts, event.prompt + 1)
         case IterationCompleted():

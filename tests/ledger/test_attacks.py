@@ -108,7 +108,7 @@ class Attacked:
         self.db.execute("DELETE FROM entries")
         self.db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
 
-    def rewrite(self, contents: list[tuple[str, int, str, str, bytes]]) -> None:
+    def rewrite(self, contents: list[tuple[str, str, int, str, bytes]]) -> None:
         """T2: chain and hash a whole new history of (at, stream, pos, type, content), tiles and head included."""
         head = Head.empty()
         rows: list[list[Any]] = []
@@ -123,14 +123,14 @@ class Attacked:
             "UPDATE head SET size=?, leaf=?, at=?, frontier=?", (head.size, head.leaf, head.at, head.frontier)
         )
 
-    def contents(self) -> list[tuple[str, int, str, str, bytes]]:
+    def contents(self) -> list[tuple[str, str, int, str, bytes]]:
         """What ``rewrite`` takes, of the entries as they are."""
         found = []
         for row in self.rows():
             entry = parse_entry(row[4])
             content = row[4][row[4].index(b'"meta":') :]
             found.append((entry["at"], entry["stream"], entry["pos"], entry["type"], content))
-        return found  # type: ignore[return-value]
+        return found
 
 
 @pytest.fixture
