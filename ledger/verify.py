@@ -177,8 +177,9 @@ class Joiner:
         self._rest = []
         if self._first_shift is not None:
             seq, says = self._first_shift
-            # Rows that closed up all hold later entries, rows that made room all earlier ones.
-            kind = {(True,): "entry_missing", (False,): "entry_inserted"}.get(tuple(self._shifts), "order_broken")
+            kind = "order_broken"
+            if len(self._shifts) == 1:  # rows that closed up all hold later entries, rows that made room earlier ones
+                kind = "entry_missing" if True in self._shifts else "entry_inserted"
             self.damage.append(Damage(kind, seq, f"row {seq} holds the entry that says it is entry {says}"))
         return self._frontier
 
