@@ -15,7 +15,7 @@ from affidavit.domain.optimization.events import IterationCompleted, RunFailed, 
 from affidavit.projections.manifest import compare_manifest
 from affidavit.projections.run_directory import PROFILES, build_run_directory
 from affidavit.projections.run_record import RunRecord
-from affidavit.projections.run_store import RunStore
+from affidavit.api.run_store import RunStore
 
 
 def write(root: Path, record: RunRecord, profile: str) -> None:
