@@ -41,6 +41,10 @@ class OpenLedger:
             return min(int(moment) + 1, self.size)
         return self.reader.size_at(_parse_time(moment))
 
+    def root_at(self, size: int) -> bytes:
+        """The root of the first ``size`` entries: what an answer as of that size was computed from."""
+        return self.root if size == self.size else self.reader.frontier_at(size).root()
+
     def run(self, name: str, before: int | None = None) -> RunRecord:
         """A run as of the first ``before`` entries; ``Refused`` where there is none."""
         record = fold_run(self.events.stream(f"run/{name}", before))

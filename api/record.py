@@ -162,19 +162,20 @@ class RecordingLedger:
             return fold_run(self.ledger.event_reader(reader).stream(f"run/{run}"))
 
     def seal(self, runs: Sequence[str] = ()) -> Checkpoint:
-        """Seal the views, and the directories of ``runs``, as of now; then sign. Nothing new, nothing sealed."""
+        """Seal the views, and the directories of ``runs``, as of now; then sign.
+
+        What is as its newest seal says is not sealed again.
+        """
         with self.ledger.recorder.reading() as reader:
             events = self.ledger.event_reader(reader)
             size = reader.head().size
-            seals: list[tuple[str, Event | None]] = [(f"run/{run}", seal_run(events, run, size)) for run in runs]
+            seals: dict[str, Event | None] = {f"run/{run}": seal_run(events, run, size) for run in runs}
             with open_views(self.ledger.folder) as engine:
                 catch_up(engine, events)
                 with engine.connect() as connection:
-                    reached = {view: tracked(connection, view) for view in VIEWS}
-        seals += [
-            (f"projection/{view.name}", seal_view(view, upto, digest)) for view, (upto, digest) in reached.items()
-        ]
-        for stream, seal in seals:
+                    for view in VIEWS:
+                        seals[f"projection/{view.name}"] = seal_view(view, events, *tracked(connection, view))
+        for stream, seal in seals.items():
             if seal is not None:
                 self._append(stream, seal)
         return self.ledger.sign()
@@ -219,10 +220,10 @@ class RecordingLedger:
 class RunRecorder:
     """Records one run. Prompts are given as texts; a text that was seen before is the same prompt."""
 
-    def __init__(self, journal: RecordingLedger, run: str, started: Acknowledged | None) -> None:
+    def __init__(self, recording: RecordingLedger, run: str, started: Acknowledged | None) -> None:
         self.run = run
         self.started = started
-        self._journal = journal
+        self._recording = recording
         self._stream = f"run/{run}"
         self._mutex = threading.RLock()
         self._reload()
@@ -274,7 +275,7 @@ class RunRecorder:
                 parent=None if parent is None else parent.number,
                 tokens=tokens,
                 elapsed_seconds=elapsed_seconds,
-                timestamp=_iso(self._journal.ledger.now()),
+                timestamp=_iso(self._recording.ledger.now()),
                 detail_mean=detail_mean,
                 system_prompt=text,
                 samples=detail,
@@ -303,7 +304,7 @@ class RunRecorder:
                 prompt=number,
                 axis=axis,
                 tokens=tokens,
-                timestamp=_iso(self._journal.ledger.now()),
+                timestamp=_iso(self._recording.ledger.now()),
                 system_prompt=text,
                 rationale=rationale,
                 change_summary=change_summary,
@@ -331,7 +332,7 @@ class RunRecorder:
         """
 
         def build(state: RunState) -> Event:
-            now = self._journal.ledger.now()
+            now = self._recording.ledger.now()
             return IterationCompleted(
                 iteration=max(state.iterations, default=0) + 1 if iteration is None else iteration,
                 evaluation=evaluation.number,
@@ -350,7 +351,7 @@ class RunRecorder:
     def start_phase(self, axis: str) -> Ack:
         """Record that a phase begins; phases count from 1."""
         return self._record(
-            lambda state: PhaseStarted(phase=state.phases + 1, axis=axis, timestamp=_iso(self._journal.ledger.now()))
+            lambda state: PhaseStarted(phase=state.phases + 1, axis=axis, timestamp=_iso(self._recording.ledger.now()))
         )
 
     def complete_phase(
@@ -393,7 +394,7 @@ class RunRecorder:
         """
 
         def build(_: RunState) -> Event:
-            now = self._journal.ledger.now()
+            now = self._recording.ledger.now()
             return RunCompleted(
                 reason=reason,
                 converged=converged,
@@ -406,15 +407,15 @@ class RunRecorder:
             )
 
         ack = self._record(build)
-        self._journal.seal([self.run])
+        self._recording.seal([self.run])
         return ack
 
     def fail(self, reason: str, message: str | None = None) -> Ack:
         """Record that the run ended without a result: a reason code, and the whole error."""
         ack = self._record(
-            lambda _: RunFailed(reason=reason, message=message, timestamp=_iso(self._journal.ledger.now()))
+            lambda _: RunFailed(reason=reason, message=message, timestamp=_iso(self._recording.ledger.now()))
         )
-        self._journal.seal([self.run])
+        self._recording.seal([self.run])
         return ack
 
     def __enter__(self) -> Self:
@@ -432,7 +433,7 @@ class RunRecorder:
             for _ in range(_CONFLICT_TRIES):
                 event = decide(self._state, build(self._state))
                 try:
-                    acknowledged = self._journal._record(self._stream, self._pos, event)
+                    acknowledged = self._recording._record(self._stream, self._pos, event)
                 except Conflict:
                     self._reload()
                     continue
@@ -446,7 +447,7 @@ class RunRecorder:
         self._initial_prompt = ""
         self._axes: dict[int, str] = {}
         self._started_at = ""
-        ledger = self._journal.ledger
+        ledger = self._recording.ledger
         with ledger.recorder.reading() as reader:
             for recorded in ledger.event_reader(reader).stream(self._stream):
                 if isinstance(recorded.event, Event):

@@ -62,6 +62,11 @@ def check_folder(ledger: OpenLedger, root: Path) -> list[Damage]:
         if seal is None:
             damage.append(Damage("run_dir_changed", None, f"{name}: no seal of this run can be read here"))
             continue
+        if not (runs / name / "manifest.json").is_file():
+            damage.append(
+                Damage("run_dir_changed", None, f"{name}: no manifest.json; only the native profile is sealed")
+            )
+            continue
         seq, lines = seal
         files, odd = _read_files(runs / name)
         changes = [str(change) for change in compare_manifest(lines, files)] + odd

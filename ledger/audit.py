@@ -109,6 +109,8 @@ def audit(
         _check_projections(reader, registry, verdict, against)
     except (sqlite3.Error, LedgerError, ValueError, TypeError) as error:
         verdict.damage.append(Damage("storage_damaged", None, f"the database does not read: {error}"))
+        for name in NOT_CHECKED:
+            verdict.not_checked.setdefault(name, "not reached: the database does not read")
     verdict.not_checked["time"] = "this version records no timestamp anchors"
     verdict.damage.sort(key=lambda damage: (damage.seq is None, damage.seq or 0))
     return verdict
@@ -296,8 +298,7 @@ def _signed_by_another(note: bytes, key: VerifierKey | None) -> bool:
 def _check_outside(verdict: Verdict, joiner: Joiner, against: Against, key: VerifierKey | None) -> None:
     """Compare with what was kept out of the database's reach: a pinned checkpoint, the signing state."""
     if against.pinned is not None:
-        pinned = open_checkpoint(against.pinned, [key] if key else [], claimed(against.pinned).origin)
-        _compare_outside(verdict, joiner, pinned, "the pinned checkpoint")
+        _compare_pinned(verdict, joiner, against.pinned, key)
         verdict.checked.append("pinned")
     if against.signed is not None:
         _compare_outside(verdict, joiner, against.signed, "the signing state beside the key")
@@ -309,6 +310,17 @@ def _check_outside(verdict: Verdict, joiner: Joiner, against: Against, key: Veri
     verdict.not_checked["fork"] = "no witness has seen this log; its operator could show others another history"
 
 
+def _compare_pinned(verdict: Verdict, joiner: Joiner, note: bytes, key: VerifierKey | None) -> None:
+    known = claimed(note)
+    if known.origin == verdict.origin:
+        try:
+            known = open_checkpoint(note, [key] if key else [], verdict.origin)
+        except LedgerError as error:
+            verdict.damage.append(Damage("unknown_key", None, f"the pinned checkpoint: {error}"))
+            return
+    _compare_outside(verdict, joiner, known, "the pinned checkpoint")
+
+
 def _compare_outside(verdict: Verdict, joiner: Joiner, known: Checkpoint, what: str) -> None:
     if known.origin != verdict.origin:
         verdict.damage.append(Damage("wrong_ledger", None, f"{what} is of {known.origin!r}"))
@@ -318,7 +330,8 @@ def _compare_outside(verdict: Verdict, joiner: Joiner, known: Checkpoint, what: 
             verdict.damage.append(
                 Damage("rollback", verdict.size, f"{what} is of size {known.size}, the log has {verdict.size}")
             )
-    elif joiner.roots.get(known.size) != known.root and not verdict.damage:
+    elif joiner.roots.get(known.size) != known.root and (verdict.signed_size or 0) >= known.size:
+        # Not merely changed: another history of at least this size is signed.
         verdict.damage.append(
             Damage("fork", None, f"{what} of size {known.size} has another root than the log at that size")
         )

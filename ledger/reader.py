@@ -19,7 +19,8 @@ from pathlib import Path
 
 from .chain import Head
 from .errors import Malformed, Unavailable, UnsupportedFormat
-from .tiles import TILE_WIDTH
+from .tiles import TILE_WIDTH, node_from_tiles
+from .tree import Frontier
 
 SCHEMA_VERSION = 1
 LEDGER_FILE = "ledger.db"
@@ -165,6 +166,15 @@ class LedgerReader:
                 (level - 1, first, first + count),
             )
         return b"".join(row[0] for row in rows)
+
+    def frontier_at(self, size: int) -> Frontier:
+        """The frontier of the tree over the first ``size`` entries, from O(log size) stored hashes."""
+        packed, start = b"", 0
+        for level in reversed(range(size.bit_length())):
+            if size >> level & 1:
+                packed += node_from_tiles(level, start >> level, size, self.hashes)
+                start += 1 << level
+        return Frontier.unpack(size, packed)
 
     def _recorded_at(self, seq: int) -> str:
         row = self._db.execute("SELECT entry FROM entries WHERE seq=?", (seq,)).fetchone()

@@ -21,18 +21,7 @@ from .hashing import leaf_hash
 from .keys import KeyFolder
 from .reader import LedgerReader, StoredEntry
 from .sqlite import ChainingRecorder
-from .tiles import node_from_tiles
 from .tree import Frontier
-
-
-def frontier_at(reader: LedgerReader, size: int) -> Frontier:
-    """The frontier of the tree over the first ``size`` entries, from O(log size) stored hashes."""
-    packed, start = b"", 0
-    for level in reversed(range(size.bit_length())):
-        if size >> level & 1:
-            packed += node_from_tiles(level, start >> level, size, reader.hashes)
-            start += 1 << level
-    return Frontier.unpack(size, packed)
 
 
 def sign_head(recorder: ChainingRecorder, keys: KeyFolder, private_key: Ed25519PrivateKey) -> Checkpoint:
@@ -79,7 +68,7 @@ def require_signed_history(reader: LedgerReader, signed: Checkpoint) -> Frontier
             "this is an older copy, and it is not signed again under this origin",
         )
     try:
-        frontier = frontier_at(reader, signed.size)
+        frontier = reader.frontier_at(signed.size)
     except (Malformed, ValueError) as error:
         raise SigningRefused("self_check_failed", f"ledger {signed.origin}: {error}") from error
     if frontier.root() != signed.root:

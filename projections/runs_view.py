@@ -19,10 +19,8 @@ from ..domain.optimization.events import (
     RunCompleted,
     RunFailed,
     RunImported,
-    RunSealed,
     RunStarted,
 )
-from ..ledger.events import ProjectionSealed
 from .view import Row, View
 
 METADATA = MetaData()
@@ -89,8 +87,6 @@ ENDINGS = _table(
     Column("duration_seconds", Text),
 )
 IMPORTS = _table("imports", [Column("run", Text)], Column("findings", Integer))
-RUN_SEALS = _table("run_seals", [Column("run", Text), Column("upto", Integer)], Column("profile", Text))
-SEALS = _table("seals", [Column("name", Text), Column("upto", Integer)], Column("version", Integer))
 Index("evaluations_by_purpose", EVALUATIONS.c.purpose, EVALUATIONS.c.run)
 
 
@@ -119,10 +115,6 @@ def rows(recorded: Recorded) -> Sequence[Row]:
             return [(ENDINGS, (seq, run, "failed", event.reason, None, None, None, None, None))]
         case RunImported():
             return [(IMPORTS, (seq, run, sum(event.findings.values())))]
-        case RunSealed():
-            return [(RUN_SEALS, (seq, run, event.upto, event.profile))]
-        case ProjectionSealed():
-            return [(SEALS, (seq, event.name, event.upto, event.version))]
         case _:
             return []
 

@@ -8,10 +8,12 @@ computed.
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..domain.event import Withheld
+from ..domain.errors import Refused
+from ..domain.event import Event, Withheld
 from ..domain.optimization.events import RunSealed
 from ..ledger.errors import Malformed
 from ..ledger.events import ProjectionSealed
@@ -27,16 +29,26 @@ from .view import View, digest_of
 
 SEALED_PROFILE = "native"
 
+E = TypeVar("E", bound=Event)
 
-def seal_view(view: View, upto: int, digest: bytes) -> ProjectionSealed:
-    """The seal of a view whose digest over the first ``upto`` entries is known."""
-    return ProjectionSealed(name=view.name, version=view.version, upto=upto, digest=digest.hex())
+
+def seal_view(view: View, events: EventReader, upto: int, digest: bytes) -> ProjectionSealed | None:
+    """The seal of a view whose digest over the first ``upto`` entries is known; None where its newest says the same."""
+    seal = ProjectionSealed(name=view.name, version=view.version, upto=upto, digest=digest.hex())
+    newest = newest_event(events, f"projection/{view.name}", ProjectionSealed)
+    if newest is not None and (newest.version, newest.digest) == (seal.version, seal.digest):
+        return None
+    return seal
 
 
 def seal_run(events: EventReader, run: str, upto: int) -> RunSealed | None:
-    """The seal of a run's native directory over the first ``upto`` entries; None where there is no such run."""
+    """The seal of a run's native directory over the first ``upto`` entries; None where its newest says the same."""
     files = _rebuild(events, run, upto)
     if files is None:
+        raise Refused("run_known", f"run {run!r} is not on this ledger")
+    sealed = manifest(files).as_json()
+    newest = newest_event(events, f"run/{run}", RunSealed)
+    if newest is not None and (newest.version, newest.manifest) == (NATIVE_VERSION, sealed):
         return None
     return RunSealed(
         profile=SEALED_PROFILE,
@@ -44,8 +56,17 @@ def seal_run(events: EventReader, run: str, upto: int) -> RunSealed | None:
         upto=upto,
         files=len(files),
         bytes=sum(map(len, files.values())),
-        manifest=manifest(files).as_json(),
+        manifest=sealed,
     )
+
+
+def newest_event(events: EventReader, stream: str, kind: type[E]) -> E | None:
+    """The last event of a kind in a stream, opened, or None."""
+    found = None
+    for recorded in events.stream(stream):
+        if isinstance(recorded.event, kind):
+            found = recorded.event
+    return found
 
 
 def check_seals(events: EventReader, size: int) -> tuple[list[Damage], list[str]]:

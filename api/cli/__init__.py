@@ -22,7 +22,7 @@ def main() -> None:
         from .output import safe
 
         print(f"affidavit: {safe(str(error))}", file=sys.stderr)
-        sys.exit(4 if isinstance(error, SigningRefused) else 2)
+        sys.exit((1 if error.kind == "self_check_failed" else 4) if isinstance(error, SigningRefused) else 2)
     except BrokenPipeError:  # the reader of our output has seen enough
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         sys.exit(0)

@@ -20,7 +20,7 @@ imports = typer.Typer(
 app.add_typer(imports, name="import")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
-Profile = Annotated[str, typer.Option(help="native (everything) or reflex-0.2 (what the peer's readers accept).")]
+Profile = Annotated[str, typer.Option(help="native (everything) or reflex-0.2 (as aevyra-reflex 0.2 writes it).")]
 AsOf = Annotated[
     str | None,
     typer.Option("--as-of", metavar="SEQ_OR_TIME", help="Up to this entry (digits), or to this time (with a '-')."),
@@ -170,11 +170,12 @@ def history(
     run: Annotated[str, typer.Argument(metavar="RUN")],
     profile: Profile = "native",
     json: Json = False,
+    as_of: AsOf = None,
 ) -> None:
-    """Print the rewrite history: each effect beside the change that caused it, or the peer's own lines."""
+    """Print the rewrite history: each effect beside the change that caused it, or the lines that reflex logs."""
     from .run_commands import print_history
 
-    print_history(context.obj, run, profile, json)
+    print_history(context.obj, run, profile, json, as_of)
 
 
 @app.command()
@@ -191,11 +192,12 @@ def diff(
     ] = None,
     words: Annotated[bool, typer.Option("--words", help="Compare word by word.")] = False,
     json: Json = False,
+    as_of: AsOf = None,
 ) -> None:
     """Print what changed between the prompts of two iterations."""
     from .run_commands import print_diff
 
-    print_diff(context.obj, run, a, b, words, json)
+    print_diff(context.obj, run, a, b, words, json, as_of)
 
 
 @app.command()

@@ -115,8 +115,8 @@ def _against(folder: Path, origin: str, vkey: VerifierKey | None, pinned: bytes 
 
 
 def seal_ledger(given: str | None, as_json: bool) -> None:
-    with open_ledger(given) as journal:
-        checkpoint = journal.seal()
+    with open_ledger(given) as recording:
+        checkpoint = recording.seal()
     if as_json:
         print_json({"origin": checkpoint.origin, "size": checkpoint.size, "root": base64(checkpoint.root)})
     else:

@@ -26,11 +26,11 @@ from .output import base64, print_json, print_table, progress, say, score
 
 
 def import_tree(given: str | None, path: Path, as_json: bool) -> None:
-    with open_ledger(given) as journal:
+    with open_ledger(given) as recording:
         with progress("importing", quiet=as_json) as on_progress:
-            report = import_reflex(journal.ledger, path, on_progress)
+            report = import_reflex(recording.ledger, path, on_progress)
         if report.added:
-            journal.seal(report.added)
+            recording.seal(report.added)
     if as_json:
         print_json(report.as_json())
     else:
@@ -49,9 +49,9 @@ def _print_report(report: ImportReport) -> None:
 def list_all_runs(given: str | None, as_json: bool, as_of: str | None) -> None:
     with open_for_reading(ledger_folder(given), keys_root()) as ledger, ledger.views() as connection:
         size = ledger.size_as_of(as_of)
-        lines = list_runs(connection, size)
+        root, lines = ledger.root_at(size), list_runs(connection, size)
     if as_json:
-        print_json({"size": size, "root": _root(ledger, size), "runs": [asdict(line) for line in lines]})
+        print_json({"size": size, "root": base64(root), "runs": [asdict(line) for line in lines]})
         return
     columns = ("run", "status", "strategy", "iters", "baseline", "best train", "final", "seconds", "parent", "findings")
     print_table(columns, [_cells(line) for line in lines], right=columns[3:8])
@@ -76,13 +76,12 @@ def _cells(line: RunLine) -> tuple[object, ...]:
 def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, prices: Path | None) -> None:
     with open_for_reading(ledger_folder(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
-        record = ledger.run(run, size)
-        root = ledger.root
+        record, root = ledger.run(run, size), ledger.root_at(size)
     summary = summarise(record, seed=int.from_bytes(root[:8], "big"))
     if prices is not None:
         summary["cost"] = asdict(cost_of(token_account(record), record, _read_prices(prices)))
     if as_json:
-        print_json({"size": size, "root": _root(ledger, size), **summary})
+        print_json({"size": size, "root": base64(root), **summary})
     else:
         _print_summary(summary)
 
@@ -126,12 +125,12 @@ def _iteration_cells(row: dict[str, Any]) -> tuple[object, ...]:
         delta,
         row["eval_tokens"] + row["reasoning_tokens"],
         row["elapsed_seconds"],
-        row["change_summary"],
+        "[withheld]" if isinstance(row["change_summary"], dict) else row["change_summary"],
     )
 
 
-def print_history(given: str | None, run: str, profile: str, as_json: bool) -> None:
-    record, size, root = _read_run(given, run)
+def print_history(given: str | None, run: str, profile: str, as_json: bool, as_of: str | None) -> None:
+    record, size, root = _read_run(given, run, as_of)
     if profile == "native":
         found = changes(record)
         text, entries = true_text(found), true_json(found)
@@ -146,8 +145,10 @@ def print_history(given: str | None, run: str, profile: str, as_json: bool) -> N
         say(text)
 
 
-def print_diff(given: str | None, run: str, a: int | None, b: int | None, words: bool, as_json: bool) -> None:
-    record, size, root = _read_run(given, run)
+def print_diff(
+    given: str | None, run: str, a: int | None, b: int | None, words: bool, as_json: bool, as_of: str | None
+) -> None:
+    record, size, root = _read_run(given, run, as_of)
     last = max((iteration.number for iteration in record.iterations), default=0)
     before, after = a or 0, last if b is None else b
     try:
@@ -172,6 +173,7 @@ def print_diff(given: str | None, run: str, a: int | None, b: int | None, words:
 def rebuild_runs(given: str | None, to: Path, profile: str, run: str | None, as_of: str | None, as_json: bool) -> None:
     with open_for_reading(ledger_folder(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
+        root = ledger.root_at(size)
         names = [stream.removeprefix("run/") for stream in ledger.reader.streams("run")]
         if run is not None:
             ledger.run(run, size)
@@ -180,7 +182,7 @@ def rebuild_runs(given: str | None, to: Path, profile: str, run: str | None, as_
             records = _records(ledger, names, size, on_progress)
             written = write_folders(to, _folders(records, profile))
     if as_json:
-        print_json({"size": size, "root": _root(ledger, size), "profile": profile, "to": str(to), "files": written})
+        print_json({"size": size, "root": base64(root), "profile": profile, "to": str(to), "files": written})
     else:
         say(f"rebuilt {written} files under {to}, profile {profile}, from {size} entries")
 
@@ -205,14 +207,10 @@ def _folders(records: Iterator[RunRecord], profile: str) -> Iterator[tuple[str, 
         yield name, build_run_directory(record, profile)
 
 
-def _read_run(given: str | None, run: str) -> tuple[RunRecord, int, str]:
+def _read_run(given: str | None, run: str, as_of: str | None) -> tuple[RunRecord, int, str]:
     with open_for_reading(ledger_folder(given), keys_root()) as ledger:
-        return ledger.run(run), ledger.size, base64(ledger.root)
-
-
-def _root(ledger: OpenLedger, size: int) -> str | None:
-    """The root that the answer was computed from; None as of an earlier size, which `verify` would derive."""
-    return base64(ledger.root) if size == ledger.size else None
+        size = ledger.size_as_of(as_of)
+        return ledger.run(run, size), size, base64(ledger.root_at(size))
 
 
 def _read_prices(path: Path) -> dict[str, dict[str, float]]:

@@ -353,8 +353,8 @@ def test_a_receipt_is_printed_and_parses(imported: Shell, shell: Shell) -> None:
 def test_hostile_text_cannot_drive_the_terminal(shell: Shell) -> None:
     from affidavit.api.record import open_ledger
 
-    with open_ledger(shell.folder / ".affidavit", keys=shell.keys) as journal:
-        run = journal.start_run(strategy="iterative", prompt="\x1b[2Jgone\x07", config={})
+    with open_ledger(shell.folder / ".affidavit", keys=shell.keys) as recording:
+        run = recording.start_run(strategy="iterative", prompt="\x1b[2Jgone\x07", config={})
         first = run.record_evaluation("\x1b[2Jgone\x07", score=0.1)
         run.record_iteration(first)
         run.record_rewrite(first, "new", rationale="r", change_summary="[red]\x1b]0;title\x07")

@@ -23,13 +23,13 @@ from affidavit.projections.run_record import RunRecord
 
 
 @pytest.fixture
-def journal(ledger: Ledger) -> RecordingLedger:
+def recording(ledger: Ledger) -> RecordingLedger:
     return RecordingLedger(ledger, actor="optimiser@example.org")
 
 
 @pytest.fixture
-def run(journal: RecordingLedger) -> RunRecorder:
-    return journal.start_run(
+def run(recording: RecordingLedger) -> RunRecorder:
+    return recording.start_run(
         strategy="iterative",
         prompt="Answer.",
         config={"temperature": 0.5, "reasoning_api_key": "sk-very-secret-0123456789"},
@@ -39,8 +39,8 @@ def run(journal: RecordingLedger) -> RunRecorder:
     )
 
 
-def _read(journal: RecordingLedger, run: str = "001") -> RunRecord:
-    record = journal.read_run(run)
+def _read(recording: RecordingLedger, run: str = "001") -> RunRecord:
+    record = recording.read_run(run)
     assert record is not None
     return record
 
@@ -49,7 +49,7 @@ def _samples(*scores: float) -> list[Sample]:
     return [Sample(id=str(i), input=f"q{i}", response="a", score=score) for i, score in enumerate(scores)]
 
 
-def test_every_field_of_an_iteration_comes_back(journal: RecordingLedger, run: RunRecorder, now: list[int]) -> None:
+def test_every_field_of_an_iteration_comes_back(recording: RecordingLedger, run: RunRecorder, now: list[int]) -> None:
     run.record_baseline(score=0.25, tokens=10)
     first = run.record_evaluation("Answer.", samples=_samples(0.25, 0.5), scores_by_metric={"rouge": 0.375}, tokens=20)
     run.record_iteration(first, reasoning_tokens=5)
@@ -61,7 +61,7 @@ def test_every_field_of_an_iteration_comes_back(journal: RecordingLedger, run: R
     now[0] += 90_000_000
     run.record_iteration(second, val=checked, eval_tokens=21, reasoning_tokens=6)
 
-    first_iteration, iteration = _read(journal).iterations
+    first_iteration, iteration = _read(recording).iterations
     assert (first_iteration.rewrite, first_iteration.score) == (None, 0.375)
     assert iteration.number == 2
     assert iteration.prompt == "Answer. Cite."
@@ -77,64 +77,66 @@ def test_every_field_of_an_iteration_comes_back(journal: RecordingLedger, run: R
     assert (iteration.event.eval_tokens, iteration.event.reasoning_tokens) == (21, 6)
     assert iteration.event.elapsed_seconds == pytest.approx(90, abs=1)
     assert iteration.event.timestamp is not None
-    (effect,) = _read(journal).effects()
+    (effect,) = _read(recording).effects()
     assert (effect.basis, effect.delta, effect.n) == ("paired", 0.25, 2)
 
 
-def test_each_call_answers_with_seq_and_leaf_hash(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_each_call_answers_with_seq_and_leaf_hash(recording: RecordingLedger, run: RunRecorder) -> None:
     acks = [run.record_evaluation("Answer.", score=0.1 * number) for number in range(3)]
-    with journal.ledger.recorder.reading() as reader:
+    with recording.ledger.recorder.reading() as reader:
         raws = {row.seq: row.raw for row in reader.entries()}
     assert [leaf_hash(raws[ack.seq]) for ack in acks] == [ack.leaf_hash for ack in acks]
     assert [ack.number for ack in acks] == [0, 1, 2]
 
 
-def test_a_receipt_is_given_on_request(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_a_receipt_is_given_on_request(recording: RecordingLedger, run: RunRecorder) -> None:
     ack = run.record_evaluation("Answer.", score=0.5)
-    receipt = parse_receipt(journal.receipt(ack.seq))
-    with journal.ledger.recorder.reading() as reader:
+    receipt = parse_receipt(recording.receipt(ack.seq))
+    with recording.ledger.recorder.reading() as reader:
         raw = next(reader.entries(ack.seq, ack.seq + 1)).raw
-    verify_receipt(receipt, raw, [journal.ledger.verifier_key()], journal.ledger.origin)
+    verify_receipt(receipt, raw, [recording.ledger.verifier_key()], recording.ledger.origin)
 
 
-def test_no_text_no_secret_and_no_name_stands_in_the_open(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_no_text_no_secret_and_no_name_stands_in_the_open(recording: RecordingLedger, run: RunRecorder) -> None:
     evaluation = run.record_evaluation("Answer.", samples=_samples(0.5))
     run.record_rewrite(evaluation, "A new prompt text", rationale="A long rationale", change_summary="A summary")
-    with journal.ledger.recorder.reading() as reader:
+    with recording.ledger.recorder.reading() as reader:
         log = b"".join(row.raw for row in reader.entries())
     for secret in (b"Answer.", b"A new prompt", b"rationale text", b"A summary", b"questions.jsonl", b"optimiser@"):
         assert secret not in log
-    stored = b"".join(path.read_bytes() for path in journal.ledger.folder.iterdir())
+    stored = b"".join(path.read_bytes() for path in recording.ledger.folder.iterdir())
     assert b"sk-very-secret" not in stored
-    assert _read(journal).started.config == {
+    assert _read(recording).started.config == {
         "temperature": 0.5,
         "reasoning_api_key": {"redacted": "reasoning_api_key"},
     }
 
 
-def test_the_actor_is_an_alias_that_only_the_key_database_resolves(journal: RecordingLedger, run: RunRecorder) -> None:
-    with journal.ledger.recorder.reading() as reader:
+def test_the_actor_is_an_alias_that_only_the_key_database_resolves(
+    recording: RecordingLedger, run: RunRecorder
+) -> None:
+    with recording.ledger.recorder.reading() as reader:
         alias = parse_entry(next(reader.stream("run/001")).raw)["meta"]["actor"]
     assert alias.startswith("actor-")
-    assert journal.ledger.scopes.name_of(alias) == "optimiser@example.org"
+    assert recording.ledger.scopes.name_of(alias) == "optimiser@example.org"
 
 
-def test_runs_are_numbered_one_after_another(journal: RecordingLedger, run: RunRecorder) -> None:
-    second = journal.start_run(strategy="auto", prompt="x", config={})
+def test_runs_are_numbered_one_after_another(recording: RecordingLedger, run: RunRecorder) -> None:
+    second = recording.start_run(strategy="auto", prompt="x", config={})
     assert (run.run, second.run) == ("001", "002")
-    assert _read(journal, "002").started.directory == "002_2026-11-22T10-00-00"
+    assert _read(recording, "002").started.directory == "002_2026-11-22T10-00-00"
     with pytest.raises(Conflict):
-        journal.start_run(strategy="auto", prompt="x", config={}, run="002")
+        recording.start_run(strategy="auto", prompt="x", config={}, run="002")
 
 
-def test_a_completed_run_is_sealed_and_signed_and_takes_no_more(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_a_completed_run_is_sealed_and_signed_and_takes_no_more(recording: RecordingLedger, run: RunRecorder) -> None:
     evaluation = run.record_evaluation("Answer.", score=0.5)
     final = run.record_evaluation("Answer.", purpose="final", score=0.5)
     run.record_iteration(evaluation)
     run.complete(reason="converged", converged=True, best="Answer.", final=final)
-    record = _read(journal)
+    record = _read(recording)
     assert (record.status, record.best_prompt) == ("completed", "Answer.")
-    with journal.ledger.recorder.reading() as reader:
+    with recording.ledger.recorder.reading() as reader:
         types = [row.type_name for row in reader.entries()]
         latest = reader.latest_checkpoint()
         assert latest is not None
@@ -153,48 +155,48 @@ def test_a_completed_run_is_sealed_and_signed_and_takes_no_more(journal: Recordi
     ],
 )
 def test_what_breaks_a_rule_is_refused_and_leaves_nothing(
-    journal: RecordingLedger, run: RunRecorder, record: object, rule: str
+    recording: RecordingLedger, run: RunRecorder, record: object, rule: str
 ) -> None:
     evaluation = run.record_evaluation("Answer.", score=0.5)
     run.record_iteration(evaluation)
-    size = journal.ledger.recorder.max_notification_id()
+    size = recording.ledger.recorder.max_notification_id()
     with pytest.raises(Refused) as refused:
         record(run, evaluation)  # type: ignore[operator]
     assert refused.value.rule == rule
-    assert journal.ledger.recorder.max_notification_id() == size
+    assert recording.ledger.recorder.max_notification_id() == size
 
 
-def test_phases_are_recorded_with_their_iterations(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_phases_are_recorded_with_their_iterations(recording: RecordingLedger, run: RunRecorder) -> None:
     run.start_phase("structural")
     evaluation = run.record_evaluation("Answer.", score=0.5)
     run.record_iteration(evaluation)
     run.complete_phase(iterations=1, score_before=0.4, score_after=0.5)
-    record = _read(journal)
+    record = _read(recording)
     assert record.iterations[0].event.phase == 1
     assert [(phase.axis, phase.score_after) for phase in record.phases] == [("structural", 0.5)]
 
 
-def test_an_exception_in_the_block_of_a_run_is_recorded_as_its_failure(journal: RecordingLedger) -> None:
-    with pytest.raises(ZeroDivisionError), journal.start_run(strategy="iterative", prompt="x", config={}):
+def test_an_exception_in_the_block_of_a_run_is_recorded_as_its_failure(recording: RecordingLedger) -> None:
+    with pytest.raises(ZeroDivisionError), recording.start_run(strategy="iterative", prompt="x", config={}):
         raise ZeroDivisionError("no samples")
-    failed = _read(journal).failed
+    failed = _read(recording).failed
     assert failed is not None
     assert failed.reason == "ZeroDivisionError"
     assert not isinstance(failed.message, Withheld)
     assert "no samples" in str(failed.message)
 
 
-def test_a_prompt_of_two_megabytes_is_taken(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_a_prompt_of_two_megabytes_is_taken(recording: RecordingLedger, run: RunRecorder) -> None:
     text = "Ärger 😀 " * 200_000
     run.record_evaluation(text, score=0.5)
-    assert _read(journal).prompts[1] == text
+    assert _read(recording).prompts[1] == text
 
 
-def test_a_lone_surrogate_is_refused_and_the_run_goes_on(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_a_lone_surrogate_is_refused_and_the_run_goes_on(recording: RecordingLedger, run: RunRecorder) -> None:
     with pytest.raises((Malformed, Refused, ValueError)):
         run.record_evaluation("broken \ud800", score=0.5)
     run.record_evaluation("whole", score=0.5)
-    assert len(_read(journal).evaluations) == 1
+    assert len(_read(recording).evaluations) == 1
 
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
@@ -203,7 +205,7 @@ def test_a_score_that_is_no_number_is_refused(run: RunRecorder, score: float) ->
         run.record_evaluation("Answer.", score=score)
 
 
-def test_threads_record_side_by_side(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_threads_record_side_by_side(recording: RecordingLedger, run: RunRecorder) -> None:
     def record(worker: int) -> None:
         for number in range(10):
             run.record_evaluation(f"prompt {worker} {number}", score=0.5)
@@ -213,23 +215,23 @@ def test_threads_record_side_by_side(journal: RecordingLedger, run: RunRecorder)
         thread.start()
     for thread in threads:
         thread.join()
-    record_ = _read(journal)
+    record_ = _read(recording)
     assert [found.evaluation for found in record_.evaluations] == list(range(60))
     assert len(set(record_.prompts)) == 61
 
 
-def test_two_recorders_of_one_run_do_not_tread_on_each_other(journal: RecordingLedger, run: RunRecorder) -> None:
-    other = journal.resume_run("001")
+def test_two_recorders_of_one_run_do_not_tread_on_each_other(recording: RecordingLedger, run: RunRecorder) -> None:
+    other = recording.resume_run("001")
     run.record_evaluation("one", score=0.1)
     ack = other.record_evaluation("two", score=0.2)
     again = run.record_evaluation("two", score=0.3)
     assert (ack.number, again.number) == (1, 2)
-    assert _read(journal).prompts == ["Answer.", "one", "two"]
+    assert _read(recording).prompts == ["Answer.", "one", "two"]
 
 
-def test_a_run_that_was_never_started_cannot_be_resumed(journal: RecordingLedger) -> None:
+def test_a_run_that_was_never_started_cannot_be_resumed(recording: RecordingLedger) -> None:
     with pytest.raises(Refused, match="not on this ledger"):
-        journal.resume_run("404")
+        recording.resume_run("404")
 
 
 def test_processes_number_their_runs_without_a_double(tmp_path: Path) -> None:
@@ -257,10 +259,10 @@ def test_closing_brings_the_views_up_to_date_and_signs(tmp_path: Path) -> None:
         assert latest[0] == 2
 
 
-def test_events_of_a_run_decode_to_what_was_recorded(journal: RecordingLedger, run: RunRecorder) -> None:
+def test_events_of_a_run_decode_to_what_was_recorded(recording: RecordingLedger, run: RunRecorder) -> None:
     def events() -> Iterator[Event]:
-        with journal.ledger.recorder.reading() as reader:
-            for recorded in journal.ledger.event_reader(reader).stream("run/001"):
+        with recording.ledger.recorder.reading() as reader:
+            for recorded in recording.ledger.event_reader(reader).stream("run/001"):
                 assert isinstance(recorded.event, Event)
                 yield recorded.event
 

@@ -9,13 +9,13 @@ from typing import Any
 
 import pytest
 
+from affidavit.api.run_store import RunStore
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Event, Withheld
 from affidavit.domain.optimization.events import IterationCompleted, RunFailed, RunImported, SourceKept
 from affidavit.projections.manifest import compare_manifest
 from affidavit.projections.run_directory import PROFILES, build_run_directory
 from affidavit.projections.run_record import RunRecord
-from affidavit.api.run_store import RunStore
 
 
 def write(root: Path, record: RunRecord, profile: str) -> None:
