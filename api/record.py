@@ -50,9 +50,11 @@ from ..domain.optimization.events import (
 )
 from ..domain.optimization.run import RunState, decide, evolve
 from ..domain.redaction import redact
+from ..domain.registry import invalid_is_refused
 from ..ledger.application import Acknowledged, Ledger
 from ..ledger.checkpoint import Checkpoint
 from ..ledger.errors import Conflict
+from ..ledger.note import print_vkey
 from ..ledger.receipt import print_receipt
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
@@ -102,6 +104,11 @@ class RecordingLedger:
         if actor is not None:
             self.meta["actor"] = ledger.alias("actor", actor)
 
+    @property
+    def vkey(self) -> str:
+        """The public key that this ledger's checkpoints and receipts verify under, as text."""
+        return print_vkey(self.ledger.verifier_key())
+
     def start_run(
         self,
         *,
@@ -127,23 +134,24 @@ class RecordingLedger:
         while True:
             name = run or self._next_run()
             now = self.ledger.now()
-            event = RunStarted(
-                run=name,
-                directory=f"{name}_{now[:19].replace(':', '-')}",
-                timestamp=_iso(now),
-                strategy=strategy,
-                models=tuple(models),
-                reasoning_model=reasoning_model,
-                metrics=tuple(metrics),
-                threshold=threshold,
-                max_iterations=max_iterations,
-                split=split,
-                parent_run=None if parent is None else parent[0],
-                parent_iteration=None if parent is None else parent[1],
-                system_prompt=prompt,
-                config=snapshot,
-                dataset=dataset,
-            )
+            with invalid_is_refused():
+                event = RunStarted(
+                    run=name,
+                    directory=f"{name}_{now[:19].replace(':', '-')}",
+                    timestamp=_iso(now),
+                    strategy=strategy,
+                    models=tuple(models),
+                    reasoning_model=reasoning_model,
+                    metrics=tuple(metrics),
+                    threshold=threshold,
+                    max_iterations=max_iterations,
+                    split=split,
+                    parent_run=None if parent is None else parent[0],
+                    parent_iteration=None if parent is None else parent[1],
+                    system_prompt=prompt,
+                    config=snapshot,
+                    dataset=dataset,
+                )
             try:
                 ack = self._record(f"run/{name}", 0, event)
             except Conflict:
@@ -431,7 +439,8 @@ class RunRecorder:
         """Build the event from what is known, and anew where another process recorded in between."""
         with self._mutex:
             for _ in range(_CONFLICT_TRIES):
-                event = decide(self._state, build(self._state))
+                with invalid_is_refused():
+                    event = decide(self._state, build(self._state))
                 try:
                     acknowledged = self._recording._record(self._stream, self._pos, event)
                 except Conflict:

@@ -6,7 +6,8 @@ version of a type is brought up to date by its upcast when it is read; the store
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from pydantic import ValidationError
@@ -52,13 +53,16 @@ class Registry:
         cls = self._classes.get(type_name)
         if cls is None:
             return OpaqueEvent(data=dict(data), sealed=dict(sealed))
-        try:
+        with invalid_is_refused():
             return cls.model_validate(fields)
-        except ValidationError as error:
-            raise Refused("event_invalid", f"{type_name}: {_first(error)}") from error
 
 
-def _first(error: ValidationError) -> str:
-    first = error.errors(include_url=False, include_input=False)[0]
-    place = ".".join(str(part) for part in first["loc"]) or "event"
-    return f"{place}: {first['msg']}"
+@contextmanager
+def invalid_is_refused() -> Iterator[None]:
+    """Turn what pydantic says of an event's fields into ``Refused``, naming the first field that is wrong."""
+    try:
+        yield
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        place = ".".join(str(part) for part in first["loc"]) or "event"
+        raise Refused("event_invalid", f"{error.title}: {place}: {first['msg']}") from error

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import os
-import sys
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
 from ...ledger.hashing import leaf_hash
 from ...ledger.keys import KeyFolder
 from ...ledger.note import VerifierKey, parse_vkey, print_vkey
-from ...ledger.reader import LEDGER_FILE, fingerprint, open_snapshot
+from ...ledger.reader import LEDGER_FILE, StoredEntry, fingerprint, open_snapshot
 from ...ledger.receipt import print_receipt as print_proof
 from ...ledger.verify import Damage
 from ...projections.registry import REGISTRY
@@ -24,7 +25,7 @@ from ..reading import open_for_reading, open_scopes
 from ..record import open_ledger
 from ..run_folders import check_folder
 from ..settings import keys_root, ledger_folder
-from .output import base64, print_json, print_table, progress, say
+from .output import base64, print_json, print_table, progress, put, say
 
 _MEANING = {
     "ok": "everything that was checked is as it was recorded",
@@ -128,12 +129,12 @@ def print_checkpoint(given: str | None) -> None:
         latest = reader.latest_checkpoint()
     if latest is None:
         raise Unavailable("no checkpoint is signed yet; `affidavit seal` signs one")
-    sys.stdout.write(latest[1].decode())
+    put(latest[1].decode())
 
 
 def print_receipt(given: str | None, seq: int) -> None:
     with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger:
-        sys.stdout.write(print_proof(ledger.receipt(seq)).decode())
+        put(print_proof(ledger.receipt(seq)).decode())
 
 
 def list_entries(given: str | None, stream: str | None, as_json: bool) -> None:
@@ -144,14 +145,19 @@ def list_entries(given: str | None, stream: str | None, as_json: bool) -> None:
             listed = [(row.seq, parse_entry(row.raw)["at"], row.stream, row.pos, row.type_name) for row in rows]
             print_table(("seq", "at", "stream", "pos", "type"), listed, right=("seq", "pos"))
             return
-        # Streamed, so that a long log needs no memory.
-        sys.stdout.write(f'{{"size": {head.size}, "root": {json.dumps(base64(head.root()))}, "entries": [')
-        separator = "\n"
-        for row in rows:
-            entry: dict[str, Any] = {**parse_entry(row.raw), "leaf": leaf_hash(row.raw).hex()}
-            sys.stdout.write(separator + json.dumps(entry, ensure_ascii=False))
-            separator = ",\n"
-        sys.stdout.write("\n]}\n")
+        put(f'{{"size": {head.size}, "root": {json.dumps(base64(head.root()))}, "entries": [')
+        for first, part in _parts(rows):  # in parts, so that a long log needs no memory
+            lines = (json.dumps({**parse_entry(row.raw), "leaf": leaf_hash(row.raw).hex()}) for row in part)
+            put(("\n" if first else ",\n") + ",\n".join(lines))
+        put("\n]}\n")
+
+
+def _parts(rows: Iterator[StoredEntry], size: int = 1000) -> Iterator[tuple[bool, list[StoredEntry]]]:
+    """Rows in lists of at most ``size``, and whether it is the first."""
+    first = True
+    while part := list(islice(rows, size)):
+        yield first, part
+        first = False
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:

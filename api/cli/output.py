@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
@@ -12,15 +13,23 @@ from typing import Any
 OnProgress = Callable[[int, int], None]
 
 
+def put(text: str) -> None:
+    """Write to standard output. A reader that has seen enough and closed the pipe is no error."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def print_json(document: Any) -> None:
     """Print one JSON document and nothing else."""
-    sys.stdout.write(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False))
-    sys.stdout.write("\n")
+    put(json.dumps(document, ensure_ascii=False, indent=2, allow_nan=False) + "\n")
 
 
 def say(line: str = "") -> None:
     """Print a line for people. Control characters show as escapes: recorded text must not drive a terminal."""
-    print(safe(line))
+    put(safe(line) + "\n")
 
 
 def safe(text: str) -> str:
@@ -34,6 +43,7 @@ def safe(text: str) -> str:
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
     """Print a table; the columns named in ``right`` are numbers. Missing values show as a dash."""
     from rich.box import SIMPLE_HEAD
+    from rich.console import Console
     from rich.table import Table
     from rich.text import Text
 
@@ -42,14 +52,11 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right:
         table.add_column(column, justify="right" if column in right else "left", overflow="fold")
     for row in rows:
         table.add_row(*(Text("—" if value is None else safe(str(value))) for value in row))
-    console().print(table)
-
-
-def console() -> Any:
-    """Where people read: the terminal's width there, wide enough to cut nothing in a pipe."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+    # As wide as the terminal; in a pipe wide enough to cut little.
+    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+    with console.capture() as captured:
+        console.print(table)
+    put(captured.get())
 
 
 @contextmanager

@@ -193,7 +193,7 @@ def test_a_prompt_of_two_megabytes_is_taken(recording: RecordingLedger, run: Run
 
 
 def test_a_lone_surrogate_is_refused_and_the_run_goes_on(recording: RecordingLedger, run: RunRecorder) -> None:
-    with pytest.raises((Malformed, Refused, ValueError)):
+    with pytest.raises((Malformed, Refused)):
         run.record_evaluation("broken \ud800", score=0.5)
     run.record_evaluation("whole", score=0.5)
     assert len(_read(recording).evaluations) == 1
@@ -201,7 +201,7 @@ def test_a_lone_surrogate_is_refused_and_the_run_goes_on(recording: RecordingLed
 
 @pytest.mark.parametrize("score", [float("nan"), float("inf"), float("-inf")])
 def test_a_score_that_is_no_number_is_refused(run: RunRecorder, score: float) -> None:
-    with pytest.raises(ValueError, match="finite"):
+    with pytest.raises(Refused, match="finite"):
         run.record_evaluation("Answer.", score=score)
 
 

@@ -17,7 +17,7 @@ from affidavit.ledger.errors import SigningRefused, Unavailable
 from affidavit.ledger.events import ProjectionSealed
 from affidavit.ledger.hashing import leaf_hash
 from affidavit.ledger.receipt import parse_receipt, print_receipt, verify_receipt
-from affidavit.ledger.sign import BackgroundSigner, frontier_at
+from affidavit.ledger.sign import BackgroundSigner
 from affidavit.ledger.tree import root_of
 from affidavit.projections.registry import REGISTRY
 
@@ -83,7 +83,7 @@ def test_the_frontier_of_every_earlier_size_is_read_from_stored_hashes(ledger: L
     with ledger.recorder.reading() as reader:
         leaves = [row.leaf for row in reader.entries()]
         for size in [*range(20), *range(250, 262), *range(508, 516), 600, 601]:
-            assert frontier_at(reader, size).root() == root_of(leaves[:size])
+            assert reader.frontier_at(size).root() == root_of(leaves[:size])
 
 
 def test_closing_signs(ledger: Ledger) -> None:
