@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, cast
 
 from eventsourcing.application import Application
 from eventsourcing.domain import DomainEventProtocol
@@ -25,11 +25,11 @@ from eventsourcing.utils import Environment
 
 from ..domain.event import Meta, NewEvent
 from ..domain.registry import Registry
+from .chain import ChainedEntry
 from .checkpoint import Checkpoint
 from .entry import FORMAT, format_at
 from .errors import Unavailable
 from .events import ClockSteppedBack, LedgerOpened
-from .hashing import leaf_hash
 from .keys import KeyFolder, lock_file, make_origin, sync_folder
 from .mapper import EventMapper, PendingEntry
 from .note import ED25519, VerifierKey, print_vkey
@@ -56,8 +56,7 @@ class Edge:
     random: Callable[[int], bytes] = os.urandom
 
 
-@dataclass(frozen=True, slots=True)
-class Acknowledged:
+class Acknowledged(NamedTuple):
     """An event is durable and chained: its place and the hash of its bytes."""
 
     seq: int
@@ -67,11 +66,16 @@ class Acknowledged:
 class LedgerEventStore(EventStore[str]):
     """The library's event store, answering with the entries as they were chained."""
 
+    mapper: EventMapper
     recorder: ChainingRecorder
 
+    def append(self, events: Iterable[NewEvent]) -> list[ChainedEntry]:
+        """Map and append events, all or none; the entries in their places."""
+        return self.recorder.append([self.mapper.to_stored_event(event) for event in events])
+
     def put(self, domain_events: Sequence[DomainEventProtocol[str]], **_: Any) -> list[Recording[str]]:
-        pending: list[Any] = [self.mapper.to_stored_event(event) for event in domain_events]
-        chained = self.recorder.append(pending) if pending else []
+        """As ``append``, in the library's terms: a notification's id is seq + 1, its state the whole entry."""
+        chained = self.append(cast("Sequence[NewEvent]", domain_events)) if domain_events else []
         return [
             Recording(
                 event,
@@ -97,6 +101,7 @@ class Ledger(Application[str]):
     log_section_size = 1000
     recorder: ChainingRecorder
     mapper: EventMapper
+    events: LedgerEventStore
 
     def __init__(
         self,
@@ -188,13 +193,10 @@ class Ledger(Application[str]):
         ``Conflict`` where a stream has moved on since the caller looked; ``Malformed`` and ``Unavailable``
         as the recorder says.
         """
-        recordings = self.save(*events)
+        chained = self.events.append(events)
         if self._signer is not None:
             self._signer.wake()
-        return [
-            Acknowledged(recording.notification.id - 1, leaf_hash(recording.notification.state))
-            for recording in recordings
-        ]
+        return [Acknowledged(entry.seq, entry.leaf) for entry in chained]
 
     def sign(self) -> Checkpoint:
         """Sign and publish a checkpoint of all that is durable now."""
@@ -202,14 +204,20 @@ class Ledger(Application[str]):
 
     def receipt(self, seq: int) -> Receipt:
         """Prove that entry ``seq`` is in the log, under the newest checkpoint, made now if none covers it."""
-        with self.recorder.reading() as reader:
-            latest = reader.latest_checkpoint()
-        if latest is None or latest[0] <= seq:
+        receipt = self._receipt(seq)
+        if receipt is None:
             self.sign()
+            receipt = self._receipt(seq)
+        if receipt is None:
+            raise Unavailable(f"entry {seq}: the log has no such entry yet")
+        return receipt
+
+    def _receipt(self, seq: int) -> Receipt | None:
+        """The receipt of an entry, or None where no checkpoint covers it."""
         with self.recorder.reading() as reader:
             latest = reader.latest_checkpoint()
             if latest is None or latest[0] <= seq:
-                raise Unavailable(f"entry {seq}: the log has no such entry yet")
+                return None
             size, note = latest
             path = prove_inclusion(seq, size, tile_nodes(size, reader.hashes))
         return Receipt(seq, tuple(path), note)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from typing import NamedTuple
 
 from .entry import NO_ENTRY, print_entry
 from .hashing import leaf_hash
@@ -40,8 +41,7 @@ class Head:
         return Frontier.unpack(self.size, self.frontier).root()
 
 
-@dataclass(frozen=True, slots=True)
-class ChainedEntry:
+class ChainedEntry(NamedTuple):
     """An entry in its place, as it is stored; ``pending`` carries the disclosures that go beside it."""
 
     seq: int

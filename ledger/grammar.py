@@ -27,6 +27,13 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}", re.ASCII)
 _ESCAPE = re.compile(r'\\(?:u([0-9a-f]{4})|(["\\bfnrt]))')
 _SHORT = {'"': '"', "\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _HAS_SHORT = frozenset("\b\f\n\r\t")
+_PRINT = (
+    orjson.OPT_STRICT_INTEGER
+    | orjson.OPT_PASSTHROUGH_SUBCLASS
+    | orjson.OPT_PASSTHROUGH_DATACLASS
+    | orjson.OPT_PASSTHROUGH_DATETIME
+)
+_FLOAT = re.compile(rb"[:,\[]-?[0-9]+[.eE][0-9+-]*[.eE,}\]]")
 _WORDS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _LEAVES = frozenset({str, int, bool, type(None)})
 
@@ -37,18 +44,21 @@ def dump(value: Any, depth: int = 0) -> bytes:
     ``depth`` is how many containers will stand around it. Object keys keep the order of ``value``. Floats
     are refused: they must have become text before.
     """
-    _require_types(value, depth)
     try:
-        return orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+        text = orjson.dumps(value, option=_PRINT)
     except TypeError as error:  # a lone surrogate, a key that is no string, an integer past 2^53 - 1
         raise Malformed(f"value does not fit the entry grammar: {error}") from error
+    if not _is_surely_plain(text, depth):
+        _require_types(value, depth)
+    return text
 
 
 def load(text: bytes) -> Any:
     """Parse ``text``; ``Malformed`` names the byte at which it leaves the grammar."""
     try:
         value = orjson.loads(text)
-        _require_types(value, 0)
+        if not _is_surely_plain(text):
+            _require_types(value, 0)
         if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) == text:
             return value
     except (ValueError, TypeError, Malformed):
@@ -141,6 +151,19 @@ def _unexpected(text: str, at: int, expected: str) -> Malformed:
     return Malformed(f"byte {place}: expected {expected}, found {text[at : at + 12]!r}")
 
 
+def _is_surely_plain(text: bytes, depth: int = 0) -> bool:
+    """Whether JSON ``text`` holds no float and no depth, told from its bytes; False where that cannot be told.
+
+    A float stands after ``:``, ``,`` or ``[`` and ends a value. What looks like one within a string, or many
+    brackets, only cost a walk over the values.
+    """
+    return (
+        text[:1] in (b"{", b"[")
+        and text.count(b"{") + text.count(b"[") <= MAX_DEPTH - depth
+        and _FLOAT.search(text) is None
+    )
+
+
 def _require_types(value: Any, depth: int) -> None:
     """Refuse floats and depth: the two things that printing and comparing would not notice."""
     kind = type(value)
@@ -154,6 +177,7 @@ def _require_types(value: Any, depth: int) -> None:
         raise Malformed(f"value of type {kind.__name__}: expected text, integer, true, false, null or a container")
     if depth >= MAX_DEPTH:
         raise Malformed(f"value is nested deeper than {MAX_DEPTH} levels")
-    if not _LEAVES.issuperset(map(type, inner)):
+    if not _LEAVES.issuperset(map(type, inner)):  # most containers hold leaves only, and end here
         for item in inner:
-            _require_types(item, depth + 1)
+            if type(item) not in _LEAVES:
+                _require_types(item, depth + 1)

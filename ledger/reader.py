@@ -14,8 +14,8 @@ import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
-from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 from .chain import Head
 from .errors import Malformed, Unavailable, UnsupportedFormat
@@ -29,8 +29,7 @@ VIEWS_FILE = "views.db"
 LOCK_FILE = "append.lock"
 
 
-@dataclass(frozen=True, slots=True)
-class StoredEntry:
+class StoredEntry(NamedTuple):
     """A row of the log as it lies in the store; nothing about it has been checked."""
 
     seq: int
@@ -72,8 +71,7 @@ class LedgerReader:
         )
         rows.arraysize = 512
         while batch := rows.fetchmany():
-            for row in batch:
-                yield StoredEntry(*row)
+            yield from map(StoredEntry._make, batch)
 
     def stream(self, stream: str, before: int | None = None) -> Iterator[StoredEntry]:
         """The entries of one stream in order, those below seq ``before`` where it is given."""

@@ -94,7 +94,13 @@ class _DurablePool(SQLiteConnectionPool):
     def _create_connection(self) -> SQLiteConnection:
         connection = super()._create_connection()
         cursor = connection.cursor()
-        for pragma in ("synchronous=FULL", "secure_delete=ON", "trusted_schema=OFF", "mmap_size=0"):
+        for pragma in (
+            "synchronous=FULL",
+            "secure_delete=ON",
+            "wal_autocheckpoint=4000",
+            "trusted_schema=OFF",
+            "mmap_size=0",
+        ):
             cursor.execute(f"PRAGMA {pragma}")
         return connection
 

@@ -9,7 +9,6 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
-from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -159,7 +158,7 @@ def test_every_bit_of_an_entry_counts(attacked: Attacked) -> None:
     for bit in range(len(rows[MIDDLE].raw) * 8):
         changed = bytearray(rows[MIDDLE].raw)
         changed[bit // 8] ^= 1 << bit % 8
-        forged = [*rows[:MIDDLE], replace(rows[MIDDLE], raw=bytes(changed)), *rows[MIDDLE + 1 :]]
+        forged = [*rows[:MIDDLE], rows[MIDDLE]._replace(raw=bytes(changed)), *rows[MIDDLE + 1 :]]
         damage = check_stretch(forged, 0).damage
         assert [(found.kind, found.seq) for found in damage] == [("entry_modified", MIDDLE)], f"bit {bit}"
 
