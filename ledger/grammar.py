@@ -48,7 +48,7 @@ def dump(value: Any, depth: int = 0) -> bytes:
         text = orjson.dumps(value, option=_PRINT)
     except TypeError as error:  # a lone surrogate, a key that is no string, an integer past 2^53 - 1
         raise Malformed(f"value does not fit the entry grammar: {error}") from error
-    if not _is_surely_plain(text, depth):
+    if b"null" in text or not _is_surely_plain(text, depth):  # orjson prints NaN as null
         _require_types(value, depth)
     return text
 
@@ -157,11 +157,8 @@ def _is_surely_plain(text: bytes, depth: int = 0) -> bool:
     A float stands after ``:``, ``,`` or ``[`` and ends a value. What looks like one within a string, or many
     brackets, only cost a walk over the values.
     """
-    return (
-        text[:1] in (b"{", b"[")
-        and text.count(b"{") + text.count(b"[") <= MAX_DEPTH - depth
-        and _FLOAT.search(text) is None
-    )
+    shallow = text.count(b"{") + text.count(b"[") <= MAX_DEPTH - depth
+    return shallow and text[:1] in (b"{", b"[") and _FLOAT.search(text) is None
 
 
 def _require_types(value: Any, depth: int) -> None:

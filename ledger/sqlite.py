@@ -55,6 +55,13 @@ CREATE TABLE tiles (level INTEGER NOT NULL, n INTEGER NOT NULL, root BLOB NOT NU
     PRIMARY KEY (level, n)) WITHOUT ROWID;
 CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL);
 """
+_PRAGMAS = (
+    "synchronous=FULL",  # a commit returns when it is on the disk
+    "secure_delete=ON",
+    "wal_autocheckpoint=4000",  # pages: an append dirties several, and few of them differ between appends
+    "trusted_schema=OFF",
+    "mmap_size=0",
+)
 _ONLY_GROW = ("ledger", "entries", "boxes", "tiles", "checkpoints")
 _SELECT = "SELECT seq, stream, pos, type, entry FROM entries "
 
@@ -94,13 +101,7 @@ class _DurablePool(SQLiteConnectionPool):
     def _create_connection(self) -> SQLiteConnection:
         connection = super()._create_connection()
         cursor = connection.cursor()
-        for pragma in (
-            "synchronous=FULL",
-            "secure_delete=ON",
-            "wal_autocheckpoint=4000",
-            "trusted_schema=OFF",
-            "mmap_size=0",
-        ):
+        for pragma in _PRAGMAS:
             cursor.execute(f"PRAGMA {pragma}")
         return connection
 
