@@ -16,7 +16,8 @@ from ..ledger.entry import format_at
 from ..ledger.errors import Unavailable
 from ..ledger.keys import KeyFolder
 from ..ledger.opening import EventReader
-from ..ledger.reader import KEYS_FILE, LedgerReader, open_snapshot
+from ..ledger.reader import LedgerReader, open_snapshot
+from ..ledger.schema import KEYS_FILE
 from ..ledger.scopes import ScopeKeys
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
@@ -60,16 +61,21 @@ class OpenLedger:
 
 
 @contextmanager
-def open_for_reading(folder: Path, keys: Path, *, copy: bool = False) -> Iterator[OpenLedger]:
+def open_for_reading(folder: Path, keys: Path) -> Iterator[OpenLedger]:
     """Open a snapshot of the ledger in ``folder``; sealed content opens where its keys are at hand."""
-    with open_snapshot(folder, copy=copy) as reader:
+    with open_snapshot(folder) as reader:
         scopes, _ = open_scopes(folder, keys, reader.origin())
         try:
-            head = reader.head()
-            yield OpenLedger(folder, reader, EventReader(reader, REGISTRY, scopes), head.size, head.root())
+            yield open_reader(folder, reader, scopes)
         finally:
             if scopes is not None:
                 scopes.close()
+
+
+def open_reader(folder: Path, reader: LedgerReader, scopes: ScopeKeys | None) -> OpenLedger:
+    """The ledger behind a snapshot that is open already."""
+    head = reader.head()
+    return OpenLedger(folder, reader, EventReader(reader, REGISTRY, scopes), head.size, head.root())
 
 
 def open_scopes(folder: Path, keys: Path, origin: str) -> tuple[ScopeKeys | None, str]:

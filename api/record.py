@@ -58,7 +58,7 @@ from ..ledger.note import print_vkey
 from ..ledger.receipt import print_receipt
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
-from ..projections.runner import VIEWS, catch_up, open_views, tracked
+from ..projections.runner import VIEWS, catch_up, open_views
 from ..projections.seals import seal_run, seal_view
 from .settings import keys_root, ledger_folder, recorder_name
 
@@ -140,8 +140,8 @@ class RecordingLedger:
                     directory=f"{name}_{now[:19].replace(':', '-')}",
                     timestamp=_iso(now),
                     strategy=strategy,
-                    models=tuple(models),
-                    reasoning_model=reasoning_model,
+                    models=tuple(_without_secret(model) for model in models),
+                    reasoning_model=None if reasoning_model is None else _without_secret(reasoning_model),
                     metrics=tuple(metrics),
                     threshold=threshold,
                     max_iterations=max_iterations,
@@ -178,11 +178,8 @@ class RecordingLedger:
             events = self.ledger.event_reader(reader)
             size = reader.head().size
             seals: dict[str, Event | None] = {f"run/{run}": seal_run(events, run, size) for run in runs}
-            with open_views(self.ledger.folder) as engine:
-                catch_up(engine, events)
-                with engine.connect() as connection:
-                    for view in VIEWS:
-                        seals[f"projection/{view.name}"] = seal_view(view, events, *tracked(connection, view))
+            for view in VIEWS:
+                seals[f"projection/{view.name}"] = seal_view(view, events, size)
         for stream, seal in seals.items():
             if seal is not None:
                 self._append(stream, seal)
@@ -492,6 +489,11 @@ class RunRecorder:
 
 def _iso(at: str) -> str:
     return datetime.fromisoformat(at).astimezone(UTC).isoformat(timespec="microseconds")
+
+
+def _without_secret(name: str) -> str:
+    """A model's name stands in the open; one that carries a credential, as a URL may, does not."""
+    return "[redacted]" if redact(name).places else name
 
 
 def _number(event: Event) -> int:

@@ -45,36 +45,55 @@ def write_folders(root: Path, folders: Iterator[tuple[str, Mapping[str, bytes]]]
     return written
 
 
-def check_folder(ledger: OpenLedger, root: Path) -> list[Damage]:
-    """Compare the run directories under ``root/runs`` with the newest seal of each run's native directory."""
-    runs = root / "runs"
-    if not runs.is_dir():
-        raise Unavailable(f"{root}: expected a folder that holds runs/")
+def check_folder(ledger: OpenLedger, root: Path) -> tuple[list[Damage], list[str]]:
+    """Compare the run directories under ``root/runs`` with the newest seal of each run's native directory.
+
+    Returns the damage, and the names of recorded directories that are not there: a rebuild may be of one run.
+    """
+    runs = require_runs(root)
     damage: list[Damage] = []
+    absent: list[str] = []
     known: set[str] = set()
     for stream in ledger.reader.streams("run"):
-        record = ledger.run(stream.removeprefix("run/"))
-        name = record.started.directory
+        name = ledger.run(stream.removeprefix("run/")).started.directory
         known.add(name)
-        if not (runs / name).exists():
-            continue
-        seal = _newest_seal(ledger, stream)
-        if seal is None:
-            damage.append(Damage("run_dir_changed", None, f"{name}: no seal of this run can be read here"))
-            continue
-        if not (runs / name / "manifest.json").is_file():
-            damage.append(
-                Damage("run_dir_changed", None, f"{name}: no manifest.json; only the native profile is sealed")
-            )
-            continue
-        seq, lines = seal
-        files, odd = _read_files(runs / name)
-        changes = [str(change) for change in compare_manifest(lines, files)] + odd
-        damage += [Damage("run_dir_changed", seq, f"{name}/{change}") for change in changes]
-    for entry in sorted(runs.iterdir()):
-        if entry.name not in known:
-            damage.append(Damage("run_dir_changed", None, f"{entry.name}: no run of this ledger has this directory"))
-    return damage
+        folder = runs / name
+        if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
+            damage.append(_changed(None, f"{name}: not a directory of its own"))
+        elif folder.exists():
+            damage += _check_directory(ledger, stream, folder)
+        else:
+            absent.append(name)
+    for path, names in ((runs, known), (root, {"runs"})):
+        damage += [
+            _changed(None, f"{entry.name}: nothing of this ledger has this name")
+            for entry in sorted(path.iterdir())
+            if entry.name not in names
+        ]
+    return damage, absent
+
+
+def require_runs(root: Path) -> Path:
+    """The folder ``runs`` of a rebuilt root, or ``Unavailable``."""
+    if not (root / "runs").is_dir():
+        raise Unavailable(f"{root}: expected a folder that holds runs/")
+    return root / "runs"
+
+
+def _check_directory(ledger: OpenLedger, stream: str, folder: Path) -> list[Damage]:
+    seal = _newest_seal(ledger, stream)
+    if seal is None:
+        return [_changed(None, f"{folder.name}: no seal of this run can be read here")]
+    if not (folder / "manifest.json").is_file():
+        return [_changed(None, f"{folder.name}: no manifest.json, so not of the native profile")]
+    seq, lines = seal
+    files, odd = _read_files(folder)
+    changes = [str(change) for change in compare_manifest(lines, files)] + odd
+    return [_changed(seq, f"{folder.name}/{change}") for change in changes]
+
+
+def _changed(seq: int | None, detail: str) -> Damage:
+    return Damage("run_dir_changed", seq, detail)
 
 
 def _newest_seal(ledger: OpenLedger, stream: str) -> tuple[int, list[list[str]]] | None:
@@ -89,12 +108,16 @@ def _read_files(folder: Path) -> tuple[dict[str, bytes], list[str]]:
     """The regular files under a folder, and what else is there: links and special files are never followed."""
     files: dict[str, bytes] = {}
     odd: list[str] = []
-    for base, names, others in os.walk(folder):
-        for name in (*names, *others):
+    for base, folders, others in os.walk(folder):
+        if not folders and not others:
+            odd.append(f"{Path(base).relative_to(folder).as_posix()}: an empty folder")
+        for name in (*folders, *others):
             path = Path(base) / name
             relative = path.relative_to(folder).as_posix()
             if path.is_symlink() or not (path.is_dir() or path.is_file()):
                 odd.append(f"{relative}: not a regular file")
+            elif not relative.isprintable():
+                odd.append(f"{relative!r}: not a name that a rebuild gives")
             elif path.is_file():
                 files[relative] = path.read_bytes()
     return files, odd

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -32,6 +33,7 @@ def measure_append(bench: Bench) -> list[Row]:
             {
                 "affidavit": _recording_singly(ledger, events, sizes.singles),
                 "bare": lambda: timed(lambda: _commit_each(bare, raws, seqs)),
+                "sync": _syncing(bench.folder / "synced", sizes.singles),
             },
             sizes.windows,
         )
@@ -45,6 +47,7 @@ def measure_append(bench: Bench) -> list[Row]:
             beside={
                 "affidavit_per_second": sizes.singles / median(seconds["affidavit"]),
                 "bare_per_second": sizes.singles / median(seconds["bare"]),
+                "fdatasync_microseconds": 1e6 * median(seconds["sync"]) / sizes.singles,
                 "bytes_per_entry": sum(map(len, raws)) / len(raws),
             },
         )
@@ -149,6 +152,21 @@ def _bare_table(path: Path) -> sqlite3.Connection:
 def _commit_each(db: sqlite3.Connection, raws: Sequence[bytes], seqs: Iterator[int]) -> None:
     for raw in raws:
         db.execute("INSERT INTO entries VALUES (?, ?)", (next(seqs), raw))
+
+
+def _syncing(path: Path, number: int) -> Side:
+    """What the disk alone takes: a page overwritten and made durable, which every commit waits for."""
+
+    def sync() -> None:
+        descriptor = os.open(path, os.O_RDWR | os.O_CREAT)
+        try:
+            for _ in range(number):
+                os.pwrite(descriptor, bytes(4096), 0)
+                os.fdatasync(descriptor)
+        finally:
+            os.close(descriptor)
+
+    return lambda: timed(sync)
 
 
 def _seconds_per_new_scope(ledger: Ledger, number: int) -> list[float]:

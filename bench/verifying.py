@@ -18,7 +18,8 @@ from affidavit.bench.rows import Bench, Row
 from affidavit.bench.windows import Side, interleave, median_of, ratios, timed
 from affidavit.ledger import audit as audit_module
 from affidavit.ledger.audit import Against, audit
-from affidavit.ledger.reader import LEDGER_FILE, connect, open_snapshot
+from affidavit.ledger.reader import connect, open_snapshot
+from affidavit.ledger.schema import LEDGER_FILE
 from affidavit.projections.registry import REGISTRY
 
 MEGABYTE = 1_000_000

@@ -34,8 +34,9 @@ from .keys import KeyFolder, lock_file, make_origin, sync_folder
 from .mapper import EventMapper, PendingEntry
 from .note import ED25519, VerifierKey, print_vkey
 from .opening import EventReader
-from .reader import KEYS_FILE, LEDGER_FILE, LOCK_FILE, LedgerReader
-from .receipt import Receipt
+from .reader import LedgerReader
+from .receipt import Receipt, verify_leaf_receipt
+from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
 from .scopes import ScopeKeys
 from .sign import BackgroundSigner, require_signed_history, sign_head
 from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore
@@ -193,6 +194,8 @@ class Ledger(Application[str]):
         ``Conflict`` where a stream has moved on since the caller looked; ``Malformed`` and ``Unavailable``
         as the recorder says.
         """
+        if not events:
+            return []
         chained = self.events.append(events)
         if self._signer is not None:
             self._signer.wake()
@@ -220,7 +223,10 @@ class Ledger(Application[str]):
                 return None
             size, note = latest
             path = prove_inclusion(seq, size, tile_nodes(size, reader.hashes))
-        return Receipt(seq, tuple(path), note)
+            leaf = reader.hashes(0, seq, 1)
+        receipt = Receipt(seq, tuple(path), note)
+        verify_leaf_receipt(receipt, leaf, [self.verifier_key()], self.origin)
+        return receipt
 
     def verifier_key(self) -> VerifierKey:
         """The public key that this ledger's checkpoints verify under."""
@@ -245,7 +251,8 @@ class Ledger(Application[str]):
         self.closing.set()
         try:
             if self._signer is not None:
-                self._signer.stop()
+                with suppress(Unavailable):  # what did not serve a moment ago may serve now
+                    self._signer.stop()
             self.sign()
         finally:
             self.scopes.close()

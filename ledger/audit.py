@@ -10,7 +10,6 @@ checkpoint and the signing state, which are all that can show a cut or a second 
 from __future__ import annotations
 
 import multiprocessing
-import sqlite3
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field
@@ -24,6 +23,7 @@ from .events import LedgerOpened
 from .note import VerifierKey, parse_note, parse_vkey
 from .opening import EventReader
 from .reader import LedgerReader, connect
+from .schema import expected_schema
 from .scopes import ScopeKeys
 from .tree import fold_perfect
 from .verify import Damage, Joiner, Stretch, check_stretch
@@ -31,7 +31,7 @@ from .verify_sealed import check_sealed
 
 STRETCH = 8192
 PARALLEL_FROM = 100_000
-NOT_CHECKED = ("key_pinned", "fork", "rollback", "time", "sealed", "unsigned_tail", "projections")
+NOT_CHECKED = ("key_pinned", "fork", "rollback", "time", "sealed", "unsigned_tail", "projections", "run_directories")
 """Every name that ``Verdict.not_checked`` uses."""
 EXIT_CODES = {"ok": 0, "damaged": 1, "not_proven": 3, "rollback": 4, "fork": 4}
 
@@ -64,6 +64,7 @@ class Verdict:
     size: int = 0
     root: bytes = b""
     signed_size: int | None = None
+    head_size: int = 0
     checked: list[str] = field(default_factory=list)
     not_checked: dict[str, str] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
@@ -102,14 +103,15 @@ def audit(
             if on_progress is not None:
                 on_progress(joiner.size, size)
         _check_derived(reader, verdict, joiner)
+        _check_storage(reader, verdict)
         key = _log_key(reader, verdict, against)
         _check_checkpoints(verdict, joiner, checkpoints, key)
         _check_outside(verdict, joiner, against, key)
         _check_sealed(reader, registry, verdict, against)
         _check_projections(reader, registry, verdict, against)
-    except (sqlite3.Error, LedgerError, ValueError, TypeError) as error:
+    except Exception as error:  # whatever lies in the database, the answer is a verdict
         verdict.damage.append(Damage("storage_damaged", None, f"the database does not read: {error}"))
-        for name in NOT_CHECKED:
+        for name in NOT_CHECKED[:-1]:
             verdict.not_checked.setdefault(name, "not reached: the database does not read")
     verdict.not_checked["time"] = "this version records no timestamp anchors"
     verdict.damage.sort(key=lambda damage: (damage.seq is None, damage.seq or 0))
@@ -187,13 +189,18 @@ def _check_derived(reader: LedgerReader, verdict: Verdict, joiner: Joiner) -> No
         found = expected.pop((level, n), None)
         if root != found or type(hashes) is not bytes or len(hashes) != 8192 or fold_perfect(hashes) != root:
             verdict.damage.append(
-                Damage("tile_mismatch", n << 8 * (level + 1), f"tile {level}/{n} is not what the entries give")
+                Damage("tile_mismatch", _first_entry(level, n), f"tile {level!r}/{n!r} is not what the entries give")
             )
     for level, n in expected:
-        verdict.damage.append(Damage("tile_mismatch", n << 8 * (level + 1), f"tile {level}/{n} is not there"))
+        verdict.damage.append(Damage("tile_mismatch", _first_entry(level, n), f"tile {level}/{n} is not there"))
     verdict.checked.append("tiles")
     head = reader.head()
     derived = (joiner.last_leaf, joiner.last_at, frontier.pack())
+    verdict.head_size = head.size
+    if head.held and reader.clock_finding_at() != head.at and not verdict.damage:
+        verdict.damage.append(
+            Damage("head_mismatch", max(verdict.size - 1, 0), "the head holds its time, and no finding says why")
+        )
     if (head.leaf, head.at, head.frontier) != derived and not verdict.damage:
         verdict.damage.append(
             Damage(
@@ -202,6 +209,27 @@ def _check_derived(reader: LedgerReader, verdict: Verdict, joiner: Joiner) -> No
                 "the head's leaf, time or frontier is not what the entries give",
             )
         )
+
+
+def _first_entry(level: object, n: object) -> int | None:
+    """The first entry that a tile covers, if there can be such a tile."""
+    if type(level) is int and type(n) is int and 0 <= level < 8 and 0 <= n < 2**62 >> 8 * (level + 1):
+        return n << 8 * (level + 1)
+    return None
+
+
+def _check_storage(reader: LedgerReader, verdict: Verdict) -> None:
+    """The schema is a ledger's, and SQLite finds every index to be its table's: readers go by both.
+
+    Guard triggers that are gone change nothing that is read, so they alone are no damage.
+    """
+    found, expected = reader.schema(), expected_schema()
+    missing = {row for row in expected - found if row[0] != "trigger"}
+    for kind, name, *_ in sorted((found - expected) | missing, key=str):
+        verdict.damage.append(Damage("storage_damaged", None, f"the schema differs from a ledger's at {kind} {name}"))
+    for found in reader.inconsistencies():
+        verdict.damage.append(Damage("storage_damaged", None, f"SQLite finds: {found}"))
+    verdict.checked.append("storage")
 
 
 def _log_key(reader: LedgerReader, verdict: Verdict, against: Against) -> VerifierKey | None:
@@ -234,7 +262,7 @@ def _named_in_entry_0(reader: LedgerReader) -> VerifierKey | None:
     for row in reader.entries(0, 1):
         try:
             entry = parse_entry(row.raw)
-            if entry["type"] == LedgerOpened.type_name:
+            if (entry["type"], entry["stream"], entry["pos"]) == (LedgerOpened.type_name, "ledger", 0):
                 opened = LedgerOpened.model_validate(entry["data"])
                 return parse_vkey(opened.vkey) if parse_vkey(opened.vkey).name == opened.origin else None
         except (LedgerError, ValueError):
@@ -282,7 +310,8 @@ def _check_checkpoints(
                 )
         else:
             proven = verdict.signed_size = size
-    verdict.checked.append("signatures")
+    if checkpoints:
+        verdict.checked.append("signatures")
     if proven < verdict.size:
         verdict.not_checked["unsigned_tail"] = f"no signature covers entries {proven} to {verdict.size - 1}"
 
@@ -325,28 +354,37 @@ def _compare_outside(verdict: Verdict, joiner: Joiner, known: Checkpoint, what: 
     if known.origin != verdict.origin:
         verdict.damage.append(Damage("wrong_ledger", None, f"{what} is of {known.origin!r}"))
     elif known.size > verdict.size:
-        # Entries missing below what the head says are damage; a head that is itself older is a rollback.
-        if not any(damage.kind == "entry_missing" for damage in verdict.damage):
+        # Rows that are gone below a head which counts them are damage; a head that is older is a rollback.
+        if verdict.head_size < known.size:
             verdict.damage.append(
                 Damage("rollback", verdict.size, f"{what} is of size {known.size}, the log has {verdict.size}")
             )
-    elif joiner.roots.get(known.size) != known.root and (verdict.signed_size or 0) >= known.size:
-        # Not merely changed: another history of at least this size is signed.
+    elif joiner.roots.get(known.size) != known.root and (
+        (verdict.signed_size or 0) >= known.size or not _is_explained(verdict, known.size)
+    ):
+        # Another history of at least this size is signed, or nothing else shows that this one was changed.
         verdict.damage.append(
             Damage("fork", None, f"{what} of size {known.size} has another root than the log at that size")
         )
 
 
+def _is_explained(verdict: Verdict, size: int) -> bool:
+    """Whether damage to the first ``size`` entries is known already, so that their root cannot be right."""
+    kinds = ("entry_modified", "entry_missing", "entry_inserted", "order_broken", "non_canonical")
+    return any(found.kind in kinds and found.seq is not None and found.seq < size for found in verdict.damage)
+
+
 def _check_sealed(reader: LedgerReader, registry: Registry, verdict: Verdict, against: Against) -> None:
-    if against.scopes is None:
-        verdict.not_checked["sealed"] = against.why_not.get("sealed", "the keys of the sealed content are not here")
-        return
     if verdict.damage:
         verdict.not_checked["sealed"] = "the log that it is bound to is damaged"
         return
-    rows, boxes = reader.entries(0, verdict.size), reader.boxes(-(2**62), 2**62)
-    verdict.damage += check_sealed(rows, boxes, registry, against.scopes, verdict.origin.encode())
-    verdict.checked.append("sealed")
+    rows = reader.entries(0, verdict.size)
+    verdict.damage += check_sealed(rows, reader.boxes(), registry, against.scopes, verdict.origin.encode())
+    if against.scopes is None:
+        reason = against.why_not.get("sealed", "the keys are not here")
+        verdict.not_checked["sealed"] = f"only that each digest has its box: {reason}"
+    else:
+        verdict.checked.append("sealed")
 
 
 def _check_projections(reader: LedgerReader, registry: Registry, verdict: Verdict, against: Against) -> None:

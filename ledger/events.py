@@ -43,7 +43,7 @@ class ImportCompleted(Event):
     def disagreement(self) -> str | None:
         if not isinstance(self.detail, dict):
             return None
-        files, findings = len(self.detail["files"]), len(self.detail["findings"])
+        files, findings = len(self.detail.get("files", ())), len(self.detail.get("findings", ()))
         if files != self.files or findings != sum(self.findings.values()):
             return f"{self.files} files and {sum(self.findings.values())} findings, in detail {files} and {findings}"
         return None

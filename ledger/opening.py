@@ -8,6 +8,7 @@ from typing import Any
 from ..domain.event import Recorded, Withheld
 from ..domain.registry import Registry
 from .entry import Entry, parse_entry
+from .errors import VerificationError
 from .mapper import decode, scope_of
 from .reader import LedgerReader
 from .scopes import ScopeKeys
@@ -35,6 +36,8 @@ class EventReader:
         """
         for row in self.reader.stream(stream, before):
             entry = parse_entry(row.raw)
+            if (entry["seq"], entry["stream"], entry["pos"]) != (row.seq, stream, row.pos):
+                raise VerificationError(f"stream {stream} position {row.pos}: the entry says it is another; verify")
             yield decode(entry, self._registry, self._opened(entry))
 
     def event(self, seq: int) -> Recorded | None:

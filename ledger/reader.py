@@ -13,20 +13,15 @@ import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
 from .chain import Head
 from .errors import Malformed, Unavailable, UnsupportedFormat
+from .schema import LEDGER_FILE, LOCK_FILE, SCHEMA_VERSION, SchemaRow, schema_rows
 from .tiles import TILE_WIDTH, node_from_tiles
 from .tree import Frontier
-
-SCHEMA_VERSION = 1
-LEDGER_FILE = "ledger.db"
-KEYS_FILE = "keys.db"
-VIEWS_FILE = "views.db"
-LOCK_FILE = "append.lock"
 
 
 class StoredEntry(NamedTuple):
@@ -54,14 +49,30 @@ class LedgerReader:
         row = self._db.execute("SELECT size, leaf, at, frontier, held FROM head").fetchone()
         if row is None:
             raise Malformed(f"{LEDGER_FILE}: expected one head row, found none")
-        if [type(value) for value in row] != [int, bytes, str, bytes, int]:
+        if [type(value) for value in row] != [int, bytes, str, bytes, int] or row[4] not in (0, 1):
             raise Malformed(f"{LEDGER_FILE}: the head row holds values of other types than it was given")
         return Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
 
     def origin(self) -> str:
         """The origin, as stored beside the entries; entry 0 says it under the first signature."""
         row = self._db.execute("SELECT origin FROM ledger").fetchone()
-        return str(row[0])
+        if row is None or type(row[0]) is not str:
+            raise Malformed(f"{LEDGER_FILE}: expected one row that names the origin, found {row!r:.80}")
+        return row[0]
+
+    def schema(self) -> set[SchemaRow]:
+        """(type, name, table, text) of every table, index, view and trigger."""
+        return schema_rows(self._db)
+
+    def inconsistencies(self) -> list[str]:
+        """What SQLite itself finds wrong: pages, row formats, an index that is not its table's."""
+        found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
+        return [] if found == ["ok"] else found
+
+    def clock_finding_at(self) -> str | None:
+        """When the newest finding of a clock that stood behind was recorded."""
+        row = self._db.execute("SELECT seq FROM entries WHERE stream='clock' ORDER BY pos DESC LIMIT 1").fetchone()
+        return None if row is None else self._recorded_at(row[0])
 
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
         """Entries ``start <= seq < stop`` in order, streamed."""
@@ -118,16 +129,14 @@ class LedgerReader:
                 high = middle
         return low
 
-    def boxes(self, start: int, stop: int) -> Iterator[tuple[int, str, bytes]]:
-        """(seq, field, box) of the sealed fields of entries ``start <= seq < stop``, in order."""
-        yield from self._db.execute(
-            "SELECT seq, field, box FROM boxes WHERE seq >= ? AND seq < ? ORDER BY seq, field", (start, stop)
-        )
+    def boxes(self) -> Iterator[tuple[int, str, bytes]]:
+        """(seq, field, box) of every sealed field in order; values may be of other types than these."""
+        yield from self._db.execute("SELECT seq, field, box FROM boxes ORDER BY seq, field")
 
     def boxes_of(self, seq: int) -> dict[str, bytes]:
         """Field to box, for one entry."""
         rows = self._db.execute("SELECT field, box FROM boxes WHERE seq=?", (seq,))
-        return {field: bytes(box) for field, box in rows}
+        return dict(rows.fetchall())
 
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """(size, signed note) of every published checkpoint, smallest first."""
@@ -197,23 +206,25 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def open_snapshot(folder: Path, *, copy: bool = False) -> Iterator[LedgerReader]:
+def open_snapshot(folder: Path, *, copy: bool = False, hold: bool = True) -> Iterator[LedgerReader]:
     """Read the ledger in ``folder`` without changing a byte of it.
 
-    An immutable snapshot must not outlive the beginning of an append, which nothing announces: who reads
-    for long asks ``fingerprint`` before and after, and reads a ``copy`` where it changed.
+    While an immutable snapshot is read, appends wait. Who reads for long says ``hold=False``, asks
+    ``fingerprint`` before and after, and reads a ``copy`` where it changed.
     """
     path = folder / LEDGER_FILE
     if not path.is_file():
         raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
-    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
+    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch, ExitStack() as held:
+        held.enter_context(hold_lock(folder / LOCK_FILE))
         source, options = path, "mode=ro&immutable=1"
         if copy or _has_wal(path):
             source, options = Path(scratch) / path.name, "mode=rw"
-            with _hold_appends(folder / LOCK_FILE):
-                shutil.copyfile(path, source)
-                if _has_wal(path):
-                    shutil.copyfile(_wal(path), _wal(source))
+            shutil.copyfile(path, source)
+            if _has_wal(path):
+                shutil.copyfile(_wal(path), _wal(source))
+        if source != path or not hold:
+            held.close()
         uri = f"{source.absolute().as_uri()}?{options}"
         with closing(connect(uri)) as db:
             check_schema(db, path)
@@ -229,7 +240,9 @@ def fingerprint(folder: Path) -> tuple[object, ...]:
 
 def connect(uri: str) -> sqlite3.Connection:
     """Open a snapshot's ``uri``, here or in another process."""
-    return sqlite3.connect(uri, uri=True, check_same_thread=False)
+    db = sqlite3.connect(uri, uri=True, check_same_thread=False)
+    db.text_factory = lambda text: text.decode(errors="surrogateescape")  # what is not UTF-8 is damage, and read
+    return db
 
 
 def _wal(path: Path) -> Path:
@@ -242,15 +255,15 @@ def _has_wal(path: Path) -> bool:
 
 
 @contextmanager
-def _hold_appends(path: Path) -> Iterator[None]:
-    """Keep appenders waiting while a copy is taken; without a lock file there are none."""
+def hold_lock(path: Path, *, alone: bool = False) -> Iterator[None]:
+    """Keep writers waiting, and ``alone`` readers too; make no file: without a lock file nobody can be writing."""
     try:
         descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
     except OSError:
         yield
         return
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
         yield
     finally:
         os.close(descriptor)

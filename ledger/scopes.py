@@ -8,7 +8,9 @@ append lock and not kept, so nothing is sealed under a key that has been destroy
 from __future__ import annotations
 
 import hmac
+import shutil
 import sqlite3
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -39,10 +41,12 @@ class ScopeKeys:
         self._mutex = threading.RLock()
         self._master = AESGCM(master)
         self._lookup_key = hmac.digest(master, b"affidavit alias lookup", "sha256")
-        mode = "ro" if read_only else "rw"
+        self._scratch: tempfile.TemporaryDirectory[str] | None = None
+        source = self._copied() if read_only and path.with_name(path.name + "-journal").exists() else path
+        mode = "ro" if read_only and source == path else "rw"
         try:
             self._db = sqlite3.connect(
-                f"{path.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None
+                f"{source.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None
             )
             self._db.execute("PRAGMA secure_delete=ON")
             self._db.execute("PRAGMA synchronous=FULL")
@@ -81,6 +85,8 @@ class ScopeKeys:
         with self._transaction():
             row = self._db.execute("SELECT alias FROM aliases WHERE lookup=?", (lookup,)).fetchone()
             if row is not None:
+                if self.name_of(str(row[0])) != name:
+                    raise Unavailable(f"key database {self._path}: alias {row[0]} was changed to another name")
                 return str(row[0])
             alias = f"{kind}-{self._random(8).hex()}"
             cipher, nonce = self.cipher_for_sealing(f"{kind}/{alias}"), self._random(NONCE_BYTES)
@@ -95,11 +101,24 @@ class ScopeKeys:
         cipher = self._fetch(f"{kind}/{alias}") if row else None
         if cipher is None:
             return None
-        box = bytes(row[0])
-        return cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], alias.encode()).decode()
+        try:
+            box = bytes(row[0])
+            return cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], alias.encode()).decode()
+        except (InvalidTag, ValueError, TypeError) as error:
+            raise Unavailable(f"key database {self._path}: the row of alias {alias} was changed") from error
 
     def close(self) -> None:
         self._db.close()
+        if self._scratch is not None:
+            self._scratch.cleanup()
+
+    def _copied(self) -> Path:
+        """A copy in which SQLite may roll back what a kill left half done; a reader must not do it in place."""
+        self._scratch = tempfile.TemporaryDirectory(prefix="affidavit-")
+        copy = Path(self._scratch.name) / self._path.name
+        for suffix in ("", "-journal"):
+            shutil.copyfile(self._path.with_name(self._path.name + suffix), copy.with_name(copy.name + suffix))
+        return copy
 
     @contextmanager
     def _transaction(self) -> Iterator[None]:
@@ -108,16 +127,20 @@ class ScopeKeys:
             try:
                 yield
                 self._db.execute("COMMIT")
-            except BaseException:
+            except BaseException as error:
                 self._db.execute("ROLLBACK")
+                if isinstance(error, sqlite3.Error):
+                    raise Unavailable(f"key database {self._path}: {error}") from error
                 raise
 
     def _fetch(self, scope: str) -> AESGCM | None:
         row = self._db.execute("SELECT wrapped FROM scopes WHERE scope=?", (scope,)).fetchone()
-        return None if row is None else self._unwrap(scope, bytes(row[0]))
+        return None if row is None else self._unwrap(scope, row[0])
 
     def _unwrap(self, scope: str, wrapped: bytes) -> AESGCM:
         try:
+            if type(wrapped) is not bytes:
+                raise ValueError(f"expected bytes, found {type(wrapped).__name__}")  # noqa: TRY301
             key = self._master.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _context(scope, self._origin))
         except (InvalidTag, ValueError) as error:
             raise Unavailable(

@@ -68,6 +68,8 @@ def make_box(cipher: AESGCM, nonce: bytes, disclosure: Disclosure, origin: bytes
 
 def open_box(cipher: AESGCM, box: bytes, name: str, digest: str, origin: bytes) -> Any:
     """Decrypt a box and return the value; ``VerificationError`` unless it is what ``digest`` binds."""
+    if type(box) is not bytes:
+        raise VerificationError(f"sealed field {name!r}: expected a box of bytes, found {type(box).__name__}")
     try:
         content = cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], origin + b"\n" + digest.encode())
     except (InvalidTag, ValueError) as error:
@@ -85,7 +87,7 @@ def read_disclosure(content: bytes, name: str) -> Any:
         raise VerificationError(f"sealed field {name!r}: the disclosure is not JSON") from error
     if type(parts) is not list or len(parts) != 3 or parts[1] != name or not _is_salt(parts[0]):
         raise VerificationError(f"sealed field {name!r}: expected a disclosure [salt, {name!r}, value]")
-    if len(orjson.dumps(parts)) != len(content):  # as printed by another writer, or with a key twice
+    if orjson.dumps(parts) != content:  # as printed by another writer, or with a key twice
         _require_unique_keys(content, name)
     return parts[2]
 

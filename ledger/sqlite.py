@@ -35,26 +35,15 @@ from eventsourcing.utils import Environment
 
 from .chain import Batch, ChainedEntry, Head, chain_batch
 from .entry import NO_ENTRY, format_at
-from .errors import Conflict, LedgerError, Unavailable
+from .errors import Conflict, LedgerError, SigningRefused, Unavailable
 from .keys import lock_file
 from .mapper import PendingEntry
-from .reader import LOCK_FILE, SCHEMA_VERSION, LedgerReader, check_schema
+from .reader import LedgerReader, check_schema, hold_lock
+from .schema import LOCK_FILE, SCHEMA, SCHEMA_VERSION
 from .scopes import ScopeKeys
 from .seal import NONCE_BYTES, make_box
 from .tiles import TILE_WIDTH
 
-_SCHEMA = """
-CREATE TABLE ledger (one INTEGER PRIMARY KEY CHECK (one = 0), origin TEXT NOT NULL);
-CREATE TABLE head (one INTEGER PRIMARY KEY CHECK (one = 0), size INTEGER NOT NULL, leaf BLOB NOT NULL,
-    at TEXT NOT NULL, frontier BLOB NOT NULL, held INTEGER NOT NULL);
-CREATE TABLE entries (seq INTEGER PRIMARY KEY, stream TEXT NOT NULL, pos INTEGER NOT NULL, type TEXT NOT NULL,
-    entry BLOB NOT NULL, leaf BLOB NOT NULL, UNIQUE (stream, pos));
-CREATE TABLE boxes (seq INTEGER NOT NULL, field TEXT NOT NULL, box BLOB NOT NULL, PRIMARY KEY (seq, field))
-    WITHOUT ROWID;
-CREATE TABLE tiles (level INTEGER NOT NULL, n INTEGER NOT NULL, root BLOB NOT NULL, hashes BLOB NOT NULL,
-    PRIMARY KEY (level, n)) WITHOUT ROWID;
-CREATE TABLE checkpoints (size INTEGER PRIMARY KEY, note BLOB NOT NULL);
-"""
 _PRAGMAS = (
     "synchronous=FULL",  # a commit returns when it is on the disk
     "secure_delete=ON",
@@ -62,22 +51,15 @@ _PRAGMAS = (
     "trusted_schema=OFF",
     "mmap_size=0",
 )
-_ONLY_GROW = ("ledger", "entries", "boxes", "tiles", "checkpoints")
 _SELECT = "SELECT seq, stream, pos, type, entry FROM entries "
 
 
 def create_database(path: Path, origin: str) -> None:
     """Make an empty ``ledger.db``. Its tables refuse UPDATE and DELETE from then on."""
-    triggers = "".join(
-        f"CREATE TRIGGER {table}_no_{verb} BEFORE {verb} ON {table} "
-        f"BEGIN SELECT RAISE(ABORT, '{table} only grows'); END;"
-        for table in _ONLY_GROW
-        for verb in ("UPDATE", "DELETE")
-    )
     db = sqlite3.connect(path)
     try:
         db.execute("PRAGMA journal_mode=WAL")
-        db.executescript(_SCHEMA + triggers)
+        db.executescript(SCHEMA)
         db.execute("INSERT INTO ledger VALUES (0, ?)", (origin,))
         db.execute("INSERT INTO head VALUES (0, 0, ?, '', x'', 0)", (NO_ENTRY,))
         db.execute(f"PRAGMA user_version={SCHEMA_VERSION}")
@@ -221,6 +203,9 @@ class ChainingRecorder(SQLiteApplicationRecorder):
         """Add a signed checkpoint; the same one again changes nothing."""
         with _wrapped(self._path), lock_file(self._lock_path), self.datastore.transaction(commit=True) as cursor:
             cursor.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?)", (size, note))
+            cursor.execute("SELECT note FROM checkpoints WHERE size=?", (size,))
+            if cursor.fetchone()[0] != note:
+                raise SigningRefused("self_check_failed", f"{self._path}: another checkpoint of size {size} lies there")
 
     def _commit_waiting(self) -> None:
         with self._waiting_mutex:
@@ -366,7 +351,13 @@ class LedgerFactory(SQLiteFactory):
 def open_datastore(path: Path) -> LedgerDatastore:
     """Open an existing ``ledger.db`` for appending; ``Unavailable`` or ``UnsupportedFormat`` where it cannot be."""
     # Asked before the library's connections switch whatever they open to WAL: it may be no ledger.
-    with _wrapped(path), closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=rw", uri=True)) as db:
+    # Under the append lock, because closing it may move the WAL, which a snapshot may be copying.
+    uri = f"{path.absolute().as_uri()}?mode=rw"
+    with (
+        _wrapped(path),
+        hold_lock(path.with_name(LOCK_FILE), alone=True),
+        closing(sqlite3.connect(uri, uri=True)) as db,
+    ):
         check_schema(db, path)
     return LedgerDatastore(path)
 

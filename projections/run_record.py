@@ -10,7 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 
-from ..domain.event import Recorded, Withheld
+from ..domain.errors import Refused
+from ..domain.event import Event, Recorded, Withheld
 from ..domain.optimization.effects import Effect, effect_of
 from ..domain.optimization.events import (
     IterationCompleted,
@@ -25,6 +26,7 @@ from ..domain.optimization.events import (
     RunStarted,
     SourceKept,
 )
+from ..domain.optimization.run import RunState, decide, evolve
 
 Text = str | Withheld
 
@@ -159,9 +161,18 @@ class RunRecord:
 
 
 def fold_run(events: Iterable[Recorded]) -> RunRecord | None:
-    """Fold a run's stream, opened, from its start; None where there is no ``run.started``."""
+    """Fold a run's stream, opened, from its start; None where there is no ``run.started``.
+
+    ``Refused`` names the entry where an event was not allowed after those before it.
+    """
     record: RunRecord | None = None
+    state = RunState()
     for recorded in events:
+        if isinstance(recorded.event, Event):
+            try:
+                evolve(state, decide(state, recorded.event))
+            except Refused as error:
+                raise Refused(error.rule, f"entry {recorded.seq}: {error}") from error
         if record is None:
             if isinstance(recorded.event, RunStarted):
                 record = RunRecord(recorded.event, recorded.seq, recorded.at)

@@ -11,18 +11,31 @@ import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
 
-from sqlalchemy import Column, Connection, Engine, Integer, LargeBinary, MetaData, Table, Text, create_engine, event
+from sqlalchemy import (
+    URL,
+    Column,
+    Connection,
+    Engine,
+    Integer,
+    LargeBinary,
+    MetaData,
+    Table,
+    Text,
+    create_engine,
+    event,
+)
 from sqlalchemy.exc import DatabaseError
 
 from ..ledger.errors import Unavailable
 from ..ledger.keys import lock_file
 from ..ledger.opening import EventReader
-from ..ledger.reader import VIEWS_FILE
+from ..ledger.reader import hold_lock
+from ..ledger.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .runs_view import RUNS_VIEW
 from .view import NO_ROWS, Row, View, extend_digest
 
@@ -54,17 +67,17 @@ def tracked(connection: Connection, view: View) -> tuple[int, bytes]:
     return row.size, row.digest
 
 
-def stored_digest(connection: Connection, view: View, size: int) -> bytes:
-    """The digest of the rows that are stored, of events below ``size``; it should be what was tracked."""
-    merged = heapq.merge(*(_stored(connection, table, size) for table in view.metadata.tables.values()), key=_seq)
+def stored_digest(connection: Connection, view: View) -> bytes:
+    """The digest of the rows as they are stored, whatever was tracked of them."""
+    merged = heapq.merge(*(_stored(connection, table) for table in view.metadata.tables.values()), key=_seq)
     digest = NO_ROWS
     for _, rows in groupby(merged, key=_seq):
         digest = extend_digest(digest, list(rows))
     return digest
 
 
-def _stored(connection: Connection, table: Table, size: int) -> Iterator[Row]:
-    for row in connection.execute(table.select().where(table.c.seq < size).order_by(table.c.seq)):
+def _stored(connection: Connection, table: Table) -> Iterator[Row]:
+    for row in connection.execute(table.select().order_by(table.c.seq)):
         yield table, tuple(row)
 
 
@@ -75,7 +88,7 @@ def _seq(row: Row) -> int:
 @contextmanager
 def open_views(folder: Path) -> Iterator[Engine]:
     """The views of the ledger in ``folder``, for writers to bring up to date; one writer at a time."""
-    with lock_file(folder / "views.lock"):
+    with lock_file(folder / VIEWS_LOCK_FILE):
         engine = _engine(folder / VIEWS_FILE)
         try:
             yield engine
@@ -86,39 +99,41 @@ def open_views(folder: Path) -> Iterator[Engine]:
 
 
 @contextmanager
-def read_only_views(path: Path) -> Iterator[Connection]:
-    """The views as they are stored, to be checked; nothing is brought up to date."""
-    engine = create_engine(f"sqlite:///file:{path.absolute()}?mode=ro&immutable=1&uri=true")
-    try:
-        with engine.connect() as connection:
-            yield connection
-    finally:
-        engine.dispose()
+def copied_views(folder: Path) -> Iterator[Engine]:
+    """The views as they are stored, in a scratch copy; empty where there are none."""
+    path = folder / VIEWS_FILE
+    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
+        copy = Path(scratch) / VIEWS_FILE
+        with hold_lock(folder / VIEWS_LOCK_FILE):
+            for suffix in ("", "-journal"):  # what a kill left half done is rolled back in the copy
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
+        engine = _engine(copy)
+        try:
+            yield engine
+        finally:
+            engine.dispose()
 
 
 @contextmanager
 def scratch_views(folder: Path, events: EventReader) -> Iterator[Connection]:
     """The views up to date, in a scratch copy, so that reading changes no byte of the ledger's folder."""
-    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
-        copy = Path(scratch) / VIEWS_FILE
-        if (folder / VIEWS_FILE).is_file():
-            shutil.copyfile(folder / VIEWS_FILE, copy)
-        engine = _engine(copy)
+    with copied_views(folder) as engine:
         try:
             try:
                 catch_up(engine, events)
-            except DatabaseError:  # the copy is damaged or half-written; the log is not
+            except DatabaseError:  # the copy is damaged or of another make; the log is not
                 engine.dispose()
-                copy.unlink()
+                Path(str(engine.url.database)).unlink(missing_ok=True)
                 catch_up(engine, events)
-            with engine.connect() as connection:
-                yield connection
-        finally:
-            engine.dispose()
+        except DatabaseError as error:
+            raise Unavailable(f"the views of {folder} cannot be made: {error.orig}; verify the ledger") from error
+        with engine.connect() as connection:
+            yield connection
 
 
 def _engine(path: Path) -> Engine:
-    engine = create_engine(f"sqlite:///{path}")
+    engine = create_engine(URL.create("sqlite", database=str(path.absolute())))
 
     @event.listens_for(engine, "connect")
     def _set(connection: Any, _: object) -> None:

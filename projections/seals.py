@@ -12,33 +12,40 @@ from typing import TypeVar
 
 from sqlalchemy.exc import SQLAlchemyError
 
-from ..domain.errors import Refused
+from ..domain.errors import AffidavitError, Refused
 from ..domain.event import Event, Withheld
 from ..domain.optimization.events import RunSealed
+from ..domain.optimization.run import RunState, decide, evolve
 from ..ledger.errors import Malformed
 from ..ledger.events import ProjectionSealed
 from ..ledger.opening import EventReader
-from ..ledger.reader import VIEWS_FILE
+from ..ledger.schema import VIEWS_FILE
 from ..ledger.verify import Damage
 from .manifest import compare_manifest, manifest
 from .native_profile import NATIVE_VERSION
 from .run_directory import build_run_directory
 from .run_record import fold_run
-from .runner import VIEWS, read_only_views, stored_digest, tracked
-from .view import View, digest_of
+from .runner import VIEWS, copied_views, stored_digest, tracked
+from .view import NO_ROWS, View, digest_of
 
 SEALED_PROFILE = "native"
 
 E = TypeVar("E", bound=Event)
 
 
-def seal_view(view: View, events: EventReader, upto: int, digest: bytes) -> ProjectionSealed | None:
-    """The seal of a view whose digest over the first ``upto`` entries is known; None where its newest says the same."""
-    seal = ProjectionSealed(name=view.name, version=view.version, upto=upto, digest=digest.hex())
+def seal_view(view: View, events: EventReader, upto: int) -> ProjectionSealed | None:
+    """The seal of a view over the first ``upto`` entries; None where its newest seal says the same.
+
+    It is computed from the log alone, onwards from the newest seal: no read model decides what is sealed.
+    """
     newest = newest_event(events, f"projection/{view.name}", ProjectionSealed)
-    if newest is not None and (newest.version, newest.digest) == (seal.version, seal.digest):
+    start, digest = 0, NO_ROWS
+    if newest is not None and newest.version == view.version and newest.upto <= upto:
+        start, digest = newest.upto, bytes.fromhex(newest.digest)
+    grown = digest_of(view, events.events(start, upto), digest)
+    if start and grown == digest:
         return None
-    return seal
+    return ProjectionSealed(name=view.name, version=view.version, upto=upto, digest=grown.hex())
 
 
 def seal_run(events: EventReader, run: str, upto: int) -> RunSealed | None:
@@ -72,23 +79,37 @@ def newest_event(events: EventReader, stream: str, kind: type[E]) -> E | None:
 def check_seals(events: EventReader, size: int) -> tuple[list[Damage], list[str]]:
     """Replay the newest seal of every view and run directory among the first ``size`` entries.
 
-    Returns the damage and, in words, what could not be checked.
+    Also asks of every run whether each event was allowed after those before it. Returns the damage and, in
+    words, what could not be checked.
     """
     views: dict[str, tuple[int, ProjectionSealed]] = {}
     runs: dict[str, int] = {}
-    for recorded in events.events(0, size):
-        if isinstance(recorded.event, ProjectionSealed):
-            views[recorded.event.name] = (recorded.seq, recorded.event)
-        elif isinstance(recorded.event, RunSealed):
-            runs[recorded.stream] = recorded.seq
-    if not views and not runs:
-        return [], ["no projection is sealed on this ledger"]
     damage: list[Damage] = []
     unknown: list[str] = []
+    states: dict[str, RunState] = {}
+    for recorded in events.events(0, size):
+        event = recorded.event
+        if recorded.stream.startswith("run/") and isinstance(event, Event):
+            state = states.setdefault(recorded.stream, RunState())
+            try:
+                evolve(state, decide(state, event))
+            except Refused as error:
+                damage.append(Damage("rule_broken", recorded.seq, str(error)))
+        if isinstance(event, ProjectionSealed):
+            views[event.name] = (recorded.seq, event)
+        elif isinstance(event, RunSealed):
+            runs[recorded.stream] = recorded.seq
+    if damage:
+        return damage, ["runs that break their rules do not replay"]
+    if not views and not runs:
+        return [], ["no projection is sealed on this ledger"]
     for seq, seal in views.values():
         _check_view(events, seq, seal, damage, unknown)
     for stream, seq in runs.items():
-        _check_run(events, stream, seq, damage, unknown)
+        try:
+            _check_run(events, stream, seq, damage, unknown)
+        except (AffidavitError, KeyError, IndexError, TypeError, ValueError, AttributeError) as error:
+            damage.append(Damage("projection_mismatch", seq, f"{stream} does not rebuild: {error!r}"))
     return damage, unknown
 
 
@@ -98,22 +119,24 @@ def check_views(folder: Path, events: EventReader) -> list[Damage]:
     if not path.is_file():
         return []
     damage = []
-    for view in VIEWS:
-        try:
-            with read_only_views(path) as connection:
-                size, _ = tracked(connection, view)
-                stored = stored_digest(connection, view, size)
-        except (SQLAlchemyError, ValueError, TypeError, Malformed) as error:
-            damage.append(Damage("projection_mismatch", None, f"{path}: view {view.name} does not read: {error}"))
-            continue
-        if stored != digest_of(view, events.events(0, size)):
-            damage.append(
-                Damage(
-                    "projection_mismatch",
-                    None,
-                    f"{path}: the rows of view {view.name} are not what {size} entries give",
+    with copied_views(folder) as engine:
+        for view in VIEWS:
+            try:
+                with engine.connect() as connection:
+                    size, digest = tracked(connection, view)
+                    stored = stored_digest(connection, view)
+            except (SQLAlchemyError, ValueError, TypeError, Malformed) as error:
+                damage.append(Damage("projection_mismatch", None, f"{path}: view {view.name} does not read: {error}"))
+                continue
+            if {stored, digest} != {digest_of(view, events.events(0, size))}:
+                damage.append(
+                    Damage(
+                        "projection_mismatch",
+                        None,
+                        f"{path}: the rows of view {view.name} are not what {size} entries give; "
+                        "the file may be deleted, and is made anew",
+                    )
                 )
-            )
     return damage
 
 

@@ -43,9 +43,8 @@ def extend_digest(digest: bytes, rows: Sequence[Row]) -> bytes:
     return sha256(digest + b"".join(printed)).digest()
 
 
-def digest_of(view: View, events: Iterable[Recorded]) -> bytes:
-    """The view's digest over ``events``, from the first on."""
-    digest = NO_ROWS
+def digest_of(view: View, events: Iterable[Recorded], digest: bytes = NO_ROWS) -> bytes:
+    """The view's digest over ``events``: from the first on, or onwards from the digest over those before."""
     for event in events:
         digest = extend_digest(digest, view.rows(event))
     return digest

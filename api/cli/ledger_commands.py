@@ -16,14 +16,15 @@ from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
 from ...ledger.hashing import leaf_hash
 from ...ledger.keys import KeyFolder
 from ...ledger.note import VerifierKey, parse_vkey, print_vkey
-from ...ledger.reader import LEDGER_FILE, StoredEntry, fingerprint, open_snapshot
+from ...ledger.reader import StoredEntry, fingerprint, open_snapshot
 from ...ledger.receipt import print_receipt as print_proof
+from ...ledger.schema import LEDGER_FILE
 from ...ledger.verify import Damage
 from ...projections.registry import REGISTRY
 from ...projections.seals import check_seals, check_views
-from ..reading import open_for_reading, open_scopes
+from ..reading import OpenLedger, open_reader, open_scopes
 from ..record import open_ledger
-from ..run_folders import check_folder
+from ..run_folders import check_folder, require_runs
 from ..settings import keys_root, ledger_folder
 from .output import base64, print_json, print_table, progress, put, say
 
@@ -59,6 +60,8 @@ def verify_ledger(
     folder = ledger_folder(given)
     key = None if vkey is None else parse_vkey(vkey)
     note = None if pinned is None else _read_pinned(pinned)
+    if directory is not None:
+        require_runs(directory)
     before = _fingerprint(folder)
     verdict = _verify(folder, key, note, directory, jobs, as_json, copy=False)
     if verdict.damage and _fingerprint(folder) != before:
@@ -81,27 +84,37 @@ def _verify(
     *,
     copy: bool,
 ) -> Verdict:
+    if not (folder / LEDGER_FILE).is_file():
+        raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}")
     try:
-        with open_snapshot(folder, copy=copy) as reader, progress("verifying", quiet=quiet) as on_progress:
+        with open_snapshot(folder, copy=copy, hold=False) as reader, progress("verifying", quiet=quiet) as on_progress:
             against = _against(folder, reader.origin(), vkey, pinned)
             try:
                 verdict = audit(reader, REGISTRY, against, jobs=jobs or os.cpu_count() or 1, on_progress=on_progress)
+                _check_derived(open_reader(folder, reader, against.scopes), verdict, directory)
             finally:
                 if against.scopes is not None:
                     against.scopes.close()
-        if not verdict.damage:
-            with open_for_reading(folder, keys_root()) as ledger:
-                verdict.damage += check_views(folder, ledger.events)
-                if directory is not None:
-                    verdict.damage += check_folder(ledger, directory)
-                    verdict.checked.append("run_directories")
-        return verdict
     except UnsupportedFormat:
         raise
-    except (Unavailable, Malformed) as error:
-        if not (folder / LEDGER_FILE).is_file():
-            raise
+    except Exception as error:  # whatever lies there, a reviewer gets a verdict
         return Verdict(damage=[Damage("storage_damaged", None, str(error))])
+    return verdict
+
+
+def _check_derived(ledger: OpenLedger, verdict: Verdict, directory: Path | None) -> None:
+    """What was derived from the log and lies beside it: the stored views, a rebuilt folder."""
+    if verdict.damage:
+        if directory is not None:
+            verdict.not_checked["run_directories"] = "the log that they were rebuilt from is damaged"
+        return
+    verdict.damage += check_views(ledger.folder, ledger.events)
+    if directory is not None:
+        damage, absent = check_folder(ledger, directory)
+        verdict.damage += damage
+        verdict.checked.append("run_directories")
+        if absent:
+            verdict.not_checked["run_directories"] = f"not in {directory}: {', '.join(absent)}"
 
 
 def _against(folder: Path, origin: str, vkey: VerifierKey | None, pinned: bytes | None) -> Against:

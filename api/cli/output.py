@@ -16,7 +16,7 @@ OnProgress = Callable[[int, int], None]
 def put(text: str) -> None:
     """Write to standard output. A reader that has seen enough and closed the pipe is no error."""
     try:
-        sys.stdout.write(text)
+        sys.stdout.write(text.encode(errors="backslashreplace").decode())  # what was no UTF-8, as escapes
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -21,6 +21,8 @@ ScoreKind = Literal["mean", "win_rate"]
 SampleSet = Literal["whole", "batch", "unknown"]
 FILE_NAME = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
 """What a name must be that becomes the name of a file."""
+CODE = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
+"""What stands as a reason in the open: a word that programs may branch on, and no sentence."""
 
 
 class Sample(BaseModel):
@@ -187,7 +189,7 @@ class RunCompleted(Event):
     """
 
     type_name = "run.completed.v1"
-    reason: str
+    reason: str = Field(pattern=CODE)
     converged: bool
     best: int | None = None
     final_evaluation: int | None = None
@@ -202,7 +204,7 @@ class RunFailed(Event):
     """The run ended without a result. ``reason`` is a code, ``message`` the whole error."""
 
     type_name = "run.failed.v1"
-    reason: str
+    reason: str = Field(pattern=CODE)
     timestamp: str | None = None
     message: Sealed[str] | None = None
 
@@ -239,7 +241,7 @@ class RunImported(Event):
     def disagreement(self) -> str | None:
         if not isinstance(self.detail, dict):
             return None
-        files, findings = len(self.detail["files"]), len(self.detail["findings"])
+        files, findings = len(self.detail.get("files", ())), len(self.detail.get("findings", ()))
         if files != self.files or findings != sum(self.findings.values()):
             return f"{self.files} files and {sum(self.findings.values())} findings, in detail {files} and {findings}"
         return None
