@@ -227,8 +227,8 @@ def _check_storage(reader: LedgerReader, verdict: Verdict) -> None:
     missing = {row for row in expected - found if row[0] != "trigger"}
     for kind, name, *_ in sorted((found - expected) | missing, key=str):
         verdict.damage.append(Damage("storage_damaged", None, f"the schema differs from a ledger's at {kind} {name}"))
-    for found in reader.inconsistencies():
-        verdict.damage.append(Damage("storage_damaged", None, f"SQLite finds: {found}"))
+    for problem in reader.inconsistencies():
+        verdict.damage.append(Damage("storage_damaged", None, f"SQLite finds: {problem}"))
     verdict.checked.append("storage")
 
 

@@ -53,7 +53,19 @@ _TRACKING = Table(
 
 
 def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEWS) -> int:
-    """Bring every view up to the log's present size, which is returned."""
+    """Bring every view up to the log's present size, which is returned.
+
+    A view database that does not read, or does not fit the log, is thrown away and made anew.
+    """
+    try:
+        return _catch_up(engine, events, views)
+    except DatabaseError:
+        engine.dispose()
+        Path(str(engine.url.database)).unlink(missing_ok=True)
+        return _catch_up(engine, events, views)
+
+
+def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> int:
     size = events.reader.head().size
     for view in views:
         _prepare(engine, view, size)
@@ -93,7 +105,7 @@ def open_views(folder: Path) -> Iterator[Engine]:
         try:
             yield engine
         except DatabaseError as error:
-            raise Unavailable(f"{folder / VIEWS_FILE}: {error.orig}; it may be deleted, and is made anew") from error
+            raise Unavailable(f"{folder / VIEWS_FILE}: {error.orig}") from error
         finally:
             engine.dispose()
 
@@ -120,12 +132,7 @@ def scratch_views(folder: Path, events: EventReader) -> Iterator[Connection]:
     """The views up to date, in a scratch copy, so that reading changes no byte of the ledger's folder."""
     with copied_views(folder) as engine:
         try:
-            try:
-                catch_up(engine, events)
-            except DatabaseError:  # the copy is damaged or of another make; the log is not
-                engine.dispose()
-                Path(str(engine.url.database)).unlink(missing_ok=True)
-                catch_up(engine, events)
+            catch_up(engine, events)
         except DatabaseError as error:
             raise Unavailable(f"the views of {folder} cannot be made: {error.orig}; verify the ledger") from error
         with engine.connect() as connection:

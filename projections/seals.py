@@ -128,7 +128,8 @@ def check_views(folder: Path, events: EventReader) -> list[Damage]:
             except (SQLAlchemyError, ValueError, TypeError, Malformed) as error:
                 damage.append(Damage("projection_mismatch", None, f"{path}: view {view.name} does not read: {error}"))
                 continue
-            if {stored, digest} != {digest_of(view, events.events(0, size))}:
+            replayed = digest_of(view, events.events(0, size)) if size <= events.reader.head().size else b""
+            if {stored, digest} != {replayed}:
                 damage.append(
                     Damage(
                         "projection_mismatch",

@@ -276,6 +276,52 @@ def test_a_forged_view_is_found(shell: Shell) -> None:
     assert verdict["damage"][0]["kind"] == "projection_mismatch"
 
 
+@pytest.mark.parametrize(
+    "forge",
+    [
+        "UPDATE tracking SET size=0",
+        "UPDATE tracking SET digest=zeroblob(32)",
+        "UPDATE tracking SET size=size+1000",
+        "DELETE FROM iterations",
+    ],
+)
+def test_no_row_of_a_view_decides_what_is_sealed(shell: Shell, forge: str) -> None:
+    with sqlite3.connect(shell.folder / ".affidavit" / "views.db") as views:
+        views.execute(forge)
+    views.close()
+    assert shell.json("verify", code=1)["damage"][0]["kind"] == "projection_mismatch"
+    shell("import", "reflex", str(ROOT / "api" / "demo" / "reflex-real"))
+    (shell.folder / ".affidavit" / "views.db").unlink()
+    assert shell.json("verify")["verdict"] == "ok"
+
+
+def test_a_run_directory_that_is_a_link_is_named(imported: Shell, tmp_path: Path) -> None:
+    out, copy = tmp_path / "out", tmp_path / "copy"
+    imported("rebuild", "--to", str(out))
+    run = out / "runs" / "001_2026-11-22T00-35-49"
+    run.rename(copy)
+    run.symlink_to(copy)
+    (out / "extra").write_text("x")
+    (out / "runs" / "002_2026-11-22T00-35-52" / "empty").mkdir()
+    shutil.rmtree(out / "runs" / "003_2026-11-22T00-36-17")
+    verdict = imported.json("verify", "--directory", str(out), code=1)
+    told = "\n".join(damage["detail"] for damage in verdict["damage"])
+    assert "001_2026-11-22T00-35-49: not a directory" in told
+    assert "extra: nothing of this ledger" in told
+    assert "empty: an empty folder" in told
+    assert "003_2026-11-22T00-36-17" in verdict["not_checked_because"]["run_directories"]
+
+
+@pytest.mark.parametrize("name", ["a?b=1", "a#b", "a%20b", "ä ö"])
+def test_a_ledger_lies_in_a_folder_of_any_name(tmp_path: Path, name: str) -> None:
+    (tmp_path / name).mkdir()
+    shell = Shell(tmp_path / name)
+    shell("init")
+    shell("import", "reflex", str(ROOT / "api" / "demo" / "reflex-real"))
+    assert shell.json("verify")["verdict"] == "ok"
+    assert [path.name for path in tmp_path.iterdir()] == [name]
+
+
 def test_a_views_database_of_garbage_does_not_stop_reading(shell: Shell) -> None:
     (shell.folder / ".affidavit" / "views.db").write_bytes(b"garbage" * 1000)
     assert len(shell.json("runs")["runs"]) == 7

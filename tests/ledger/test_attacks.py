@@ -17,7 +17,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affidavit.domain.event import Meta, NewEvent
-from affidavit.domain.optimization.events import PromptEvaluated, RunStarted, Sample, mean_score
+from affidavit.domain.optimization.events import IterationCompleted, PromptEvaluated, RunStarted, Sample, mean_score
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.audit import Against, Verdict, audit
 from affidavit.ledger.chain import Head, chain_batch
@@ -263,10 +263,58 @@ def test_a_key_that_is_gone_is_not_taken_for_erased(attacked: Attacked) -> None:
     assert attacked.first() == ("missing_without_erasure", 1)
 
 
-@pytest.mark.parametrize("seq", [-1, 0, 3, SIZE, 10**12])
-def test_a_box_too_many_is_damage(attacked: Attacked, seq: int) -> None:
+@pytest.mark.parametrize("seq", [-(2**63), -1, 0, 3, SIZE, 10**12, 2**63 - 1])
+@pytest.mark.parametrize("keys", [True, False])
+def test_a_box_too_many_is_damage(attacked: Attacked, seq: int, keys: bool) -> None:
     attacked.db.execute("INSERT INTO boxes VALUES (?, 'extra', x'00')", (seq,))
-    assert attacked.first() == ("payload_mismatch", seq)
+    assert attacked.first(**({} if keys else {"scopes": None})) == ("payload_mismatch", seq)
+
+
+def test_boxes_that_are_gone_are_missed_without_any_key(attacked: Attacked) -> None:
+    attacked.db.execute("DELETE FROM boxes")
+    verdict = attacked.verify(scopes=None)
+    assert (verdict.damage[0].kind, verdict.damage[0].seq) == ("missing_without_erasure", 1)
+    assert "sealed" in verdict.not_checked
+
+
+ODD_VALUES = [None, -1, 2**62, 1.5, "text", b"", b"\xff" * 40, b"\xff".decode(errors="surrogateescape")]
+
+
+@pytest.mark.parametrize("value", ODD_VALUES)
+def test_no_value_of_any_type_in_any_column_makes_verify_raise(attacked: Attacked, value: object) -> None:
+    """One column at a time, whatever SQLite may hold there: the answer is a verdict, and it is not ok."""
+    attacked.db.execute("CREATE TABLE bare_boxes AS SELECT * FROM boxes")
+    attacked.db.execute("DROP TABLE boxes")
+    attacked.db.execute("ALTER TABLE bare_boxes RENAME TO boxes")
+    for table in ("head", "ledger", "checkpoints", "tiles"):
+        attacked.db.execute(f"CREATE TABLE bare AS SELECT * FROM {table}")
+        attacked.db.execute(f"DROP TABLE {table}")
+        attacked.db.execute(f"ALTER TABLE bare RENAME TO {table}")
+    attacked.db.execute("INSERT INTO tiles VALUES (0, 0, x'00', x'00')")
+    attacked.db.commit()
+    for table in ("entries", "boxes", "head", "ledger", "checkpoints", "tiles"):
+        for _, column, *_ in attacked.db.execute(f"PRAGMA table_info({table})").fetchall():
+            if column in ("one", "seq") and table != "boxes":
+                continue
+            try:
+                attacked.db.execute(f"UPDATE {table} SET {column}=?", (value,))
+            except (UnicodeEncodeError, sqlite3.IntegrityError):
+                continue
+            assert attacked.verify().exit_code != 0, f"{table}.{column}"
+            attacked.db.rollback()
+
+
+@pytest.mark.parametrize("table", ["ledger", "head", "entries", "boxes", "checkpoints"])
+def test_an_empty_table_is_found(attacked: Attacked, table: str) -> None:
+    attacked.db.execute(f"DELETE FROM {table}")
+    assert attacked.verify().exit_code != 0
+
+
+def test_keys_that_were_swapped_or_changed_open_nothing(attacked: Attacked) -> None:
+    for change in ("UPDATE scopes SET wrapped=x'00' WHERE scope='run/001'", "UPDATE scopes SET wrapped=7"):
+        with closing(sqlite3.connect(attacked.ledger.folder / "keys.db")) as keys, keys:
+            keys.execute(change)
+        assert attacked.first() == ("missing_without_erasure", 1)
 
 
 def test_a_summary_that_contradicts_its_sealed_detail_is_damage(ledger: Ledger) -> None:
@@ -388,6 +436,30 @@ def test_a_log_that_was_cut_and_grown_again_is_a_fork(attacked: Attacked) -> Non
         assert (verdict.verdict, verdict.exit_code) == ("fork", 4)
 
 
+@pytest.mark.parametrize("outside", ["signed", "pinned"])
+@pytest.mark.parametrize("also", ["", "UPDATE head SET held=1", "DELETE FROM tiles"])
+def test_a_history_chained_anew_without_its_checkpoints_is_a_fork(attacked: Attacked, outside: str, also: str) -> None:
+    """No signature in the database contradicts the new history any more; what was kept outside does."""
+    pinned = attacked.db.execute("SELECT note FROM checkpoints WHERE size=?", (SIZE,)).fetchone()[0]
+    contents = attacked.contents()
+    at, stream, pos, type_name, content = contents[MIDDLE]
+    contents[MIDDLE] = (at, stream, pos, type_name, content.replace(b'"n":3', b'"n":4', 1))
+    attacked.rewrite(contents)
+    attacked.db.execute("DELETE FROM checkpoints WHERE size > 1")
+    if also:
+        attacked.db.execute(also)
+    against = {"scopes": None} if outside == "signed" else {"scopes": None, "signed": None, "pinned": pinned}
+    verdict = attacked.verify(**against)
+    assert (verdict.verdict, verdict.exit_code) == ("fork", 4)
+
+
+def test_a_rollback_stays_one_when_the_head_is_moved_too(attacked: Attacked) -> None:
+    attacked.rewrite(attacked.contents()[:MIDDLE])
+    attacked.db.execute("DELETE FROM checkpoints WHERE size > ?", (MIDDLE,))
+    attacked.db.execute("UPDATE head SET size=size+1")
+    assert attacked.verify().verdict == "rollback"
+
+
 def test_a_ledger_signed_by_another_key_is_not_the_pinned_one(attacked: Attacked, edge: Edge) -> None:
     stranger = Ed25519PrivateKey.from_private_bytes(edge.random(32))
     vkey = VerifierKey(attacked.ledger.origin, ED25519, stranger.public_key().public_bytes_raw())
@@ -492,6 +564,36 @@ def test_a_projection_of_an_unknown_version_is_not_checked(attacked: Attacked) -
     verdict = Attacked(attacked.ledger).verify()
     assert verdict.verdict == "ok"
     assert "999" in verdict.not_checked["projections"]
+
+
+def test_a_run_whose_events_break_their_rules_is_damage(ledger: Ledger) -> None:
+    """Somebody recorded past the decisions: an iteration that scored nothing, and a second start."""
+    start = next(_events(1))
+    ledger.record(start, NewEvent("run/001", 1, IterationCompleted(iteration=1, evaluation=9), Meta()))
+    ledger.record(NewEvent("run/001", 2, start.event, Meta()))
+    damage = Attacked(ledger).verify().damage
+    assert [(found.kind, found.seq) for found in damage] == [("rule_broken", 2), ("rule_broken", 3)]
+
+
+# The schema
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        "CREATE VIEW more AS SELECT * FROM entries",
+        "CREATE TRIGGER lose AFTER INSERT ON entries BEGIN DELETE FROM boxes; END",
+        "CREATE INDEX other ON entries (type)",
+        "DROP TABLE tiles",
+    ],
+)
+def test_a_schema_that_is_not_a_ledgers_is_damage(ledger: Ledger, change: str) -> None:
+    with closing(sqlite3.connect(ledger.folder / "ledger.db")) as source:
+        db = sqlite3.connect(":memory:", check_same_thread=False)
+        source.backup(db)
+    assert audit(LedgerReader(db), REGISTRY, Against()).verdict == "ok"
+    db.execute(change)
+    assert "storage_damaged" in {damage.kind for damage in audit(LedgerReader(db), REGISTRY, Against()).damage}
 
 
 # Tiles
