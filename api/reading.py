@@ -39,7 +39,9 @@ class OpenLedger:
         if moment is None:
             return self.size
         if moment.isdecimal():
-            return min(int(moment) + 1, self.size)
+            if int(moment) >= self.size:
+                raise Refused("entry_known", f"entry {moment}: the log has {self.size} entries, from 0 on")
+            return int(moment) + 1
         return self.reader.size_at(_parse_time(moment))
 
     def root_at(self, size: int) -> bytes:

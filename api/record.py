@@ -56,6 +56,7 @@ from ..ledger.checkpoint import Checkpoint
 from ..ledger.errors import Conflict
 from ..ledger.note import print_vkey
 from ..ledger.receipt import print_receipt
+from ..ledger.schema import LEDGER_FILE
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import VIEWS, catch_up, open_views
@@ -67,10 +68,15 @@ _CONFLICT_TRIES = 20
 
 @dataclass(frozen=True, slots=True)
 class Ack:
-    """An event is durable and chained. ``number`` is that of the evaluation, rewrite, iteration or phase."""
+    """An event of a run is durable and chained.
+
+    ``kind`` is its stored name, ``number`` that of the evaluation, rewrite, iteration or phase.
+    """
 
     seq: int
     leaf_hash: bytes
+    run: str
+    kind: str
     number: int
 
 
@@ -88,7 +94,7 @@ def open_ledger(
     """
     path = ledger_folder(None if folder is None else str(folder))
     root = keys_root(None if keys is None else str(keys))
-    if create and not path.exists():
+    if create and not (path / LEDGER_FILE).exists():
         ledger = Ledger.create(path, root, REGISTRY, name=name)
     else:
         ledger = Ledger(path, root, REGISTRY)
@@ -131,6 +137,7 @@ class RecordingLedger:
         sealed. ``parent`` is the run and iteration it branches from. ``Conflict`` where the id is taken.
         """
         snapshot = redact(dict(config)).value
+        self._require_free_name(run)
         while True:
             name = run or self._next_run()
             now = self.ledger.now()
@@ -190,7 +197,9 @@ class RecordingLedger:
         return print_receipt(self.ledger.receipt(seq))
 
     def close(self) -> None:
-        """Bring the views up to date and sign."""
+        """Bring the views up to date and sign. Closing twice does nothing more."""
+        if self.ledger.closing.is_set():
+            return
         try:
             with self.ledger.recorder.reading() as reader, open_views(self.ledger.folder) as engine:
                 catch_up(engine, self.ledger.event_reader(reader))
@@ -208,6 +217,16 @@ class RecordingLedger:
             names = [stream.removeprefix("run/") for stream in reader.streams("run")]
         return f"{max((int(name) for name in names if name.isdecimal()), default=0) + 1:03d}"
 
+    def _require_free_name(self, run: str | None) -> None:
+        """Run directories must not meet on a disk that takes upper and lower case for the same."""
+        if run is None:
+            return
+        with self.ledger.recorder.reading() as reader:
+            for stream in reader.streams("run"):
+                name = stream.removeprefix("run/")
+                if name != run and name.casefold() == run.casefold():
+                    raise Refused("run_name_free", f"run {run!r}: it differs from run {name!r} in case only")
+
     def _record(self, stream: str, pos: int, event: Event) -> Acknowledged:
         return self.ledger.record(NewEvent(stream, pos, event, self.meta))[0]
 
@@ -215,7 +234,7 @@ class RecordingLedger:
         """Record at the end of a stream whose events do not depend on one another."""
         for _ in range(_CONFLICT_TRIES):
             with self.ledger.recorder.reading() as reader:
-                pos = sum(1 for _ in reader.stream(stream))
+                pos = reader.next_pos(stream)
             with suppress(Conflict):
                 self._record(stream, pos, event)
                 return
@@ -277,7 +296,7 @@ class RunRecorder:
                 std=std,
                 scores_by_metric=dict(scores_by_metric or {}),
                 sample_set=sample_set,
-                parent=None if parent is None else parent.number,
+                parent=self._number_of(parent, PromptEvaluated),
                 tokens=tokens,
                 elapsed_seconds=elapsed_seconds,
                 timestamp=_iso(self._recording.ledger.now()),
@@ -305,7 +324,7 @@ class RunRecorder:
             number, text = self._prompt(prompt)
             return RewriteProposed(
                 rewrite=len(state.rewrites),
-                parent=parent.number,
+                parent=self._required(parent, PromptEvaluated),
                 prompt=number,
                 axis=axis,
                 tokens=tokens,
@@ -340,9 +359,11 @@ class RunRecorder:
             now = self._recording.ledger.now()
             return IterationCompleted(
                 iteration=max(state.iterations, default=0) + 1 if iteration is None else iteration,
-                evaluation=evaluation.number,
-                val_evaluation=None if val is None else val.number,
-                rewrite=self._made_by(state, evaluation) if rewrite is None else rewrite.number,
+                evaluation=self._required(evaluation, PromptEvaluated),
+                val_evaluation=self._number_of(val, PromptEvaluated),
+                rewrite=self._made_by(state, evaluation)
+                if rewrite is None
+                else self._number_of(rewrite, RewriteProposed),
                 phase=state.open_phase,
                 full_evaluation=full_evaluation,
                 eval_tokens=eval_tokens,
@@ -404,7 +425,7 @@ class RunRecorder:
                 reason=reason,
                 converged=converged,
                 best=None if best is None else self._prompt(best)[0],
-                final_evaluation=None if final is None else final.number,
+                final_evaluation=self._number_of(final, PromptEvaluated),
                 eval_tokens=eval_tokens,
                 reasoning_tokens=reasoning_tokens,
                 duration_seconds=self._elapsed(now),
@@ -444,7 +465,7 @@ class RunRecorder:
                     self._reload()
                     continue
                 self._apply(event)
-                return Ack(acknowledged.seq, acknowledged.leaf_hash, _number(event))
+                return Ack(acknowledged.seq, acknowledged.leaf_hash, self.run, event.type_name, _number(event))
         raise Refused("stream_contended", f"run {self.run}: other writers took the place {_CONFLICT_TRIES} times")
 
     def _reload(self) -> None:
@@ -479,12 +500,25 @@ class RunRecorder:
         number = self._prompts.get(text)
         return (len(self._prompts), text) if number is None else (number, None)
 
+    def _number_of(self, ack: Ack | None, kind: type[Event]) -> int | None:
+        """The number that an acknowledgement stands for; ``Refused`` for one of another run or kind."""
+        if ack is not None and (ack.run, ack.kind) != (self.run, kind.type_name):
+            raise Refused(
+                "ack_of_this_run", f"expected a {kind.type_name} of run {self.run}, found a {ack.kind} of run {ack.run}"
+            )
+        return None if ack is None else ack.number
+
+    def _required(self, ack: Ack, kind: type[Event]) -> int:
+        self._number_of(ack, kind)
+        return ack.number
+
     def _made_by(self, state: RunState, evaluation: Ack) -> int | None:
         prompt = state.evaluations[evaluation.number].prompt
         return next((made.rewrite for made in reversed(state.rewrites) if made.prompt == prompt), None)
 
     def _elapsed(self, now: str) -> float:
-        return (datetime.fromisoformat(now) - datetime.fromisoformat(self._started_at)).total_seconds()
+        """Seconds since the run began by the ledger's clock; 0 where that has stepped back behind the start."""
+        return max(0.0, (datetime.fromisoformat(now) - datetime.fromisoformat(self._started_at)).total_seconds())
 
 
 def _iso(at: str) -> str:

@@ -48,11 +48,11 @@ def write_folders(root: Path, folders: Iterator[tuple[str, Mapping[str, bytes]]]
 def check_folder(ledger: OpenLedger, root: Path) -> tuple[list[Damage], list[str]]:
     """Compare the run directories under ``root/runs`` with the newest seal of each run's native directory.
 
-    Returns the damage, and the names of recorded directories that are not there: a rebuild may be of one run.
+    Returns the damage and, in words, the recorded directories that could not be compared.
     """
     runs = require_runs(root)
     damage: list[Damage] = []
-    absent: list[str] = []
+    unchecked: list[str] = []
     known: set[str] = set()
     for stream in ledger.reader.streams("run"):
         name = ledger.run(stream.removeprefix("run/")).started.directory
@@ -60,17 +60,19 @@ def check_folder(ledger: OpenLedger, root: Path) -> tuple[list[Damage], list[str
         folder = runs / name
         if folder.is_symlink() or (folder.exists() and not folder.is_dir()):
             damage.append(_changed(None, f"{name}: not a directory of its own"))
-        elif folder.exists():
-            damage += _check_directory(ledger, stream, folder)
+        elif not folder.exists():
+            unchecked.append(f"{name} is not there")
+        elif (seal := _newest_seal(ledger, stream)) is None:
+            unchecked.append(f"{name} is not sealed, or its seal is closed")
         else:
-            absent.append(name)
+            damage += _check_directory(folder, *seal)
     for path, names in ((runs, known), (root, {"runs"})):
         damage += [
             _changed(None, f"{entry.name}: nothing of this ledger has this name")
             for entry in sorted(path.iterdir())
             if entry.name not in names
         ]
-    return damage, absent
+    return damage, unchecked
 
 
 def require_runs(root: Path) -> Path:
@@ -80,13 +82,9 @@ def require_runs(root: Path) -> Path:
     return root / "runs"
 
 
-def _check_directory(ledger: OpenLedger, stream: str, folder: Path) -> list[Damage]:
-    seal = _newest_seal(ledger, stream)
-    if seal is None:
-        return [_changed(None, f"{folder.name}: no seal of this run can be read here")]
+def _check_directory(folder: Path, seq: int, lines: list[list[str]]) -> list[Damage]:
     if not (folder / "manifest.json").is_file():
         return [_changed(None, f"{folder.name}: no manifest.json, so not of the native profile")]
-    seq, lines = seal
     files, odd = _read_files(folder)
     changes = [str(change) for change in compare_manifest(lines, files)] + odd
     return [_changed(seq, f"{folder.name}/{change}") for change in changes]

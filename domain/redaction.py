@@ -53,6 +53,12 @@ _NOT_SECRET = frozenset(
 """Names of single tokens in a vocabulary, and of counts and prices."""
 
 _HEADER_NAMES = frozenset({"authorization", "cookie", "set_cookie", "proxy_authorization", "x_api_key", "api_key"})
+_VENDOR_NAMES = frozenset(
+    {f"{vendor}_key" for vendor in ("openai", "anthropic", "azure", "google", "gemini", "mistral", "cohere", "groq")}
+    | {"auth_header", "x_functions_key", "ocp_apim_subscription_key", "subscription_key"}
+)
+_COUNTED = re.compile(r"(?<=[a-z])(s|_?[0-9]+)$")  # api_keys, api_key_2, apikey1
+_ASSIGNED = re.compile(r"(?:--)?([A-Za-z][A-Za-z0-9_-]{1,63})(?:=|:\s?)\S")
 _LABELS = ("name", "key", "header", "field")
 
 _WORD_START = re.compile(r"(?<=[a-z0-9])(?=[A-Z])|(?<=[A-Z])(?=[A-Z][a-z])")
@@ -117,9 +123,10 @@ def redact(value: Any, field: str = "") -> Redacted:
 def is_secret_name(name: str) -> bool:
     """Whether a value under this name is a secret: ``X-Api-Key`` is, ``max_tokens`` is not."""
     plain = _normal(name)
-    if plain in _NOT_SECRET:
+    if plain in _NOT_SECRET or plain.endswith("_tokens") or plain == "tokens":
         return False
-    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS)
+    plain = _COUNTED.sub("", plain)
+    return plain in _SECRET_NAMES or plain.endswith(_SECRET_ENDINGS) or plain in _VENDOR_NAMES
 
 
 def key_shaped(text: str) -> list[KeyShape]:
@@ -145,7 +152,8 @@ def _redact(value: Any, name: str, place: str, places: list[str]) -> Any:
     if isinstance(value, (list, tuple)):
         if _is_header(value):
             return [value[0], _mark(value[0], f"{place}[1]", places)]
-        return [_redact(item, "", f"{place}[{index}]", places) for index, item in enumerate(value)]
+        names = ["", *(_option_name(item) for item in value)]  # an argument list names a secret just before it
+        return [_redact(item, names[index], f"{place}[{index}]", places) for index, item in enumerate(value)]
     return value
 
 
@@ -177,17 +185,25 @@ def _could_be_secret(name: str, value: Any) -> bool:
     return len(value) > 0
 
 
+def _option_name(item: Any) -> str:
+    return item[2:] if isinstance(item, str) and item.startswith("--") and "=" not in item else ""
+
+
 def _is_header(value: list[Any] | tuple[Any, ...]) -> bool:
     return (
         len(value) == 2
         and isinstance(value[0], str)
         and isinstance(value[1], str)
         and bool(value[1])
-        and _normal(value[0]) in _HEADER_NAMES
+        and (_normal(value[0]) in _HEADER_NAMES or is_secret_name(value[0]))
     )
 
 
 def _carries_credential(text: str) -> bool:
+    """Whether a value is a URL with a credential, or an assignment such as ``--api-key=…`` or ``Authorization: …``."""
+    assigned = _ASSIGNED.match(text) if len(text) < 4096 and "\n" not in text else None
+    if assigned is not None and is_secret_name(assigned[1]) and len(text.split()) <= 3:
+        return True
     if "://" not in text or not _URL.fullmatch(text):
         return False
     if _USERINFO.match(text):

@@ -92,6 +92,15 @@ class LedgerEventStore(EventStore[str]):
         ]
 
 
+def prove_entry(reader: LedgerReader, seq: int) -> Receipt | None:
+    """The receipt of an entry under the newest checkpoint, or None where that does not cover it."""
+    latest = reader.latest_checkpoint()
+    if latest is None or latest[0] <= seq:
+        return None
+    size, note = latest
+    return Receipt(seq, tuple(prove_inclusion(seq, size, tile_nodes(size, reader.hashes))), note)
+
+
 class Ledger(Application[str]):
     """One ledger, open for appending. Safe from threads; several processes may have it open at once.
 
@@ -216,16 +225,10 @@ class Ledger(Application[str]):
         return receipt
 
     def _receipt(self, seq: int) -> Receipt | None:
-        """The receipt of an entry, or None where no checkpoint covers it."""
         with self.recorder.reading() as reader:
-            latest = reader.latest_checkpoint()
-            if latest is None or latest[0] <= seq:
-                return None
-            size, note = latest
-            path = prove_inclusion(seq, size, tile_nodes(size, reader.hashes))
-            leaf = reader.hashes(0, seq, 1)
-        receipt = Receipt(seq, tuple(path), note)
-        verify_leaf_receipt(receipt, leaf, [self.verifier_key()], self.origin)
+            receipt = prove_entry(reader, seq)
+            if receipt is not None:
+                verify_leaf_receipt(receipt, reader.hashes(0, seq, 1), [self.verifier_key()], self.origin)
         return receipt
 
     def verifier_key(self) -> VerifierKey:

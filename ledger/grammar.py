@@ -27,13 +27,6 @@ _INTEGER = re.compile(r"0|-?[1-9][0-9]{0,15}", re.ASCII)
 _ESCAPE = re.compile(r'\\(?:u([0-9a-f]{4})|(["\\bfnrt]))')
 _SHORT = {'"': '"', "\\": "\\", "b": "\b", "f": "\f", "n": "\n", "r": "\r", "t": "\t"}
 _HAS_SHORT = frozenset("\b\f\n\r\t")
-_PRINT = (
-    orjson.OPT_STRICT_INTEGER
-    | orjson.OPT_PASSTHROUGH_SUBCLASS
-    | orjson.OPT_PASSTHROUGH_DATACLASS
-    | orjson.OPT_PASSTHROUGH_DATETIME
-)
-_FLOAT = re.compile(rb"[:,\[]-?[0-9]+[.eE][0-9+-]*[.eE,}\]]")
 _WORDS = {"t": ("true", True), "f": ("false", False), "n": ("null", None)}
 _LEAVES = frozenset({str, int, bool, type(None)})
 
@@ -45,10 +38,10 @@ def dump(value: Any, depth: int = 0) -> bytes:
     are refused: they must have become text before.
     """
     try:
-        text = orjson.dumps(value, option=_PRINT)
+        text = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
     except TypeError as error:  # a lone surrogate, a key that is no string, an integer past 2^53 - 1
         raise Malformed(f"value does not fit the entry grammar: {error}") from error
-    if b"null" in text or not _is_surely_plain(text, depth):  # orjson prints NaN as null
+    if not _is_plain(value, text, depth):
         _require_types(value, depth)
     return text
 
@@ -57,7 +50,7 @@ def load(text: bytes) -> Any:
     """Parse ``text``; ``Malformed`` names the byte at which it leaves the grammar."""
     try:
         value = orjson.loads(text)
-        if not _is_surely_plain(text):
+        if not _is_plain(value, text, 0):
             _require_types(value, 0)
         if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) == text:
             return value
@@ -151,14 +144,21 @@ def _unexpected(text: str, at: int, expected: str) -> Malformed:
     return Malformed(f"byte {place}: expected {expected}, found {text[at : at + 12]!r}")
 
 
-def _is_surely_plain(text: bytes, depth: int = 0) -> bool:
-    """Whether JSON ``text`` holds no float and no depth, told from its bytes; False where that cannot be told.
-
-    A float stands after ``:``, ``,`` or ``[`` and ends a value. What looks like one within a string, or many
-    brackets, only cost a walk over the values.
-    """
-    shallow = text.count(b"{") + text.count(b"[") <= MAX_DEPTH - depth
-    return shallow and text[:1] in (b"{", b"[") and _FLOAT.search(text) is None
+def _is_plain(value: Any, text: bytes, depth: int) -> bool:
+    """Whether ``value``, printed as ``text``, surely passes ``_require_types``: asked first, because it costs less."""
+    if type(value) is not dict or text.count(b"{") + text.count(b"[") > MAX_DEPTH - depth:
+        return False
+    found: list[Any] = [value]
+    for container in found:  # which grows while it is walked
+        for item in container.values() if type(container) is dict else container:
+            kind = type(item)
+            if kind is str or kind is int:
+                continue
+            if kind is dict or kind is list:
+                found.append(item)
+            elif kind is not bool and item is not None:
+                return False
+    return True
 
 
 def _require_types(value: Any, depth: int) -> None:

@@ -86,12 +86,15 @@ class KeyFolder:
     def write_signed(self, checkpoint: Checkpoint) -> None:
         """Replace the signing state; durable when this returns."""
         fresh = self._state.with_name("signed.new")
-        with fresh.open("wb") as file:
-            file.write(print_checkpoint(checkpoint).encode())
-            file.flush()
-            os.fsync(file.fileno())
-        fresh.replace(self._state)
-        sync_folder(self.path)
+        try:
+            with fresh.open("wb") as file:
+                file.write(print_checkpoint(checkpoint).encode())
+                file.flush()
+                os.fsync(file.fileno())
+            fresh.replace(self._state)
+            sync_folder(self.path)
+        except OSError as error:
+            raise Unavailable(f"signing state {self._state}: {error.strerror}") from error
 
     @contextmanager
     def signing_lock(self) -> Iterator[None]:

@@ -29,12 +29,12 @@ class EventReader:
         for row in self.reader.entries(start, stop):
             yield decode(parse_entry(row.raw), self._registry, {})
 
-    def stream(self, stream: str, before: int | None = None) -> Iterator[Recorded]:
-        """The events of one stream below seq ``before``, sealed content opened.
+    def stream(self, stream: str, before: int | None = None, start: int = 0) -> Iterator[Recorded]:
+        """The events of one stream from position ``start`` on, below seq ``before``, sealed content opened.
 
         ``VerificationError`` where a box does not hold what its entry says.
         """
-        for row in self.reader.stream(stream, before):
+        for row in self.reader.stream(stream, before, start):
             entry = parse_entry(row.raw)
             if (entry["seq"], entry["stream"], entry["pos"]) != (row.seq, stream, row.pos):
                 raise VerificationError(f"stream {stream} position {row.pos}: the entry says it is another; verify")

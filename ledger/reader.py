@@ -84,11 +84,12 @@ class LedgerReader:
         while batch := rows.fetchmany():
             yield from map(StoredEntry._make, batch)
 
-    def stream(self, stream: str, before: int | None = None) -> Iterator[StoredEntry]:
-        """The entries of one stream in order, those below seq ``before`` where it is given."""
+    def stream(self, stream: str, before: int | None = None, start: int = 0) -> Iterator[StoredEntry]:
+        """The entries of one stream from position ``start`` on, those below seq ``before`` where it is given."""
         rows = self._db.execute(
-            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE stream=? AND seq < ? ORDER BY pos",
-            (stream, 2**62 if before is None else before),
+            "SELECT seq, stream, pos, type, entry, leaf FROM entries "
+            "WHERE stream=? AND pos >= ? AND seq < ? ORDER BY pos",
+            (stream, start, 2**62 if before is None else before),
         )
         for row in rows:
             yield StoredEntry(*row)
@@ -117,6 +118,11 @@ class LedgerReader:
             (category + "/", category + "0", category + "0"),  # "0" follows "/" in ASCII
         )
         return [str(row[0]) for row in rows]
+
+    def next_pos(self, stream: str) -> int:
+        """The position that the next event of a stream takes."""
+        row = self._db.execute("SELECT max(pos) + 1 FROM entries WHERE stream=?", (stream,)).fetchone()
+        return int(row[0] or 0)
 
     def size_at(self, at: str) -> int:
         """How many entries were recorded at or before the time ``at``; times never run backwards."""

@@ -13,7 +13,7 @@ import sqlite3
 import tempfile
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from cryptography.exceptions import InvalidTag
@@ -117,7 +117,8 @@ class ScopeKeys:
         self._scratch = tempfile.TemporaryDirectory(prefix="affidavit-")
         copy = Path(self._scratch.name) / self._path.name
         for suffix in ("", "-journal"):
-            shutil.copyfile(self._path.with_name(self._path.name + suffix), copy.with_name(copy.name + suffix))
+            with suppress(FileNotFoundError):  # its writer has just committed
+                shutil.copyfile(self._path.with_name(self._path.name + suffix), copy.with_name(copy.name + suffix))
         return copy
 
     @contextmanager

@@ -102,7 +102,7 @@ def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
 def _parse(row: StoredEntry, leaf: bytes, found: Stretch) -> Entry | None:
     """The entry of a row; None, with the damage noted, where its bytes are not what was recorded."""
     if leaf != row.leaf:
-        found.damage.append(Damage("entry_modified", row.seq, f"leaf hash is {leaf.hex()}, stored is {row.leaf!r:.80}"))
+        found.damage.append(Damage("entry_modified", row.seq, f"leaf hash is {leaf.hex()}, stored is {_hex(row.leaf)}"))
         return None
     try:
         entry = parse_entry(row.raw)
@@ -119,6 +119,10 @@ def _parse(row: StoredEntry, leaf: bytes, found: Stretch) -> Entry | None:
             )
         )
     return entry
+
+
+def _hex(value: object) -> str:
+    return value.hex() if isinstance(value, bytes) else f"{value!r:.80}"
 
 
 def _position(seq: int, stream: str, found: int, expected: int) -> Damage:

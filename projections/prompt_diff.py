@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from difflib import SequenceMatcher
 from typing import Literal
 
+from ..domain.errors import Refused
 from ..domain.event import Withheld
 from .run_record import RunRecord, Text
 
@@ -40,7 +41,7 @@ class PromptDiff:
 def diff_iterations(record: RunRecord, before: int, after: int, context: int = 3) -> PromptDiff:
     """The difference between the prompts of two iterations; 0 is the initial prompt.
 
-    ``KeyError`` where the run has no such iteration. A prompt that is withheld is not compared.
+    ``Refused`` where the run has no such iteration. A prompt that is withheld is not compared.
     """
     old, new = _prompt(record, before), _prompt(record, after)
     if isinstance(old, Withheld) or isinstance(new, Withheld):
@@ -58,6 +59,8 @@ def diff_prompts(old: str, new: str, old_name: str = "before", new_name: str = "
     limits = []
     if lines_whole:
         limits.append(f"lines: more than {MAX_LINES} between the first and the last difference, shown as replaced")
+    if old != new and old_lines == new_lines:
+        limits.append("lines: the texts differ in line endings only")
     if words_whole:
         limits.append(f"words: more than {MAX_WORDS} between the first and the last difference, shown as replaced")
     return PromptDiff(
@@ -78,7 +81,9 @@ def _prompt(record: RunRecord, number: int) -> Text:
         return record.started.system_prompt
     prompts = {iteration.number: iteration.prompt for iteration in record.iterations}
     if number not in prompts:
-        raise KeyError(f"run {record.run} has no iteration {number}")
+        raise Refused(
+            "iteration_known", f"run {record.run} has no iteration {number}; the last is {max(prompts, default=0)}"
+        )
     return prompts[number]
 
 

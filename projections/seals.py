@@ -38,7 +38,8 @@ def seal_view(view: View, events: EventReader, upto: int) -> ProjectionSealed | 
 
     It is computed from the log alone, onwards from the newest seal: no read model decides what is sealed.
     """
-    newest = newest_event(events, f"projection/{view.name}", ProjectionSealed)
+    stream = f"projection/{view.name}"
+    newest = newest_event(events, stream, ProjectionSealed, events.reader.next_pos(stream) - 1)
     start, digest = 0, NO_ROWS
     if newest is not None and newest.version == view.version and newest.upto <= upto:
         start, digest = newest.upto, bytes.fromhex(newest.digest)
@@ -67,10 +68,10 @@ def seal_run(events: EventReader, run: str, upto: int) -> RunSealed | None:
     )
 
 
-def newest_event(events: EventReader, stream: str, kind: type[E]) -> E | None:
-    """The last event of a kind in a stream, opened, or None."""
+def newest_event(events: EventReader, stream: str, kind: type[E], start: int = 0) -> E | None:
+    """The last event of a kind in a stream from position ``start`` on, opened, or None."""
     found = None
-    for recorded in events.stream(stream):
+    for recorded in events.stream(stream, start=start):
         if isinstance(recorded.event, kind):
             found = recorded.event
     return found

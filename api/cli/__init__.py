@@ -6,6 +6,7 @@ or a second history.
 
 from __future__ import annotations
 
+import io
 import sys
 
 
@@ -14,9 +15,12 @@ def main() -> None:
     from ...domain.errors import AffidavitError
     from .commands import app
 
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # recorded text may hold what the terminal's encoding does not
+            stream.reconfigure(errors="backslashreplace")
     try:
         app()
-    except AffidavitError as error:
+    except (AffidavitError, OSError) as error:
         from ...ledger.errors import SigningRefused
         from .output import safe
 

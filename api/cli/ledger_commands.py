@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ...ledger.application import Ledger
+from ...ledger.application import Ledger, prove_entry
 from ...ledger.audit import Against, Verdict, audit, claimed
 from ...ledger.entry import parse_entry
 from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
@@ -64,7 +64,7 @@ def verify_ledger(
         require_runs(directory)
     before = _fingerprint(folder)
     verdict = _verify(folder, key, note, directory, jobs, as_json, copy=False)
-    if verdict.damage and _fingerprint(folder) != before:
+    if verdict.damage and (_fingerprint(folder) != before):
         # Somebody appended while an immutable snapshot was read: what looks like damage may be that.
         verdict = _verify(folder, key, note, directory, jobs, as_json, copy=True)
     if as_json:
@@ -87,8 +87,11 @@ def _verify(
     if not (folder / LEDGER_FILE).is_file():
         raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}")
     try:
+        with open_snapshot(folder) as reader:
+            origin = reader.origin()
+        # The signing state is read before the log is: what was signed then is there now, whoever appends.
+        against = _against(folder, origin, vkey, pinned)
         with open_snapshot(folder, copy=copy, hold=False) as reader, progress("verifying", quiet=quiet) as on_progress:
-            against = _against(folder, reader.origin(), vkey, pinned)
             try:
                 verdict = audit(reader, REGISTRY, against, jobs=jobs or os.cpu_count() or 1, on_progress=on_progress)
                 _check_derived(open_reader(folder, reader, against.scopes), verdict, directory)
@@ -97,7 +100,11 @@ def _verify(
                     against.scopes.close()
     except UnsupportedFormat:
         raise
+    except OSError as error:
+        raise Unavailable(f"{error.filename or folder}: {error.strerror}") from error
     except Exception as error:  # whatever lies there, a reviewer gets a verdict
+        if not os.access(folder / LEDGER_FILE, os.R_OK):
+            raise Unavailable(f"{folder / LEDGER_FILE}: it may not be read") from error
         return Verdict(damage=[Damage("storage_damaged", None, str(error))])
     return verdict
 
@@ -110,11 +117,11 @@ def _check_derived(ledger: OpenLedger, verdict: Verdict, directory: Path | None)
         return
     verdict.damage += check_views(ledger.folder, ledger.events)
     if directory is not None:
-        damage, absent = check_folder(ledger, directory)
+        damage, unchecked = check_folder(ledger, directory)
         verdict.damage += damage
         verdict.checked.append("run_directories")
-        if absent:
-            verdict.not_checked["run_directories"] = f"not in {directory}: {', '.join(absent)}"
+        if unchecked:
+            verdict.not_checked["run_directories"] = "; ".join(unchecked)
 
 
 def _against(folder: Path, origin: str, vkey: VerifierKey | None, pinned: bytes | None) -> Against:
@@ -146,8 +153,12 @@ def print_checkpoint(given: str | None) -> None:
 
 
 def print_receipt(given: str | None, seq: int) -> None:
-    with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger:
-        put(print_proof(ledger.receipt(seq)).decode())
+    with open_snapshot(ledger_folder(given)) as reader:
+        receipt = prove_entry(reader, seq)
+    if receipt is None:  # no checkpoint covers it yet, so one must be signed
+        with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger:
+            receipt = ledger.receipt(seq)
+    put(print_proof(receipt).decode())
 
 
 def list_entries(given: str | None, stream: str | None, as_json: bool) -> None:

@@ -16,7 +16,7 @@ OnProgress = Callable[[int, int], None]
 def put(text: str) -> None:
     """Write to standard output. A reader that has seen enough and closed the pipe is no error."""
     try:
-        sys.stdout.write(text.encode(errors="backslashreplace").decode())  # what was no UTF-8, as escapes
+        sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -49,7 +49,10 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right:
 
     table = Table(box=SIMPLE_HEAD, pad_edge=False)
     for column in columns:
-        table.add_column(column, justify="right" if column in right else "left", overflow="fold")
+        # Only the last column may break; a number broken over two lines cannot be read.
+        table.add_column(
+            column, justify="right" if column in right else "left", overflow="fold", no_wrap=column != columns[-1]
+        )
     for row in rows:
         table.add_row(*(Text("—" if value is None else safe(str(value))) for value in row))
     # As wide as the terminal; in a pipe wide enough to cut little.

