@@ -8,13 +8,10 @@ or an infinity (docs/format.md, "Numbers").
 from __future__ import annotations
 
 import math
-import re
 from decimal import Decimal
 from typing import Annotated
 
 from pydantic import BeforeValidator, Field
-
-_SHORTEST = re.compile(r"(?!-0$)-?(0|[1-9][0-9]*)(\.[0-9]*[1-9])?", re.ASCII)
 
 
 def format_number(value: float) -> str:
@@ -31,10 +28,11 @@ def format_number(value: float) -> str:
 
 def parse_number(text: str) -> float:
     """Read a shortest decimal; ``ValueError`` where another spelling of the number is the shortest."""
-    if not _SHORTEST.fullmatch(text):
-        raise ValueError(f"number {text!r}: expected plain decimal digits")
-    value = float(text)
-    if not math.isfinite(value) or format_number(value) != text:
+    try:
+        value = float(text)
+    except ValueError as error:
+        raise ValueError(f"number {text!r}: expected plain decimal digits") from error
+    if format_number(value) != text:
         raise ValueError(f"number {text!r}: not the shortest decimal of its value")
     return value
 

@@ -29,6 +29,7 @@ NO_ENTRY = bytes(32)
 """What stands as the previous leaf hash of entry 0."""
 
 _KEYS = ("v", "seq", "prev", "at", "stream", "pos", "type", "meta", "data", "sealed")
+_CONTENT = ("meta", "data", "sealed")
 _TYPES = (int, int, str, str, str, int, str, dict, dict, dict)
 _is_hash = re.compile(r"[0-9a-f]{64}", re.ASCII).fullmatch
 _is_digest = re.compile(r"[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]", re.ASCII).fullmatch
@@ -106,13 +107,48 @@ def parse_entry(raw: bytes) -> Entry:
     require_at(at)
     require_stream(stream)
     require_type(type_name)
-    require_meta(meta)
+    _require_content(seq, meta, data, sealed)
+    return cast(Entry, value)
+
+
+def parse_expected(raw: bytes, seq: int, prev: str, stream: object, pos: object, type_name: object) -> Entry | None:
+    """The entry, if it is valid and is the very one that belongs in this place; None says: ask ``parse_entry``.
+
+    Nearly every entry is what its place says, so how it begins is compared and not parsed.
+    """
+    if type(stream) is not str or type(type_name) is not str or type(pos) is not int:
+        return None
+    if not 0 <= pos <= grammar.MAX_INTEGER:
+        return None
+    try:
+        require_stream(stream)
+        require_type(type_name)
+        before = f'{{"v":1,"seq":{seq},"prev":"{prev}","at":"'.encode()
+        after = f'","stream":"{stream}","pos":{pos},"type":"{type_name}",'.encode()
+        middle = len(before) + len("2026-11-22T10:00:00.123456Z")
+        if not (raw.startswith(before) and raw.startswith(after, middle) and len(raw) <= MAX_ENTRY_BYTES):
+            return None
+        at = raw[len(before) : middle].decode("ascii")
+        require_at(at)
+        content = grammar.load(b"{" + raw[middle + len(after) :])
+        if tuple(content) != _CONTENT:
+            return None
+        _require_content(seq, **content)
+    except (Malformed, UnicodeDecodeError):
+        return None
+    found = {"v": FORMAT, "seq": seq, "prev": prev, "at": at, "stream": stream, "pos": pos, "type": type_name}
+    return cast(Entry, found | content)
+
+
+def _require_content(seq: int, meta: Any, data: Any, sealed: Any) -> None:
+    if not type(meta) is type(data) is type(sealed) is dict:
+        raise Malformed(f"entry {seq}: expected objects as meta, data and sealed")
+    require_meta(cast(Meta, meta))
     for field, digest in sealed.items():
         if type(digest) is not str or not _is_digest(digest):
             raise Malformed(f"entry {seq} sealed field {field!r}: expected a base64url SHA-256 digest")
         if field in data:
             raise Malformed(f"entry {seq} field {field!r}: stands both in data and in sealed")
-    return cast(Entry, value)
 
 
 def require_meta(meta: Meta) -> None:

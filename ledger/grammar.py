@@ -37,21 +37,18 @@ def dump(value: Any, depth: int = 0) -> bytes:
     ``depth`` is how many containers will stand around it. Object keys keep the order of ``value``. Floats
     are refused: they must have become text before.
     """
+    _require_types(value, depth)
     try:
-        text = orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
+        return orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER)
     except TypeError as error:  # a lone surrogate, a key that is no string, an integer past 2^53 - 1
         raise Malformed(f"value does not fit the entry grammar: {error}") from error
-    if not _is_plain(value, text, depth):
-        _require_types(value, depth)
-    return text
 
 
 def load(text: bytes) -> Any:
     """Parse ``text``; ``Malformed`` names the byte at which it leaves the grammar."""
     try:
         value = orjson.loads(text)
-        if not _is_plain(value, text, 0):
-            _require_types(value, 0)
+        _require_types(value, 0)
         if orjson.dumps(value, option=orjson.OPT_STRICT_INTEGER) == text:
             return value
     except (ValueError, TypeError, Malformed):
@@ -144,23 +141,6 @@ def _unexpected(text: str, at: int, expected: str) -> Malformed:
     return Malformed(f"byte {place}: expected {expected}, found {text[at : at + 12]!r}")
 
 
-def _is_plain(value: Any, text: bytes, depth: int) -> bool:
-    """Whether ``value``, printed as ``text``, surely passes ``_require_types``: asked first, because it costs less."""
-    if type(value) is not dict or text.count(b"{") + text.count(b"[") > MAX_DEPTH - depth:
-        return False
-    found: list[Any] = [value]
-    for container in found:  # which grows while it is walked
-        for item in container.values() if type(container) is dict else container:
-            kind = type(item)
-            if kind is str or kind is int:
-                continue
-            if kind is dict or kind is list:
-                found.append(item)
-            elif kind is not bool and item is not None:
-                return False
-    return True
-
-
 def _require_types(value: Any, depth: int) -> None:
     """Refuse floats and depth: the two things that printing and comparing would not notice."""
     kind = type(value)
@@ -174,7 +154,6 @@ def _require_types(value: Any, depth: int) -> None:
         raise Malformed(f"value of type {kind.__name__}: expected text, integer, true, false, null or a container")
     if depth >= MAX_DEPTH:
         raise Malformed(f"value is nested deeper than {MAX_DEPTH} levels")
-    if not _LEAVES.issuperset(map(type, inner)):  # most containers hold leaves only, and end here
-        for item in inner:
-            if type(item) not in _LEAVES:
-                _require_types(item, depth + 1)
+    for item in inner:
+        if type(item) not in _LEAVES:
+            _require_types(item, depth + 1)

@@ -60,6 +60,10 @@ class EventMapper(Mapper[str]):
         return decode(parse_entry(stored_event.state), self._registry, {})
 
 
+_AS_IT_IS = frozenset({str, int, bool})
+"""Open values of these types stand in an entry unchanged."""
+
+
 def decode(entry: Entry, registry: Registry, opened: Mapping[str, Any]) -> Recorded:
     """The event of a parsed entry; ``opened`` has the sealed values that are at hand."""
     event: Event | OpaqueEvent = registry.decode(entry["type"], entry["data"], entry["sealed"], opened)
@@ -82,7 +86,9 @@ def split(event: Event, random: Callable[[int], bytes]) -> tuple[dict[str, Any],
     for name, value in event.__dict__.items():
         if value is None:
             continue
-        if name in sealed_fields:
+        if type(value) in _AS_IT_IS and name not in sealed_fields:
+            data[name] = value
+        elif name in sealed_fields:
             disclosures.append(make_disclosure(name, _plain(value), random(SALT_BYTES)))
         else:
             data[name] = _open(value)
@@ -91,7 +97,7 @@ def split(event: Event, random: Callable[[int], bytes]) -> tuple[dict[str, Any],
 
 def _open(value: Any) -> Any:
     kind = type(value)
-    if kind is str or kind is int or kind is bool:
+    if kind in _AS_IT_IS:
         return value
     if kind is float:
         return format_number(value)

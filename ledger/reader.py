@@ -178,7 +178,7 @@ class LedgerReader:
                 "SELECT root FROM tiles WHERE level=? AND n >= ? AND n < ? ORDER BY n",
                 (level - 1, first, first + count),
             )
-        return b"".join(row[0] for row in rows)
+        return b"".join([row[0] for row in rows])
 
     def frontier_at(self, size: int) -> Frontier:
         """The frontier of the tree over the first ``size`` entries, from O(log size) stored hashes."""
@@ -246,9 +246,7 @@ def fingerprint(folder: Path) -> tuple[object, ...]:
 
 def connect(uri: str) -> sqlite3.Connection:
     """Open a snapshot's ``uri``, here or in another process."""
-    db = sqlite3.connect(uri, uri=True, check_same_thread=False)
-    db.text_factory = lambda text: text.decode(errors="surrogateescape")  # what is not UTF-8 is damage, and read
-    return db
+    return sqlite3.connect(uri, uri=True, check_same_thread=False)
 
 
 def _wal(path: Path) -> Path:

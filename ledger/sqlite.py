@@ -81,11 +81,12 @@ class _DurablePool(SQLiteConnectionPool):
         super().__init__(db_name=f"{path.absolute().as_uri()}?mode=rw", lock_timeout=60)
 
     def _create_connection(self) -> SQLiteConnection:
-        connection = super()._create_connection()
-        cursor = connection.cursor()
+        # Not the library's: it asks for a cache of ``True``, which is one, prepared statement, so that each
+        # of the six of an append would be prepared again each time.
+        db = sqlite3.connect(self.db_name, uri=True, check_same_thread=False, isolation_level=None, timeout=60)
         for pragma in _PRAGMAS:
-            cursor.execute(f"PRAGMA {pragma}")
-        return connection
+            db.execute(f"PRAGMA {pragma}")
+        return SQLiteConnection(db, max_age=self.max_age)
 
 
 class _Appender:

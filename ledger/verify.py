@@ -12,7 +12,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from .entry import NO_ENTRY, Entry, parse_entry
+from .entry import NO_ENTRY, Entry, parse_entry, parse_expected
 from .errors import Malformed, UnsupportedFormat
 from .reader import StoredEntry
 from .tiles import TILE_HEIGHT, TILE_WIDTH
@@ -59,7 +59,11 @@ def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
         leaf = sha256(b"\x00" + raw).digest()
         leaves.append(leaf)
         found.entry_bytes += len(raw)
-        entry = _parse(row, leaf, found)
+        entry = None
+        if prev and leaf == row.leaf:
+            entry = parse_expected(raw, row.seq, prev, row.stream, row.pos, row.type_name)
+        if entry is None:
+            entry = _parse(row, leaf, found)
         if entry is None:
             prev = ""  # nothing that it says counts, nor does what was chained onto it
             if type(row.pos) is int:
@@ -137,6 +141,7 @@ class Joiner:
         self.damage: list[Damage] = []
         self.roots: dict[int, bytes] = {}
         self.tile_roots: dict[int, list[bytes]] = {}
+        self.tile_digests: dict[int, list[bytes]] = {}
         self.entry_bytes = 0
         self.last_leaf = NO_ENTRY
         self.last_at = ""
@@ -215,6 +220,7 @@ class Joiner:
         if level == 0:
             self._frontier.append_subtree(TILE_HEIGHT, root)
             self._take_roots(self._frontier)
+        self.tile_digests.setdefault(level, []).append(sha256(hashes).digest())
         above = self.tile_roots.setdefault(level, [])
         above.append(root)
         if len(above) % TILE_WIDTH == 0:

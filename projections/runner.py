@@ -177,8 +177,7 @@ def _feed(engine: Engine, view: View, events: EventReader, stop: int) -> None:
                 added[table].append(values)
         with engine.begin() as connection:
             for table, found in added.items():
-                names = [column.name for column in table.columns]
-                connection.execute(table.insert(), [dict(zip(names, values, strict=True)) for values in found])
+                connection.exec_driver_sql(str(table.insert().compile(engine)), found)
             connection.execute(
                 _TRACKING.update().where(_TRACKING.c.view == view.name),
                 {"size": batch[-1].seq + 1, "digest": digest},

@@ -1,0 +1,53 @@
+"""The measurements run and write what the page shows. No speed is asserted: that is not a test's business."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from affidavit.bench import report
+from affidavit.bench.windows import interleave, median_of
+
+ROOT = Path(__file__).resolve().parents[1]
+ROWS = [
+    *("help", "append", "batch", "batch_sealed", "verify", "verify_memory", "verify_jobs", "receipt"),
+    *("memory_1", "memory_2", "rebuild", "growth_singles", "growth_batches"),
+]
+
+
+def test_a_quick_run_writes_every_row(tmp_path: Path) -> None:
+    out = tmp_path / "results.json"
+    command = [sys.executable, str(ROOT / "bench" / "run.py"), "--quick", "--folder", str(tmp_path), "--out", str(out)]
+    subprocess.run(command, check=True, capture_output=True)
+    results = json.loads(out.read_text())
+    assert [row["name"] for row in results["rows"]] == ROWS
+    assert all(row["measured"]["low"] <= row["measured"]["value"] <= row["measured"]["high"] for row in results["rows"])
+    assert list(tmp_path.iterdir()) == [out]
+
+
+def test_the_page_shows_the_figures_of_the_results() -> None:
+    page = report.PAGE.read_text()
+    assert report.with_figures(page, json.loads(report.RESULTS.read_text())) == page
+
+
+@pytest.mark.parametrize(("n", "low", "high"), [(30, 10, 21), (40, 14, 27)])
+def test_the_interval_is_that_of_the_sign_test(n: int, low: int, high: int) -> None:
+    """Ranks from the table of the sign test at 95 %."""
+    found = median_of([float(value) for value in range(n, 0, -1)])
+    assert (found.low, found.high) == (low, high)
+    assert found.coverage >= 0.95
+
+
+def test_another_side_begins_each_window() -> None:
+    order: list[str] = []
+
+    def side(name: str) -> float:
+        order.append(name)
+        return 1.0
+
+    interleave({"a": lambda: side("a"), "b": lambda: side("b")}, 3, warm_up=0)
+    assert "".join(order) == "abbaab"
