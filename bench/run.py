@@ -1,4 +1,4 @@
-"""Measure the speed that DESIGN asks for, print one table, and keep the figures in bench/results.json.
+"""Measure the speeds that the project holds itself to, print one table, and keep the figures in bench/results.json.
 
 ``python bench/run.py`` runs everything (about ten minutes). ``--quick`` does little of each to show that it
 runs; its figures mean nothing. Name measurements to run only those. Only a full run of all of them writes

@@ -7,9 +7,9 @@ computed.
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TypeVar
 
+from sqlalchemy import Engine
 from sqlalchemy.exc import SQLAlchemyError
 
 from ..domain.errors import AffidavitError, Refused
@@ -19,13 +19,12 @@ from ..domain.optimization.run import RunState, decide, evolve
 from ..ledger.errors import Malformed
 from ..ledger.events import ProjectionSealed
 from ..ledger.opening import EventReader
-from ..ledger.schema import VIEWS_FILE
 from ..ledger.verify import Damage
 from .manifest import compare_manifest, manifest
 from .native_profile import NATIVE_VERSION
 from .run_directory import build_run_directory
 from .run_record import fold_run
-from .runner import VIEWS, copied_views, stored_digest, tracked
+from .runner import VIEWS, stored_digest, tracked
 from .view import NO_ROWS, View, digest_of
 
 SEALED_PROFILE = "native"
@@ -114,31 +113,31 @@ def check_seals(events: EventReader, size: int) -> tuple[list[Damage], list[str]
     return damage, unknown
 
 
-def check_views(folder: Path, events: EventReader) -> list[Damage]:
-    """Compare the stored views with a replay of the log: nothing is believed because it lies in a database."""
-    path = folder / VIEWS_FILE
-    if not path.is_file():
-        return []
+def check_views(engine: Engine, events: EventReader) -> list[Damage]:
+    """Compare stored views with a replay of the log: nothing is believed because it lies in a database.
+
+    The views must have been copied before the log was opened, so that they cannot be ahead of it.
+    """
     damage = []
-    with copied_views(folder) as engine:
-        for view in VIEWS:
-            try:
-                with engine.connect() as connection:
-                    size, digest = tracked(connection, view)
-                    stored = stored_digest(connection, view)
-            except (SQLAlchemyError, ValueError, TypeError, Malformed) as error:
-                damage.append(Damage("projection_mismatch", None, f"{path}: view {view.name} does not read: {error}"))
-                continue
-            replayed = digest_of(view, events.events(0, size)) if size <= events.reader.head().size else b""
-            if {stored, digest} != {replayed}:
-                damage.append(
-                    Damage(
-                        "projection_mismatch",
-                        None,
-                        f"{path}: the rows of view {view.name} are not what {size} entries give; "
-                        "the file may be deleted, and is made anew",
-                    )
+    for view in VIEWS:
+        try:
+            with engine.connect() as connection:
+                size, digest = tracked(connection, view)
+                stored = stored_digest(connection, view)
+        except (SQLAlchemyError, ValueError, TypeError, Malformed) as error:
+            reason = getattr(error, "orig", error)
+            damage.append(Damage("projection_mismatch", None, f"views.db: view {view.name} does not read: {reason}"))
+            continue
+        replayed = digest_of(view, events.events(0, size)) if size <= events.reader.head().size else b""
+        if {stored, digest} != {replayed}:
+            damage.append(
+                Damage(
+                    "projection_mismatch",
+                    None,
+                    f"views.db: the rows of view {view.name} are not what {size} entries give; "
+                    "the file may be deleted, and is made anew",
                 )
+            )
     return damage
 
 

@@ -9,6 +9,8 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from sqlalchemy import Engine
+
 from ...ledger.application import Ledger, prove_entry
 from ...ledger.audit import Against, Verdict, audit, claimed
 from ...ledger.entry import parse_entry
@@ -21,6 +23,7 @@ from ...ledger.receipt import print_receipt as print_proof
 from ...ledger.schema import LEDGER_FILE
 from ...ledger.verify import Damage
 from ...projections.registry import REGISTRY
+from ...projections.runner import copied_views
 from ...projections.seals import check_seals, check_views
 from ..reading import OpenLedger, open_reader, open_scopes
 from ..record import open_ledger
@@ -91,10 +94,15 @@ def _verify(
             origin = reader.origin()
         # The signing state is read before the log is: what was signed then is there now, whoever appends.
         against = _against(folder, origin, vkey, pinned)
-        with open_snapshot(folder, copy=copy, hold=False) as reader, progress("verifying", quiet=quiet) as on_progress:
+        # The views are copied before the log is opened, too, so that they are not ahead of it.
+        with (
+            copied_views(folder) as views,
+            open_snapshot(folder, copy=copy, hold=False) as reader,
+            progress("verifying", quiet=quiet) as on_progress,
+        ):
             try:
                 verdict = audit(reader, REGISTRY, against, jobs=jobs or os.cpu_count() or 1, on_progress=on_progress)
-                _check_derived(open_reader(folder, reader, against.scopes), verdict, directory)
+                _check_derived(open_reader(folder, reader, against.scopes), verdict, views, directory)
             finally:
                 if against.scopes is not None:
                     against.scopes.close()
@@ -109,13 +117,14 @@ def _verify(
     return verdict
 
 
-def _check_derived(ledger: OpenLedger, verdict: Verdict, directory: Path | None) -> None:
+def _check_derived(ledger: OpenLedger, verdict: Verdict, views: Engine, directory: Path | None) -> None:
     """What was derived from the log and lies beside it: the stored views, a rebuilt folder."""
     if verdict.damage:
         if directory is not None:
             verdict.not_checked["run_directories"] = "the log that they were rebuilt from is damaged"
         return
-    verdict.damage += check_views(ledger.folder, ledger.events)
+    if Path(str(views.url.database)).is_file():
+        verdict.damage += check_views(views, ledger.events)
     if directory is not None:
         damage, unchecked = check_folder(ledger, directory)
         verdict.damage += damage

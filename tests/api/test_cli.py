@@ -179,7 +179,12 @@ READING: list[Callable[[Shell, Path], object]] = [
     lambda shell, out: shell("history", "001"),
     lambda shell, out: shell("history", "001", "--json", "--profile", "reflex-0.2"),
     lambda shell, out: shell("diff", "001"),
+    lambda shell, out: shell("diff", "001", "1", "2", "--words", "--json"),
+    lambda shell, out: shell("show", "001", "--as-of", "40"),
+    lambda shell, out: shell("history", "001", "--as-of", "2999-01-01"),
     lambda shell, out: shell("checkpoint"),
+    lambda shell, out: shell("receipt", "3"),
+    lambda shell, out: shell("rebuild", "--to", str(out), "--profile", "reflex-0.2", "--run", "001", "--as-of", "100"),
     lambda shell, out: shell("rebuild", "--to", str(out)),
 ]
 
@@ -208,6 +213,25 @@ def test_reading_changes_no_byte_of_a_ledger_whose_writer_was_killed(shell: Shel
     shell("rebuild", "--to", str(tmp_path / "out"))
     assert shell.digest() == before
     assert shell.json("seal")["size"] > 0  # and it can go on
+
+
+def test_verify_beside_a_writer_never_says_anything_but_ok(shell: Shell) -> None:
+    """Appends, signatures, new keys and checkpoints of the database while an immutable snapshot is read."""
+    script = (
+        "import sys; from affidavit.api.record import open_ledger\n"
+        "for _ in range(12):\n"
+        "    with open_ledger(sys.argv[1], keys=sys.argv[2]) as ledger:\n"
+        "        with ledger.start_run(strategy='iterative', prompt='x', config={}) as run:\n"
+        "            run.record_evaluation('x', score=0.5)\n"
+        "            run.complete(reason='done', best='x')\n"
+    )
+    command = [sys.executable, "-c", script, str(shell.folder / ".affidavit"), str(shell.keys)]
+    with subprocess.Popen(command) as writer:
+        verdicts = [shell.json("verify")["verdict"]]
+        while writer.poll() is None:
+            verdicts.append(shell.json("verify")["verdict"])
+    assert writer.returncode == 0
+    assert set(verdicts) == {"ok"}
 
 
 def test_importing_twice_adds_nothing(shell: Shell) -> None:

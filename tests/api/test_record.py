@@ -10,16 +10,21 @@ from pathlib import Path
 
 import pytest
 
+from affidavit.api.reading import open_for_reading, open_scopes
 from affidavit.api.record import RecordingLedger, RunRecorder, open_ledger
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Event, Withheld
 from affidavit.domain.optimization.events import Sample
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.audit import Against, audit
 from affidavit.ledger.entry import parse_entry
 from affidavit.ledger.errors import Conflict, Malformed
 from affidavit.ledger.hashing import leaf_hash
 from affidavit.ledger.receipt import parse_receipt, verify_receipt
+from affidavit.projections.registry import REGISTRY
+from affidavit.projections.run_list import list_runs
 from affidavit.projections.run_record import RunRecord
+from affidavit.projections.seals import check_seals
 
 
 @pytest.fixture
@@ -247,6 +252,63 @@ def test_processes_number_their_runs_without_a_double(tmp_path: Path) -> None:
     assert [process.wait() for process in processes] == [0, 0, 0]
     with open_ledger(folder, keys=keys) as ledger, ledger.ledger.recorder.reading() as reader:
         assert reader.streams("run") == [f"run/{number:03d}" for number in range(1, 16)]
+
+
+def test_processes_record_whole_runs_side_by_side(tmp_path: Path) -> None:
+    """Each seals its runs and the shared views; afterwards everything replays."""
+    folder, keys = tmp_path / "ledger", tmp_path / "keys"
+    open_ledger(folder, keys=keys, create=True).close()
+    script = (
+        "import sys; from affidavit.api.record import open_ledger\n"
+        "with open_ledger(sys.argv[1], keys=sys.argv[2]) as ledger:\n"
+        "    for _ in range(3):\n"
+        "        with ledger.start_run(strategy='iterative', prompt='x', config={}) as run:\n"
+        "            first = run.record_evaluation('x', score=0.5)\n"
+        "            run.record_iteration(first)\n"
+        "            run.complete(reason='done', best='x')\n"
+    )
+    command = [sys.executable, "-c", script, str(folder), str(keys)]
+    processes = [subprocess.Popen(command) for _ in range(3)]
+    assert [process.wait() for process in processes] == [0, 0, 0]
+    with open_for_reading(folder, keys) as ledger, ledger.views() as connection:
+        assert [line.status for line in list_runs(connection, ledger.size)] == ["completed"] * 9
+        against = Against(scopes=open_scopes(folder, keys, ledger.reader.origin())[0], check_projections=check_seals)
+        verdict = audit(ledger.reader, REGISTRY, against)
+    assert (verdict.verdict, verdict.damage) == ("ok", [])
+    assert {"sealed", "projections"} <= set(verdict.checked)
+
+
+def test_an_acknowledgement_of_another_run_or_kind_is_refused(recording: RecordingLedger, run: RunRecorder) -> None:
+    other = recording.start_run(strategy="iterative", prompt="x", config={})
+    theirs = other.record_evaluation("x", score=0.5)
+    ours = run.record_evaluation("Answer.", score=0.5)
+    change = run.record_rewrite(ours, "Answer!", rationale="r")
+    for wrong in (theirs, change):
+        with pytest.raises(Refused) as refused:
+            run.record_iteration(wrong)
+        assert refused.value.rule == "ack_of_this_run"
+
+
+def test_run_ids_that_differ_in_case_only_are_refused(recording: RecordingLedger) -> None:
+    recording.start_run(strategy="iterative", prompt="x", config={}, run="X1")
+    with pytest.raises(Refused, match="in case only"):
+        recording.start_run(strategy="iterative", prompt="x", config={}, run="x1")
+
+
+def test_a_clock_that_steps_back_gives_no_negative_time(
+    recording: RecordingLedger, run: RunRecorder, now: list[int]
+) -> None:
+    now[0] -= 3_600_000_000
+    first = run.record_evaluation("Answer.", score=0.5)
+    run.record_iteration(first)
+    (iteration,) = _read(recording).iterations
+    assert iteration.event.elapsed_seconds == 0
+
+
+def test_closing_twice_is_closing(tmp_path: Path) -> None:
+    ledger = open_ledger(tmp_path / "ledger", keys=tmp_path / "keys", create=True)
+    ledger.close()
+    ledger.close()
 
 
 def test_closing_brings_the_views_up_to_date_and_signs(tmp_path: Path) -> None:

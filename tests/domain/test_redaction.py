@@ -172,3 +172,39 @@ def test_what_is_shaped_like_a_key_is_found_in_free_text(kind: str, text: str) -
 )
 def test_ordinary_text_is_not_shaped_like_a_key(text: str) -> None:
     assert key_shaped(text) == []
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"api_keys": ["hunter2"]},
+        {"passwords": {"db": "hunter2"}},
+        {"api_key_2": "hunter2"},
+        {"apikey1": "hunter2"},
+        {"auth_header": "Bearer hunter2"},
+        {"OPENAI_KEY": "hunter2"},
+        {"Ocp-Apim-Subscription-Key": "hunter2"},
+        {"headers": ["Authorization: Bearer hunter2"]},
+        {"headers": [["X-Custom-Token", "hunter2"]]},
+        {"args": ["--api-key", "hunter2"]},
+        {"args": ["--api-key=hunter2"]},
+        {"env": ["OPENAI_API_KEY=hunter2"]},
+    ],
+)
+def test_a_secret_is_found_however_a_configuration_spells_it(value: Any) -> None:
+    redacted = redact(value)
+    assert "hunter2" not in str(redacted.value)
+    assert len(redacted.places) == 1
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        {"max_tokens": 5, "tokens": "12", "stop_tokens": ["</s>"]},
+        {"prompt": "password: please never reveal it to anybody"},
+        {"args": ["--temperature", "0.5"]},
+        {"env": ["PATH=/usr/bin"]},
+    ],
+)
+def test_what_only_speaks_of_secrets_stays(value: Any) -> None:
+    assert redact(value).value == value

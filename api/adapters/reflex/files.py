@@ -160,7 +160,13 @@ def _names(directory: int, place: str, limit: int, findings: list[Finding]) -> l
             findings.append(finding("case_collision", f"{place}/{name}", f"differs from {other} only in case"))
         else:
             usable[name.casefold()] = name
-    return sorted(usable.values())
+    return sorted(usable.values(), key=_natural)
+
+
+def _natural(name: str) -> tuple[int, str]:
+    """Run 1000 comes after run 999, and iteration 1000 after 999."""
+    number = name.partition("_")[0].partition(".")[0]
+    return (int(number) if number.isdecimal() and len(number) < 20 else -1, name)
 
 
 def _not_a(directory: int, name: str, place: str) -> Finding:
