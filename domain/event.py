@@ -128,6 +128,15 @@ class Recorded:
         return self.pos
 
 
+def differing_counts(files: int, findings: dict[str, int], detail: dict[str, Any] | Withheld) -> str | None:
+    """Where an import's open counts differ from its sealed detail, in words; None where they agree or it is closed."""
+    if isinstance(detail, Withheld):
+        return None
+    stated = (files, sum(findings.values()))
+    found = (len(detail.get("files", ())), len(detail.get("findings", ())))
+    return None if stated == found else f"files and findings are {stated}, the sealed detail gives {found}"
+
+
 def _mentions_marker(annotation: object) -> bool:
     parts = (*get_args(annotation), *getattr(annotation, "__metadata__", ()))
     return annotation is _SealedMarker or any(_mentions_marker(part) for part in parts)

@@ -240,7 +240,7 @@ def _check_storage(reader: LedgerReader, verdict: Verdict) -> None:
 def _log_key(reader: LedgerReader, verdict: Verdict, against: Against) -> VerifierKey | None:
     """The key to check signatures under: the pinned one, else the one that entry 0 names."""
     verdict.origin = reader.origin()
-    named = _named_in_entry_0(reader)
+    named = key_in_entry_0(reader)
     if named is None or named.name != verdict.origin:
         verdict.damage.append(Damage("wrong_ledger", 0, f"entry 0 does not open a ledger of origin {verdict.origin!r}"))
     if against.vkey is None:
@@ -263,7 +263,8 @@ def _log_key(reader: LedgerReader, verdict: Verdict, against: Against) -> Verifi
     return against.vkey
 
 
-def _named_in_entry_0(reader: LedgerReader) -> VerifierKey | None:
+def key_in_entry_0(reader: LedgerReader) -> VerifierKey | None:
+    """The key that the ledger itself names in its first entry, or None where that is no opening of a ledger."""
     for row in reader.entries(0, 1):
         try:
             entry = parse_entry(row.raw)

@@ -6,7 +6,7 @@ from typing import Any
 
 from pydantic import Field
 
-from ..domain.event import Event, Sealed
+from ..domain.event import Event, Sealed, differing_counts
 from ..domain.number import Number
 
 
@@ -41,12 +41,7 @@ class ImportCompleted(Event):
     detail: Sealed[dict[str, Any]]
 
     def disagreement(self) -> str | None:
-        if not isinstance(self.detail, dict):
-            return None
-        files, findings = len(self.detail.get("files", ())), len(self.detail.get("findings", ()))
-        if files != self.files or findings != sum(self.findings.values()):
-            return f"{self.files} files and {sum(self.findings.values())} findings, in detail {files} and {findings}"
-        return None
+        return differing_counts(self.files, self.findings, self.detail)
 
 
 class ProjectionSealed(Event):

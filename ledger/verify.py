@@ -42,7 +42,6 @@ class Stretch:
     streams: dict[str, tuple[int, int]] = field(default_factory=dict)
     first_shift: tuple[int, int] | None = None
     shifts: set[bool] = field(default_factory=set)
-    entry_bytes: int = 0
 
 
 def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
@@ -58,7 +57,6 @@ def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
             raw = b""
         leaf = sha256(b"\x00" + raw).digest()
         leaves.append(leaf)
-        found.entry_bytes += len(raw)
         entry = None
         if prev and leaf == row.leaf:
             entry = parse_expected(raw, row.seq, prev, row.stream, row.pos, row.type_name)
@@ -142,7 +140,6 @@ class Joiner:
         self.roots: dict[int, bytes] = {}
         self.tile_roots: dict[int, list[bytes]] = {}
         self.tile_digests: dict[int, list[bytes]] = {}
-        self.entry_bytes = 0
         self.last_leaf = NO_ENTRY
         self.last_at = ""
         self._wanted = sorted({size for size in wanted_sizes if size >= 0}, reverse=True)
@@ -156,7 +153,6 @@ class Joiner:
     def join(self, stretch: Stretch) -> None:
         """Add the next stretch. Its start is a multiple of 256, as all but the last stop are."""
         self.damage += stretch.damage
-        self.entry_bytes += stretch.entry_bytes
         if stretch.first_prev is not None and stretch.first_prev != self.last_leaf.hex():
             self.damage.append(
                 Damage(

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from ...ledger.application import Ledger, prove_entry
-from ...ledger.audit import Against, Verdict, audit, claimed
+from ...ledger.audit import Against, Verdict, audit, claimed, key_in_entry_0
 from ...ledger.entry import parse_entry
 from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
 from ...ledger.hashing import leaf_hash
@@ -20,6 +20,7 @@ from ...ledger.keys import KeyFolder
 from ...ledger.note import VerifierKey, parse_vkey, print_vkey
 from ...ledger.reader import StoredEntry, fingerprint, open_snapshot
 from ...ledger.receipt import print_receipt as print_proof
+from ...ledger.receipt import verify_leaf_receipt
 from ...ledger.schema import LEDGER_FILE
 from ...ledger.verify import Damage
 from ...projections.registry import REGISTRY
@@ -67,7 +68,7 @@ def verify_ledger(
         require_runs(directory)
     before = _fingerprint(folder)
     verdict = _verify(folder, key, note, directory, jobs, as_json, copy=False)
-    if verdict.damage and (_fingerprint(folder) != before):
+    if verdict.damage and _fingerprint(folder) != before:
         # Somebody appended while an immutable snapshot was read: what looks like damage may be that.
         verdict = _verify(folder, key, note, directory, jobs, as_json, copy=True)
     if as_json:
@@ -163,7 +164,9 @@ def print_checkpoint(given: str | None) -> None:
 
 def print_receipt(given: str | None, seq: int) -> None:
     with open_snapshot(ledger_folder(given)) as reader:
-        receipt = prove_entry(reader, seq)
+        receipt, key = prove_entry(reader, seq), key_in_entry_0(reader)
+        if receipt is not None and key is not None:  # a checkpoint row is believed for nothing
+            verify_leaf_receipt(receipt, reader.hashes(0, seq, 1), [key], reader.origin())
     if receipt is None:  # no checkpoint covers it yet, so one must be signed
         with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger:
             receipt = ledger.receipt(seq)

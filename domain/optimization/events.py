@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from ..event import Event, Sealed
+from ..event import Event, Sealed, differing_counts
 from ..number import Number
 
 Purpose = Literal["baseline", "train", "val", "final", "variant"]
@@ -239,12 +239,7 @@ class RunImported(Event):
     detail: Sealed[dict[str, Any]]
 
     def disagreement(self) -> str | None:
-        if not isinstance(self.detail, dict):
-            return None
-        files, findings = len(self.detail.get("files", ())), len(self.detail.get("findings", ()))
-        if files != self.files or findings != sum(self.findings.values()):
-            return f"{self.files} files and {sum(self.findings.values())} findings, in detail {files} and {findings}"
-        return None
+        return differing_counts(self.files, self.findings, self.detail)
 
 
 class SourceKept(Event):

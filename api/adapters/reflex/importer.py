@@ -9,8 +9,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, Literal
 
@@ -21,6 +19,7 @@ from ....domain.optimization.run import decide
 from ....ledger.application import Ledger
 from ....ledger.errors import Malformed
 from ....ledger.events import ImportCompleted
+from ...settings import recorder_name
 from .defects import find_defects
 from .documents import RunDocuments, look_for_keys, read_documents
 from .events import SYSTEM, RunEvents
@@ -224,7 +223,7 @@ class _Import:
         return f"import/{number}"
 
     def _append(self, stream: str, events: Iterable[Event]) -> None:
-        meta = Meta(recorder=_recorder())
+        meta = Meta(recorder=recorder_name())
         self.ledger.record(*(NewEvent(stream, pos, event, meta) for pos, event in enumerate(events)))
 
     def _stream(self, stream: str) -> list[Recorded]:
@@ -257,11 +256,3 @@ def _folder_of(story: RunStory, folders: list[RunFolder]) -> RunFolder | None:
     if story.parent is None:
         return None
     return next((folder for folder in folders if folder.number == story.parent[0]), None)
-
-
-@cache
-def _recorder() -> str:
-    try:
-        return f"affidavit/{version('affidavit')}"
-    except PackageNotFoundError:
-        return "affidavit"
