@@ -33,16 +33,11 @@ class OpenLedger:
     events: EventReader
     size: int
     root: bytes
+    scopes: ScopeKeys | None
 
     def size_as_of(self, moment: str | None) -> int:
-        """How many entries stood at ``moment``: all digits is a seq (that entry counts), anything else a time."""
-        if moment is None:
-            return self.size
-        if moment.isdecimal():
-            if int(moment) >= self.size:
-                raise Refused("entry_known", f"entry {moment}: the log has {self.size} entries, from 0 on")
-            return int(moment) + 1
-        return self.reader.size_at(_parse_time(moment))
+        """How many entries stood at ``moment``."""
+        return size_as_of(self.reader, self.size, moment)
 
     def root_at(self, size: int) -> bytes:
         """The root of the first ``size`` entries: what an answer as of that size was computed from."""
@@ -77,7 +72,7 @@ def open_for_reading(folder: Path, keys: Path) -> Iterator[OpenLedger]:
 def open_reader(folder: Path, reader: LedgerReader, scopes: ScopeKeys | None) -> OpenLedger:
     """The ledger behind a snapshot that is open already."""
     head = reader.head()
-    return OpenLedger(folder, reader, EventReader(reader, REGISTRY, scopes), head.size, head.root())
+    return OpenLedger(folder, reader, EventReader(reader, REGISTRY, scopes), head.size, head.root(), scopes)
 
 
 def open_scopes(folder: Path, keys: Path, origin: str) -> tuple[ScopeKeys | None, str]:
@@ -89,7 +84,18 @@ def open_scopes(folder: Path, keys: Path, origin: str) -> tuple[ScopeKeys | None
         return None, str(error)
 
 
-def _parse_time(text: str) -> str:
+def size_as_of(reader: LedgerReader, size: int, moment: str | None) -> int:
+    """How many of ``size`` entries stood at ``moment``: all digits is a seq (that entry counts), else a time."""
+    if moment is None:
+        return size
+    if moment.isascii() and moment.isdecimal():
+        if int(moment) >= size:
+            raise Refused("entry_known", f"entry {moment}: the log has {size} entries, from 0 on")
+        return int(moment) + 1
+    return min(size, reader.size_at(parse_time(moment)))
+
+
+def parse_time(text: str) -> str:
     """A moment as people write it, in the form of ``at``; without a zone it is UTC."""
     try:
         moment = datetime.fromisoformat(text)

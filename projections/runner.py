@@ -36,10 +36,11 @@ from ..ledger.keys import lock_file
 from ..ledger.opening import EventReader
 from ..ledger.reader import hold_lock
 from ..ledger.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from .evaluation.view import EVALUATION_VIEW
 from .runs_view import RUNS_VIEW
 from .view import NO_ROWS, Row, View, extend_digest
 
-VIEWS: tuple[View, ...] = (RUNS_VIEW,)
+VIEWS: tuple[View, ...] = (RUNS_VIEW, EVALUATION_VIEW)
 BATCH = 2000
 
 _TRACKING = Table(
@@ -101,7 +102,7 @@ def _seq(row: Row) -> int:
 def open_views(folder: Path) -> Iterator[Engine]:
     """The views of the ledger in ``folder``, for writers to bring up to date; one writer at a time."""
     with lock_file(folder / VIEWS_LOCK_FILE):
-        engine = _engine(folder / VIEWS_FILE)
+        engine = views_engine(folder / VIEWS_FILE)
         try:
             yield engine
         except DatabaseError as error:
@@ -120,7 +121,7 @@ def copied_views(folder: Path) -> Iterator[Engine]:
             for suffix in ("", "-journal"):  # what a kill left half done is rolled back in the copy
                 with suppress(FileNotFoundError):
                     shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
-        engine = _engine(copy)
+        engine = views_engine(copy)
         try:
             yield engine
         finally:
@@ -139,7 +140,8 @@ def scratch_views(folder: Path, events: EventReader) -> Iterator[Connection]:
             yield connection
 
 
-def _engine(path: Path) -> Engine:
+def views_engine(path: Path) -> Engine:
+    """The database of views at ``path``, made where there is none."""
     engine = create_engine(URL.create("sqlite", database=str(path.absolute())))
 
     @event.listens_for(engine, "connect")
@@ -178,6 +180,8 @@ def _feed(engine: Engine, view: View, events: EventReader, stop: int) -> None:
         with engine.begin() as connection:
             for table, found in added.items():
                 connection.exec_driver_sql(str(table.insert().compile(engine)), found)
+            if view.added is not None:
+                view.added(connection, added)
             connection.execute(
                 _TRACKING.update().where(_TRACKING.c.view == view.name),
                 {"size": batch[-1].seq + 1, "digest": digest},

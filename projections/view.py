@@ -11,28 +11,34 @@ digest grows with the view, and a replay needs no database to check it.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import MetaData, Table
+from sqlalchemy import Connection, MetaData, Table
 
 from ..domain.event import Recorded
 from ..ledger.grammar import dump
 
 Row = tuple[Table, tuple[Any, ...]]
+Added = Mapping[Table, Sequence[tuple[Any, ...]]]
 NO_ROWS = bytes(32)
 
 
 @dataclass(frozen=True)
 class View:
-    """A read model. A change of ``rows`` or of the tables takes a new ``version``."""
+    """A read model. A change of ``rows`` or of the tables takes a new ``version``.
+
+    ``added`` is told, in the same transaction, which rows a batch added, so that what is cached of them can be
+    marked; it is no part of the view, and neither is what it writes.
+    """
 
     name: str
     version: int
     metadata: MetaData
     rows: Callable[[Recorded], Sequence[Row]]
+    added: Callable[[Connection, Added], None] | None = None
 
 
 def extend_digest(digest: bytes, rows: Sequence[Row]) -> bytes:

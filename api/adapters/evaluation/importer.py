@@ -1,0 +1,343 @@
+"""The import of evaluation data: every row becomes an event with its own id and time, once.
+
+Rows are recorded in batches; a request is recorded whole or not at all. An import that is killed goes on where it
+stopped, and importing again adds nothing. What the ledger says otherwise than the file stays, as a finding.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from ....domain.evaluation.events import (
+    Citation,
+    EvaluationImported,
+    InteractionPublished,
+    RequestPublished,
+    ScoreImported,
+    SessionGraded,
+    ShadowJudged,
+)
+from ....domain.evaluation.publication import speaker_of
+from ....domain.event import Event, Meta, NewEvent, Recorded, Withheld
+from ....domain.redaction import redact
+from ....domain.registry import invalid_is_refused
+from ....ledger.application import Ledger
+from ...config import change_config, read_config
+from ...settings import recorder_name
+from .rows import EvaluationFile, InteractionRow, RequestRow, ResultRow, ScoreRow, VerdictRow, open_file
+
+SYSTEM = "reflexio"
+BATCH = 500
+"""Requests, or rows of another kind, in one commit."""
+
+LISTED_AT_MOST = 1000
+"""Findings that are kept one by one; all are counted."""
+
+Progress = Callable[[int, int], None]
+
+
+@dataclass(slots=True)
+class EvaluationImport:
+    """What an import did: rows of the file by kind, events it added, and what it found, by kind.
+
+    ``stream`` is where ``import.completed`` was recorded, None where the same file had been imported before.
+    """
+
+    rows: dict[str, int]
+    events: int = 0
+    unchanged: int = 0
+    findings: dict[str, int] = field(default_factory=dict)
+    stream: str | None = None
+
+    def as_json(self) -> dict[str, Any]:
+        return {
+            "rows": self.rows,
+            "events": self.events,
+            "unchanged": self.unchanged,
+            "findings": self.findings,
+            "import": self.stream,
+        }
+
+
+def import_evaluation(ledger: Ledger, path: Path, on_progress: Progress | None = None) -> EvaluationImport:
+    """Record every row of an evaluation file (rows.py says of what form).
+
+    The file is checked whole first: where a row is not as expected this raises ``Refused`` and records nothing.
+    """
+    with open_file(path) as file:
+        return _Import(ledger, file, path.name, on_progress).run()
+
+
+class _Import:
+    def __init__(self, ledger: Ledger, file: EvaluationFile, name: str, on_progress: Progress | None) -> None:
+        self._ledger = ledger
+        self._file = file
+        self._name = name
+        self._on_progress = on_progress
+        self._report = EvaluationImport(dict(file.counts))
+        self._recorder = recorder_name()
+        self._done = 0
+        self._positions: dict[str, int] = {}
+        self._before: dict[str, list[Any]] = {}
+        self._listed: list[dict[str, str]] = []
+
+    def run(self) -> EvaluationImport:
+        self._configure()
+        self._file.db.execute("CREATE TABLE turns (id TEXT PRIMARY KEY, seq INTEGER, session TEXT, user TEXT)")
+        self._record_all(self._file.requests(), self._request)
+        if orphans := self._file.orphans():
+            self._find("interaction_without_request", "interactions", f"{orphans} of them", orphans)
+        self._record_all(self._file.results(), self._result)
+        self._record_all(self._file.verdicts(), self._verdict)
+        self._record_all(self._file.scores(), self._score)
+        self._complete()
+        return self._report
+
+    def _configure(self) -> None:
+        found = self._file.config()
+        if found is None:
+            return
+        with self._ledger.recorder.reading() as reader:
+            seen = read_config(self._ledger.event_reader(reader))
+        if {**seen.document, **redact(found).value} != seen.document:
+            change_config(self._ledger, seen, {**seen.document, **found})
+            self._report.events += 1
+
+    def _record_all(self, rows: Iterable[Any], events_of: Callable[[Any], list[NewEvent]]) -> None:
+        source = iter(rows)
+        while batch := list(islice(source, BATCH)):
+            with self._ledger.naming():
+                new = [event for row in batch for event in events_of(row)]
+            for event, recorded in zip(new, self._ledger.record(*new), strict=True):
+                if isinstance(event.event, InteractionPublished):
+                    self._remember(event.event, recorded.seq, event.meta)
+            self._report.events += len(new)
+            self._done += len(batch)
+            if self._on_progress is not None:
+                self._on_progress(self._done, sum(self._report.rows.values()))
+
+    def _request(self, row: tuple[RequestRow, list[InteractionRow]]) -> list[NewEvent]:
+        request, turns = row
+        known = self._ledger.find_aliases("request", request.request_id)
+        user, session = self._session(request.user_id, request.session_id)
+        if known and known[0][1] != f"user/{user}":
+            self._find("request_id_taken", f"request {request.request_id}", "another user has published under this id")
+            return []
+        alias = known[0][0] if known else self._ledger.alias("request", request.request_id, under=f"user/{user}")
+        stream = f"request/{alias}"
+        sent = request.model_dump(mode="json")
+        if self._next(stream):
+            self._compare(stream, request, sent)
+            return []
+        with invalid_is_refused():
+            events: list[Event] = [
+                RequestPublished(
+                    request=alias,
+                    user=user,
+                    session=session,
+                    source=request.source,
+                    agent_version=request.agent_version,
+                    evaluation_only=request.evaluation_only,
+                    requested_at=request.created_at,
+                    interactions=len(turns),
+                    imported=True,
+                    sent=sent,
+                ),
+                *(_interaction(alias, session, index, turn) for index, turn in enumerate(turns)),
+            ]
+        return self._placed(stream, events, user)
+
+    def _result(self, row: ResultRow) -> list[NewEvent]:
+        user, session = self._session(row.user_id, row.session_id)
+        stream = f"session/{session}"
+        if self._has(stream, lambda event: isinstance(event, SessionGraded) and event.result_id == row.result_id):
+            return []
+        known = {
+            "user_id",
+            "session_id",
+            "agent_version",
+            "is_success",
+            "failure_type",
+            "evaluation_name",
+            "created_at",
+        }
+        known |= {"number_of_correction_per_session", "user_turns_to_resolution", "is_escalated", "result_id"}
+        with invalid_is_refused():
+            event = SessionGraded(
+                session=session,
+                agent_version=row.agent_version,
+                evaluation_name=row.evaluation_name,
+                success=row.is_success,
+                failure_type=row.failure_type,
+                corrections=row.number_of_correction_per_session,
+                turns=row.user_turns_to_resolution,
+                escalated=row.is_escalated,
+                started_at=row.created_at,
+                made="import",
+                result_id=row.result_id,
+                detail=row.model_dump(mode="json", exclude=known),
+            )
+        return self._placed(stream, [event], user)
+
+    def _verdict(self, row: VerdictRow) -> list[NewEvent]:
+        turn, session, user = self._turn_of(row)
+        stream = "import/verdicts" if turn is None else f"shadow/{turn}"
+        if self._has(stream, lambda event: isinstance(event, ShadowJudged) and event.verdict_id == row.verdict_id):
+            return []
+        detail: dict[str, Any] = {"comparison_reason": row.comparison_reason, "interaction_id": row.interaction_id}
+        if session is None or self._ledger.name_of(session) != row.session_id:
+            detail["session_id"] = row.session_id
+        with invalid_is_refused():
+            event = ShadowJudged(
+                turn=turn,
+                session=session,
+                agent_version=row.agent_version,
+                reflexio_is_request_1=row.reflexio_is_request_1,
+                better=row.better_request,
+                significant=row.is_significantly_better,
+                judged_at=_microseconds(row.created_at),
+                made="import",
+                verdict_id=row.verdict_id,
+                detail={**detail, **(row.model_extra or {})},
+            )
+        return self._placed(stream, [event], user, row.judge_prompt_version)
+
+    def _turn_of(self, row: VerdictRow) -> tuple[int | None, str | None, str | None]:
+        """(seq, session, user) of a verdict: of its turn, and of the session that it names, where that is another."""
+        sessions = self._ledger.find_aliases("session", row.session_id)
+        turn = self._file.db.execute(
+            "SELECT seq, session, user FROM turns WHERE id=?", (row.interaction_id,)
+        ).fetchone()
+        if turn is None:
+            self._find("verdict_without_turn", f"verdict {row.verdict_id}", "its interaction is not in the file")
+        elif turn[1] not in {alias for alias, _ in sessions}:
+            self._find("verdict_of_other_session", f"verdict {row.verdict_id}", "its interaction is of another session")
+        else:
+            return turn[0], turn[1], turn[2]
+        alias, scope = sessions[0] if sessions else (None, "")
+        return None if turn is None else turn[0], alias, scope.removeprefix("user/") or None
+
+    def _score(self, row: ScoreRow) -> list[NewEvent]:
+        run = self._ledger.alias("run", row.source_run_id)
+        sessions = [] if row.session_id is None else self._ledger.find_aliases("session", row.session_id)
+        stream = f"score/{run}"
+        with invalid_is_refused():
+            event = ScoreImported(
+                source=row.source,
+                run=run,
+                scorer=row.scorer_name,
+                value=row.value,
+                scored_at=row.ts,
+                sessions=tuple(alias for alias, _ in sessions),
+                names_session=row.session_id is not None,
+                detail={"source_run_id": row.source_run_id, "session_id": row.session_id, **(row.model_extra or {})},
+            )
+        if self._has(stream, lambda found: found == event):
+            return []
+        return self._placed(stream, [event], sessions[0][1].removeprefix("user/") if sessions else None)
+
+    def _compare(self, stream: str, request: RequestRow, sent: dict[str, Any]) -> None:
+        """A request that is on the ledger already: it stays as it is, and what differs is a finding."""
+        for recorded in self._recorded(stream):
+            event = recorded.event
+            if isinstance(event, InteractionPublished):
+                self._remember(event, recorded.seq, recorded.meta)
+            elif isinstance(event, RequestPublished) and not isinstance(event.sent, Withheld) and event.sent != sent:
+                self._find("request_differs", f"request {request.request_id}", "the ledger has it otherwise")
+                return
+        self._report.unchanged += 1
+
+    def _remember(self, event: InteractionPublished, seq: int, meta: Meta) -> None:
+        if event.interaction_id is not None:
+            known = (str(event.interaction_id), seq, event.session, meta.get("scope", "").removeprefix("user/"))
+            self._file.db.execute("INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?)", known)
+
+    def _session(self, user_id: str, session_id: str) -> tuple[str, str]:
+        user = self._ledger.alias("user", user_id)
+        return user, self._ledger.alias("session", session_id, under=f"user/{user}")
+
+    def _has(self, stream: str, matches: Callable[[Any], bool]) -> bool:
+        """Whether the stream had such an event before this import; then the row is unchanged."""
+        if self._next(stream) and stream not in self._before:
+            self._before[stream] = [recorded.event for recorded in self._recorded(stream)]
+        found = any(matches(event) for event in self._before.get(stream, ()))
+        self._report.unchanged += found
+        return found
+
+    def _placed(self, stream: str, events: list[Event], user: str | None, version: str | None = None) -> list[NewEvent]:
+        meta = Meta(recorder=self._recorder)
+        if user is not None:
+            meta["scope"] = f"user/{user}"
+        if version is not None:
+            meta["judge_prompt_version"] = version
+        start = self._next(stream)
+        self._positions[stream] = start + len(events)
+        self._before.setdefault(stream, [])
+        return [NewEvent(stream, start + n, event, meta) for n, event in enumerate(events)]
+
+    def _next(self, stream: str) -> int:
+        if stream not in self._positions:
+            with self._ledger.recorder.reading() as reader:
+                self._positions[stream] = reader.next_pos(stream)
+        return self._positions[stream]
+
+    def _recorded(self, stream: str) -> list[Recorded]:
+        with self._ledger.recorder.reading() as reader:
+            return list(self._ledger.event_reader(reader).stream(stream))
+
+    def _find(self, kind: str, place: str, detail: str, count: int = 1) -> None:
+        self._report.findings[kind] = self._report.findings.get(kind, 0) + count
+        if len(self._listed) < LISTED_AT_MOST:
+            self._listed.append({"kind": kind, "place": place, "detail": detail})
+
+    def _complete(self) -> None:
+        """Record that the file has been read whole, unless an import of the same file says so already."""
+        if not self._report.events and self._is_completed():
+            return
+        event = EvaluationImported(
+            system=SYSTEM,
+            rows=self._report.rows,
+            events=self._report.events,
+            findings=self._report.findings,
+            detail={
+                "name": self._name,
+                "sha256": self._file.sha256,
+                "bytes": self._file.bytes,
+                "findings": self._listed,
+            },
+        )
+        new = self._placed("import/evaluation", [event], None)
+        self._ledger.record(*new)
+        self._report.stream = new[0].stream
+        self._report.events += 1
+
+    def _is_completed(self) -> bool:
+        return any(
+            isinstance(recorded.event, EvaluationImported)
+            and not isinstance(recorded.event.detail, Withheld)
+            and recorded.event.detail["sha256"] == self._file.sha256
+            for recorded in self._recorded("import/evaluation")
+        )
+
+
+def _interaction(request: str, session: str, index: int, turn: InteractionRow) -> InteractionPublished:
+    return InteractionPublished(
+        request=request,
+        session=session,
+        index=index,
+        created_at=turn.created_at,
+        speaker=speaker_of(turn.role),
+        has_shadow=bool(turn.shadow_content),
+        citations=tuple(Citation(kind=cited.kind, rule=cited.real_id, title=cited.title) for cited in turn.citations),
+        interaction_id=turn.interaction_id,
+        turn=turn.model_dump(mode="json"),
+    )
+
+
+def _microseconds(moment: datetime) -> int:
+    return (moment - datetime.fromtimestamp(0, UTC)) // timedelta(microseconds=1)

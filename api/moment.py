@@ -1,0 +1,68 @@
+"""One moment of a ledger, to read from: its read models and events, and from how many entries they come."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+from sqlalchemy import Connection
+
+from ..ledger.application import Ledger
+from ..ledger.keys import lock_file
+from ..ledger.opening import EventReader
+from ..ledger.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from ..projections.runner import catch_up, views_engine
+from .reading import open_for_reading, size_as_of
+
+NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
+"""The names that aliases stand for; None where a name is erased, or no key is at hand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Moment:
+    """Answers are computed from the first ``size`` entries, whose root is ``root``; views hold at least those."""
+
+    views: Connection
+    events: EventReader
+    size: int
+    root: bytes
+    names_of: NamesOf
+
+
+class LiveLedger:
+    """The read models of a ledger that is open for appending, brought up to date at each look. Safe from threads."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self._engine = views_engine(ledger.folder / VIEWS_FILE)
+        self._mutex = threading.RLock()
+
+    @contextmanager
+    def moment(self, as_of: str | None = None) -> Iterator[Moment]:
+        """The ledger as it stands now, or stood ``as_of`` a seq or a time; ``Refused`` where there is no such."""
+        with self._mutex, self.ledger.recorder.reading() as reader:
+            events = self.ledger.event_reader(reader)
+            with lock_file(self.ledger.folder / VIEWS_LOCK_FILE):
+                size = size_as_of(reader, catch_up(self._engine, events), as_of)
+            with self._engine.connect() as views:
+                yield Moment(views, events, size, reader.frontier_at(size).root(), self.ledger.names_of)
+                views.commit()  # what was cached on the way
+
+    def close(self) -> None:
+        self._engine.dispose()
+
+
+@contextmanager
+def open_moment(folder: Path, keys: Path, as_of: str | None = None) -> Iterator[Moment]:
+    """A moment of a ledger that somebody else may be writing; no byte of its folder changes."""
+    with open_for_reading(folder, keys) as opened, opened.views() as views:
+        size = opened.size_as_of(as_of)
+        names = opened.scopes.names_of if opened.scopes is not None else _no_names
+        yield Moment(views, opened.events, size, opened.root_at(size), names)
+
+
+def _no_names(aliases: Iterable[str]) -> dict[str, str | None]:
+    return dict.fromkeys(aliases)

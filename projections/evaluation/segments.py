@@ -1,0 +1,293 @@
+"""What is derived of sessions and verdicts, by day, as columns: what an overview is computed from.
+
+A segment is one day: of sessions that began (``begun``), of results by when their session began (``graded``) and
+of verdicts by when they were judged (``judged``). It is derived from the view's rows by SQL and may be kept beside
+them; a day whose sessions have new facts is mended when it is read. An overview loads the segments of the days that
+it shows, so what it costs does not depend on what came before. As of an earlier size, segments are derived anew.
+
+Aliases stand in columns as the 64 random bits that they are. Texts (source, version, rule) are numbers into
+``Segments.texts``, the same for all the days that are loaded together.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Literal
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from ..runner import tracked
+from .stale import CACHE, SOURCE_TABLES, fill_sessions
+from .view import EVALUATION_VIEW
+
+Kind = Literal["begun", "graded", "judged"]
+NONE = -(2**63)
+"""Stands for a missing integer."""
+MENDED_AT_MOST = 400
+"""With more stale sessions than these a day is derived as a whole."""
+
+SUCCESS, SYSTEM_ERROR, ESCALATED, REPEATED, FLIPPED = 1, 2, 4, 8, 16
+"""Flags of a result. ``REPEATED``: its session has other results; ``FLIPPED``: its requests had several sources.
+``SYSTEM_ERROR`` is only set on a failure."""
+
+SERVED_FIRST, SIGNIFICANT, LOST, TIED = 1, 2, 4, 8
+"""Flags of a verdict; neither lost nor tied is a win of the served answer."""
+
+DTYPES: dict[Kind, Any] = {
+    "begun": np.dtype([("at", "i8"), ("session", "u8"), ("user", "u8"), ("source", "i4"), ("flags", "u4")]),
+    "graded": np.dtype(
+        [
+            *(("at", "i8"), ("seq", "i8"), ("result_id", "i8"), ("session", "u8"), ("user", "u8")),
+            *(("corrections", "i8"), ("turns", "i8"), ("source", "i4"), ("made", "i4"), ("version", "i4")),
+            *(("flags", "u4"), ("first_cited", "u4"), ("cited", "u4")),
+        ]
+    ),
+    "judged": np.dtype(
+        [
+            *(("at", "i8"), ("seq", "i8"), ("session", "u8"), ("user", "u8"), ("source", "i4"), ("version", "i4")),
+            *(("agent", "i4"), ("flags", "u4")),
+        ]
+    ),
+}
+TEXT_COLUMNS: dict[Kind, tuple[str, ...]] = {
+    "begun": ("source",),
+    "graded": ("source", "made", "version"),
+    "judged": ("source", "version", "agent"),
+}
+
+_FIRST = (
+    "(SELECT {} FROM requests q WHERE q.session = t.session AND q.seq < :size ORDER BY q.requested_at, q.seq LIMIT 1)"
+)
+_QUERIES: dict[Kind, str] = {
+    # The first request of a session, which is the row of which no earlier one exists.
+    "begun": f"""SELECT t.day, t.requested_at, t.session, t.user, t.source, t.evaluation_only FROM requests t
+        WHERE t.seq < :size AND t.seq = {_FIRST.format("q.seq")} AND""",
+    "graded": f"""SELECT t.day, t.started_at, t.seq, t.result_id, t.session, coalesce(t.user, t.session), t.corrections,
+        t.turns, coalesce({_FIRST.format("q.source")}, ''), t.made, t.agent_version, t.success, t.failure_type,
+        t.escalated,
+        (SELECT count(*) FROM results o WHERE o.session = t.session AND o.seq < :size),
+        (SELECT count(DISTINCT q.source) FROM requests q WHERE q.session = t.session AND q.seq < :size)
+        FROM results t WHERE t.seq < :size AND NOT EXISTS (SELECT 1 FROM results n WHERE n.session = t.session
+            AND n.seq > t.seq AND n.seq < :size AND n.made <> 'import' AND n.agent_version = t.agent_version
+            AND n.evaluation_name = t.evaluation_name) AND""",
+    "judged": f"""SELECT t.day, t.judged_at, t.seq, t.session, coalesce(t.user, t.session),
+        coalesce({_FIRST.format("q.source")}, ''), coalesce(t.version, ''), t.agent_version,
+        t.reflexio_is_request_1, t.significant, t.better
+        FROM verdicts t WHERE t.seq < :size AND (t.made = 'import' OR t.turn IS NULL OR NOT EXISTS (
+            SELECT 1 FROM verdicts n WHERE n.turn = t.turn AND n.version = t.version AND n.seq < :size
+            AND n.made <> 'import' AND CASE WHEN n.job IS t.job THEN n.seq < t.seq ELSE n.seq > t.seq END)) AND""",
+}
+_CITED = """SELECT DISTINCT t.session, c.kind, c.rule FROM results t JOIN citations c ON c.session = t.session
+    WHERE t.seq < :size AND c.seq < :size AND"""
+
+
+@dataclass(frozen=True, slots=True)
+class Segments:
+    """Rows of one kind, of whole days, in no order. ``texts`` are what the numbers in text columns stand for.
+
+    Of ``graded``: the rules that a row's session cites are ``cited[first_cited : first_cited + cited]`` of the row,
+    each a number into ``rules``, which are (kind, rule).
+    """
+
+    rows: NDArray[Any]
+    texts: tuple[str, ...]
+    cited: NDArray[np.int32]
+    rules: tuple[tuple[str, str], ...]
+
+
+def load_segments(views: Connection, kind: Kind, first_day: int, last_day: int, size: int) -> Segments:
+    """The rows of the days ``first_day`` to ``last_day``, both included, over the first ``size`` entries."""
+    CACHE.create_all(views)
+    if size != tracked(views, EVALUATION_VIEW)[0]:
+        return _joined(kind, _derive(views, kind, first_day, last_day, size).values())
+    kept = {
+        day: _unpack(kind, content)
+        for day, content in views.exec_driver_sql(
+            "SELECT day, content FROM segments WHERE kind = ? AND day BETWEEN ? AND ?", (kind, first_day, last_day)
+        )
+    }
+    stale: dict[int, list[str]] = {}
+    for day, session in views.exec_driver_sql(
+        "SELECT day, session FROM stale WHERE kind = ? AND day BETWEEN ? AND ?", (kind, first_day, last_day)
+    ):
+        stale.setdefault(day, []).append(session)
+    missing = [
+        day
+        for day in _days(views, kind, first_day, last_day)
+        if day not in kept or len(stale.get(day, ())) > MENDED_AT_MOST
+    ]
+    for start, stop in _stretches(missing):
+        derived = _derive(views, kind, start, stop, size)
+        kept.update(derived)
+        _keep(views, kind, start, stop, derived)
+        for day in range(start, stop + 1):
+            stale.pop(day, None)
+    for day, sessions in stale.items():
+        kept[day] = _mended(views, kind, day, sessions, kept[day], size)
+    return _joined(kind, kept.values())
+
+
+def number_of(alias: str) -> int:
+    """The 64 bits of an alias."""
+    return int(alias.rpartition("-")[2], 16)
+
+
+def alias_of(kind: str, number: int) -> str:
+    """The alias of 64 bits."""
+    return f"{kind}-{int(number):016x}"
+
+
+def _days(views: Connection, kind: Kind, first_day: int, last_day: int) -> list[int]:
+    """The days that have rows, found by skipping through the index: as many steps as days."""
+    table = SOURCE_TABLES[kind]
+    found = views.exec_driver_sql(
+        f"WITH RECURSIVE d(day) AS (SELECT (SELECT min(day) FROM {table} WHERE day >= ?) UNION ALL "
+        f"SELECT (SELECT min(day) FROM {table} t WHERE t.day > d.day) FROM d WHERE d.day IS NOT NULL AND d.day < ?) "
+        "SELECT day FROM d WHERE day IS NOT NULL AND day <= ?",
+        (first_day, last_day, last_day),
+    )
+    return [row[0] for row in found]
+
+
+def _stretches(days: Sequence[int]) -> Iterator[tuple[int, int]]:
+    """Ascending days as (first, last) of runs without a gap."""
+    start = previous = None
+    for day in days:
+        if start is None or previous is None or day != previous + 1:
+            if start is not None and previous is not None:
+                yield start, previous
+            start = day
+        previous = day
+    if start is not None and previous is not None:
+        yield start, previous
+
+
+def _derive(
+    views: Connection, kind: Kind, first_day: int, last_day: int, size: int, sessions: Sequence[str] | None = None
+) -> dict[int, Segments]:
+    """Segments by day from the view's rows; of these ``sessions`` only, where they are given."""
+    where = "t.day BETWEEN :first AND :last"
+    if sessions is not None:
+        fill_sessions(views, sessions)
+        where += " AND t.session IN (SELECT session FROM asked)"
+    bound = {"size": size, "first": first_day, "last": last_day}
+    cited: dict[str, list[tuple[str, str]]] = {}
+    if kind == "graded":
+        for session, rule_kind, rule in views.exec_driver_sql(f"{_CITED} {where}", bound):
+            cited.setdefault(session, []).append((rule_kind, rule))
+    made: dict[int, _Making] = {}
+    for day, *values in views.exec_driver_sql(f"{_QUERIES[kind]} {where}", bound):
+        if day not in made:
+            made[day] = _Making(kind)
+        made[day].add(values, cited)
+    return {day: making.made() for day, making in made.items()}
+
+
+class _Making:
+    """A segment in the making."""
+
+    def __init__(self, kind: Kind) -> None:
+        self._kind = kind
+        self._rows: list[tuple[int, ...]] = []
+        self._texts: dict[str, int] = {}
+        self._rules: dict[tuple[str, str], int] = {}
+        self._cited: list[int] = []
+
+    def add(self, values: Sequence[Any], cited: dict[str, list[tuple[str, str]]]) -> None:
+        match self._kind:
+            case "begun":
+                at, session, user, source, evaluation_only = values
+                row: tuple[int, ...] = (at, number_of(session), number_of(user), self._text(source), evaluation_only)
+            case "graded":
+                row = self._graded(values, cited)
+            case "judged":
+                row = self._judged(values)
+        self._rows.append(row)
+
+    def made(self) -> Segments:
+        rows = np.array(self._rows, dtype=DTYPES[self._kind])
+        return Segments(rows, tuple(self._texts), np.array(self._cited, dtype=np.int32), tuple(self._rules))
+
+    def _graded(self, values: Sequence[Any], cited: dict[str, list[tuple[str, str]]]) -> tuple[int, ...]:
+        at, seq, result_id, session, user, corrections, turns, source, made, version = values[:10]
+        success, failure_type, escalated, results, sources = values[10:]
+        system_error = not success and (failure_type or "").strip().lower() == "system_error"
+        flags = SUCCESS * bool(success) | SYSTEM_ERROR * system_error | ESCALATED * bool(escalated)
+        flags |= REPEATED * (results > 1) | FLIPPED * (sources > 1)
+        rules = cited.get(session, ())
+        first = len(self._cited)
+        self._cited += [self._rules.setdefault(rule, len(self._rules)) for rule in rules]
+        texts = (self._text(source), self._text(made), self._text(version))
+        known = (at, seq, result_id, number_of(session), number_of(user), corrections, NONE if turns is None else turns)
+        return (*known, *texts, flags, first, len(rules))
+
+    def _judged(self, values: Sequence[Any]) -> tuple[int, ...]:
+        at, seq, session, user, source, version, agent, first, significant, better = values
+        won = (better == "1") == bool(first)
+        flags = SERVED_FIRST * bool(first) | SIGNIFICANT * bool(significant)
+        flags |= TIED if better == "tie" else 0 if won else LOST
+        who = (0 if session is None else number_of(session), 0 if user is None else number_of(user))
+        return (at, seq, *who, self._text(source), self._text(version), self._text(agent), flags)
+
+    def _text(self, text: str) -> int:
+        return self._texts.setdefault(text, len(self._texts))
+
+
+def _mended(views: Connection, kind: Kind, day: int, sessions: Sequence[str], kept: Segments, size: int) -> Segments:
+    """A kept day, with what is derived now in place of its stale sessions."""
+    numbers = np.array([number_of(session) for session in sessions], dtype=np.uint64)
+    rest = Segments(kept.rows[~np.isin(kept.rows["session"], numbers)], kept.texts, kept.cited, kept.rules)
+    return _joined(kind, [rest, *_derive(views, kind, day, day, size, sessions).values()])
+
+
+def _joined(kind: Kind, parts: Iterable[Segments]) -> Segments:
+    """Several segments as one, their numbers for texts and rules made the same."""
+    texts: dict[str, int] = {}
+    rules: dict[tuple[str, str], int] = {}
+    found, cited, offset = [], [], 0
+    for part in parts:
+        if not len(part.rows):
+            continue
+        rows = part.rows
+        codes = [texts.setdefault(text, len(texts)) for text in part.texts]
+        if codes != list(range(len(codes))) or offset:
+            rows = rows.copy()
+            renumbered = np.array(codes, dtype=np.int32)
+            for column in TEXT_COLUMNS[kind]:
+                rows[column] = renumbered[rows[column]]
+            if kind == "graded":
+                rows["first_cited"] += offset
+        found.append(rows)
+        if len(part.cited):
+            numbers = np.array([rules.setdefault(rule, len(rules)) for rule in part.rules], dtype=np.int32)
+            cited.append(numbers[part.cited])
+            offset += len(part.cited)
+    rows = np.concatenate(found) if found else np.empty(0, dtype=DTYPES[kind])
+    joined = np.concatenate(cited) if cited else np.empty(0, dtype=np.int32)
+    return Segments(rows, tuple(texts), joined, tuple(rules))
+
+
+def _keep(views: Connection, kind: Kind, start: int, stop: int, derived: dict[int, Segments]) -> None:
+    for table in ("segments", "stale"):
+        views.exec_driver_sql(f"DELETE FROM {table} WHERE kind = ? AND day BETWEEN ? AND ?", (kind, start, stop))
+    if derived:
+        views.exec_driver_sql(
+            "INSERT INTO segments VALUES (?, ?, ?)", [(kind, day, _pack(segment)) for day, segment in derived.items()]
+        )
+
+
+def _pack(segment: Segments) -> bytes:
+    header = json.dumps([len(segment.rows), segment.texts, segment.rules]).encode()
+    return header + b"\n" + segment.rows.tobytes() + segment.cited.tobytes()
+
+
+def _unpack(kind: Kind, content: bytes) -> Segments:
+    end = content.index(b"\n") + 1
+    count, texts, rules = json.loads(content[:end])
+    rows = np.frombuffer(content, DTYPES[kind], count, end)
+    cited = np.frombuffer(content, np.int32, -1, end + rows.nbytes)
+    return Segments(rows, tuple(texts), cited, tuple((kind, rule) for kind, rule in rules))

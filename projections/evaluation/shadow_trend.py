@@ -1,0 +1,112 @@
+"""The shadow win rate: how the served answer does against its shadow, turn by turn, under one version of the judge.
+
+Verdicts of different versions are never added up. Ties stand in the denominator of ``win_rate``, as with the peer;
+beside it stand the other readings, what the positions did, and evidence that holds however often one looks.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from ..rates import dense
+from ..win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject, position_check, win_rate
+from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Segments, load_segments
+from .tiles import has, of_texts, share
+from .view import DAY
+
+MICRO = 1_000_000
+Rows = NDArray[Any]
+
+
+def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Segments:
+    """The effective verdicts of every version that were given from ``from_at`` up to and with ``to_at`` (seconds)."""
+    found = load_segments(views, "judged", from_at // DAY, to_at // DAY, size)
+    at = found.rows["at"]
+    return Segments(found.rows[(at >= from_at * MICRO) & (at <= to_at * MICRO)], found.texts, found.cited, found.rules)
+
+
+def trend_of(verdicts: Segments, version: str) -> dict[str, Any]:
+    """The peer's trend of one version, with the statistics beside it and the same for each source."""
+    rows = verdicts.rows[of_texts(verdicts.rows["version"], verdicts.texts, [version])]
+    return {
+        **_trend(rows),
+        "judge_prompt_version": version,
+        "by_source": {
+            verdicts.texts[code]: _trend(rows[rows["source"] == code])
+            for code in sorted(set(rows["source"].tolist()), key=lambda code: verdicts.texts[code])
+        },
+    }
+
+
+def empty_trend(version: str) -> dict[str, Any]:
+    return {
+        **_trend(np.empty(0, dtype=[("at", "i8"), ("user", "u8"), ("flags", "u4")])),
+        "judge_prompt_version": version,
+    }
+
+
+def build_trend(
+    views: Connection,
+    size: int,
+    *,
+    from_at: int,
+    to_at: int,
+    source: str | None = None,
+    version: str | None = None,
+) -> dict[str, Any]:
+    """The trend of each version apart, of one ``source`` or ``version`` where it is given."""
+    verdicts = load_verdicts(views, from_at, to_at, size)
+    if source is not None:
+        narrowed = verdicts.rows[of_texts(verdicts.rows["source"], verdicts.texts, [source])]
+        verdicts = Segments(narrowed, verdicts.texts, verdicts.cited, verdicts.rules)
+    present = sorted({verdicts.texts[code] for code in set(verdicts.rows["version"].tolist())})
+    wanted = present if version is None else [version]
+    return {"from_ts": from_at, "to_ts": to_at, "source": source, "versions": [trend_of(verdicts, v) for v in wanted]}
+
+
+def outcome_of(better: str, served_first: bool) -> str:
+    """``win``, ``loss`` or ``tie`` of the served answer."""
+    return "tie" if better == "tie" else "win" if (better == "1") == served_first else "loss"
+
+
+def _trend(rows: Rows) -> dict[str, Any]:
+    rows = rows[np.argsort(rows["at"], kind="stable")]
+    lost, tied, first = has(rows, LOST), has(rows, TIED), has(rows, SERVED_FIRST)
+    won = ~lost & ~tied
+    days, place = np.unique(rows["at"] // (DAY * MICRO), return_inverse=True)
+    counted = [np.bincount(place[chosen], minlength=len(days)).tolist() for chosen in (won, lost, tied)]
+    daily = [
+        {"date": _date(day), "n": wins + losses + ties, "wins": wins, "losses": losses, "ties": ties}
+        for day, wins, losses, ties in zip(days.tolist(), *counted, strict=True)
+    ]
+    n, wins, losses, ties = len(rows), int(won.sum()), int(lost.sum()), int(tied.sum())
+    total = {"n": n, "wins": wins, "losses": losses, "ties": ties}
+    outcomes = np.where(won, WIN, np.where(lost, LOSS, TIE))
+    subjects = dense(rows["user"])
+    found = evidence(first_of_each_subject(outcomes, subjects, place, len(days)) if n else [])
+    for day, followed in zip(daily, found.days, strict=True):
+        day["evidence"] = {"e_value": followed.e_value, "interval": [followed.interval.low, followed.interval.high]}
+    return {
+        "daily": daily,
+        "window_total": {**total, "win_rate": share(wins, n), "net_win": share(wins - losses, n)},
+        "statistics": {
+            "n": n,
+            "significant_losses": int((lost & has(rows, SIGNIFICANT)).sum()),
+            "rates": win_rate(outcomes, subjects).as_json(),
+            "evidence": {key: value for key, value in found.as_json().items() if key != "days"},
+            "positions": position_check(
+                *(int((chosen & shown).sum()) for shown in (first, ~first) for chosen in (won, lost)),
+                first_ties=int((tied & first).sum()),
+                second_ties=int((tied & ~first).sum()),
+            ).as_json(),
+        },
+    }
+
+
+def _date(day: int) -> str:
+    return datetime.fromtimestamp(day * DAY, UTC).date().isoformat()

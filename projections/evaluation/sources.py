@@ -1,0 +1,105 @@
+"""Sessions by the source of their first request: sets of sources side by side, and what may be concluded.
+
+A gap between sets is an effect of the source only where chance assigned it. Whoever runs the agents may declare
+how sessions were assigned; then the sizes of the sets are held against the declared shares. Without a
+declaration the comparison is observational, and says so.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from sqlalchemy import Connection
+
+from ...domain.number import parse_number
+from ..rates import Arm, clustered_share, compare_sets, sample_ratio
+from .segments import FLIPPED, SUCCESS, alias_of
+from .tiles import Graded, has, of_texts, one_a_session
+from .windows import SourceSet
+
+Rows = NDArray[Any]
+NamesOf = Callable[[Sequence[str]], dict[str, str]]
+
+
+def available_sources(graded: Graded, rows: Rows) -> list[str]:
+    return sorted({graded.texts[code] for code in set(rows["source"].tolist())})
+
+
+def source_sessions(graded: Graded, rows: Rows, names: NamesOf) -> list[dict[str, Any]]:
+    """The sessions of each source, by id. A row without a session id stands in no list."""
+    single = one_a_session(rows)
+    sessions = [alias_of("session", number) for number in single["session"].tolist()]
+    users = graded.users_of(single)
+    named = names([*sessions, *users])
+    found: dict[str, list[tuple[str, str]]] = {}
+    for code, session, user in zip(single["source"].tolist(), sessions, users, strict=True):
+        listed = found.setdefault(graded.texts[code], [])
+        if named[session]:
+            listed.append((named[user], named[session]))
+    return [
+        {
+            "source": source,
+            "session_ids": sorted({session for _, session in listed}),
+            "sessions": [{"user_id": user, "session_id": session} for user, session in sorted(listed)],
+        }
+        for source, listed in sorted(found.items())
+    ]
+
+
+def comparison(graded: Graded, sets: Sequence[SourceSet], views: Connection, size: int) -> dict[str, Any]:
+    """The difference between each two sets, by session, and what stands behind it."""
+    trend = graded.trend
+    texts = graded.texts
+    arms, counts = [], {}
+    for given in sets:
+        single = one_a_session(trend[of_texts(trend["source"], texts, given.sources)])
+        arms.append(Arm(given.label, has(single, SUCCESS), single["user"]))
+        counts[given.label] = single
+    return {
+        "arms": {label: clustered_share(has(s, SUCCESS), s["user"]).as_json() for label, s in counts.items()},
+        "differences": [found.as_json() for found in compare_sets(arms)],
+        "mid_session_source_flips": {label: int(np.count_nonzero(s["flags"] & FLIPPED)) for label, s in counts.items()},
+        **_assignment(views, size, graded),
+    }
+
+
+def _assignment(views: Connection, size: int, graded: Graded) -> dict[str, Any]:
+    """The newest declaration that held when the window began, and the sizes of the sources against it."""
+    row = views.exec_driver_sql(
+        "SELECT seq, unit, shares, mechanism, since FROM assignments WHERE seq < ? AND since <= ? "
+        "ORDER BY seq DESC LIMIT 1",
+        (size, graded.windows.first),
+    ).first()
+    if row is None:
+        return {
+            "design": "observational",
+            "design_note": "no assignment was declared for this window: a gap shows a correlation, not an effect",
+            "assignment": None,
+        }
+    seq, unit, shares_text, mechanism, since = row
+    shares = {source: parse_number(share) for source, share in json.loads(shares_text).items()}
+    begun = graded.begun[of_texts(graded.begun["source"], graded.texts, list(shares))]
+    observed = {source: _units(begun[of_texts(begun["source"], graded.texts, [source])], unit) for source in shares}
+    by_chance = mechanism in ("random", "hash")
+    return {
+        "design": "declared" if by_chance else "observational",
+        "design_note": f"{unit}s were assigned to sources by {mechanism}, as declared in entry {seq}"
+        if by_chance
+        else f"entry {seq} declares an assignment that is not by chance",
+        "assignment": {
+            "seq": seq,
+            "unit": unit,
+            "mechanism": mechanism,
+            "since": since,
+            "shares": shares,
+            "sample_ratio": sample_ratio(observed, shares).as_json(),
+        },
+    }
+
+
+def _units(rows: Rows, unit: str) -> int:
+    return len(rows) if unit == "session" else len(np.unique(rows["user"]))

@@ -1,0 +1,64 @@
+"""Which cached segments no longer say what the rows say: marked as rows are added, session by session.
+
+A segment holds what was derived for one day. A new row changes what is derived for its session, wherever that
+session has facts; those sessions are derived again when the day is read.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text
+
+from ..view import Added
+
+CACHE = MetaData()
+SEGMENTS = Table(
+    "segments",
+    CACHE,
+    Column("kind", Text, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("content", LargeBinary, nullable=False),
+    sqlite_with_rowid=False,
+)
+STALE = Table(
+    "stale",
+    CACHE,
+    Column("kind", Text, primary_key=True),
+    Column("day", Integer, primary_key=True),
+    Column("session", Text, primary_key=True),
+    sqlite_with_rowid=False,
+)
+SOURCE_TABLES = {"graded": "results", "judged": "verdicts", "begun": "requests"}
+"""What a segment of a kind is derived from, first of all: its days are the days of these rows."""
+
+_SESSION_AT = {"requests": 3, "citations": 2, "results": 1, "verdicts": 2}
+"""Where the session stands in a row of the tables that segments are derived from."""
+
+
+def mark_stale(connection: Connection, added: Added) -> None:
+    """Mark, for each session that has new rows, the cached days on which it has facts."""
+    sessions = {
+        row[place]
+        for table, rows in added.items()
+        if (place := _SESSION_AT.get(table.name)) is not None
+        for row in rows
+        if row[place] is not None
+    }
+    CACHE.create_all(connection)
+    if not sessions or connection.exec_driver_sql("SELECT 1 FROM segments LIMIT 1").first() is None:
+        return
+    fill_sessions(connection, sessions)
+    for kind, table in SOURCE_TABLES.items():
+        connection.exec_driver_sql(
+            f"INSERT OR IGNORE INTO stale SELECT DISTINCT ?, t.day, t.session FROM asked JOIN {table} t "
+            "ON t.session = asked.session WHERE EXISTS (SELECT 1 FROM segments s WHERE s.kind = ? AND s.day = t.day)",
+            (kind, kind),
+        )
+
+
+def fill_sessions(connection: Connection, sessions: Iterable[str]) -> None:
+    """Put sessions into the temporary table ``asked``, to be joined with."""
+    connection.exec_driver_sql("CREATE TEMP TABLE IF NOT EXISTS asked (session TEXT PRIMARY KEY) WITHOUT ROWID")
+    connection.exec_driver_sql("DELETE FROM asked")
+    connection.exec_driver_sql("INSERT INTO asked VALUES (?)", [(session,) for session in sessions])

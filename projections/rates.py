@@ -1,0 +1,629 @@
+"""Rates with their uncertainty: shares, means, differences between sets, sample ratios, weighted samples.
+
+Outcomes come as arrays, one row per outcome, with a code per row that says whose it is: rows of one subject
+resemble each other, so an interval that took them for independent would be too narrow. docs/statistics.md has
+each formula and where it is from. Computed when read and never sealed. numpy and scipy are imported only when a
+number is asked for, because importing them takes longer than most readings.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, fields, replace
+from functools import lru_cache
+from itertools import combinations
+from math import comb, inf, log, log1p, sqrt
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
+
+if TYPE_CHECKING:
+    from numpy import float64, int64
+    from numpy.typing import ArrayLike, NDArray
+
+LEVEL = 0.95
+ALPHA = 0.05
+MINIMUM_N = 20
+"""Below so many outcomes, or subjects where they repeat, a comparison gives no verdict."""
+
+BOSCHLOO_UP_TO = 100
+MISMATCH_BELOW = 0.001
+"""Sample ratios are looked at again and again, and a false alarm costs a whole comparison."""
+
+_Z = NormalDist().inv_cdf((1 + LEVEL) / 2)
+_SMALL_EXPECTED = 5
+_DRAWN = 2
+_OUTCOMES_LISTED_UP_TO = 20_000
+
+
+class Figures:
+    """A named result that can be printed as JSON."""
+
+    __slots__ = ()
+
+    def as_json(self) -> dict[str, Any]:
+        """The result as JSON data; an interval is ``[low, high]``."""
+        return {field.name: _json(getattr(self, field.name)) for field in fields(self)}  # type: ignore[arg-type]
+
+
+@dataclass(frozen=True, slots=True)
+class Interval:
+    """A confidence interval at 95 %."""
+
+    low: float
+    high: float
+
+
+@dataclass(frozen=True, slots=True)
+class Clusters:
+    """All that a design effect needs to know of the clusters: of each, its total y and its number of rows n."""
+
+    count: int
+    y_squared: float
+    y_times_n: float
+    n_squared: float
+
+
+@dataclass(frozen=True, slots=True)
+class Share(Figures):
+    """``successes`` of ``n``, both counted in rows; ``rate`` and ``interval`` are None where n is 0.
+
+    ``successes`` is whole unless rows are scores, such as a half for a tie.
+
+    ``effective_n`` is how many independent rows would tell as much. ``note`` says what the interval rests on
+    where that is not plain, else it is "".
+    """
+
+    n: int
+    successes: float
+    clusters: int
+    rate: float | None
+    interval: Interval | None
+    effective_n: float | None
+    method: Literal["wilson", "wilson_clustered"]
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class Mean(Figures):
+    """A mean over rows; ``standard_error`` and ``interval`` are None below two clusters."""
+
+    n: int
+    clusters: int
+    mean: float | None
+    standard_error: float | None
+    interval: Interval | None
+    note: str
+
+
+class Arm(NamedTuple):
+    """One set to compare. ``cluster`` has the same code for a subject in every arm; None: no row repeats one."""
+
+    label: str
+    success: ArrayLike
+    cluster: ArrayLike | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Difference(Figures):
+    """The rate of set ``a`` minus that of ``b``; None where one of them is empty.
+
+    ``adjusted_p`` counts in the other pairs of the same call, and is ``p_value`` where there are none.
+    """
+
+    a: str
+    b: str
+    n_a: int
+    n_b: int
+    subjects_in_both: int
+    difference: float | None
+    interval: Interval | None
+    p_value: float | None
+    test: Literal["boschloo", "fisher", "rao_scott"] | None
+    adjusted_p: float | None
+    is_significant: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class SampleRatio(Figures):
+    """Do the arms have the sizes that the declared shares lead to?"""
+
+    observed: dict[str, int]
+    expected: dict[str, float]
+    p_value: float | None
+    test: Literal["exact", "chi_square"] | None
+    mismatch: bool
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedShare(Figures):
+    """What share of a population succeeds, from samples of its strata.
+
+    ``population`` counts all strata; ``coverage`` is the part of it in strata that have a sample, and ``rate``
+    speaks of that part only. ``unweighted`` is successes / graded.
+    """
+
+    population: int
+    graded: int
+    successes: int
+    coverage: float | None
+    rate: float | None
+    standard_error: float | None
+    interval: Interval | None
+    unweighted: float | None
+    note: str
+
+
+def share(successes: float, n: int, *, clusters: Clusters | None = None, spread: float | None = None) -> Share:
+    """A share with its Wilson interval (1927), on the effective n of Korn and Graubard (1998) where rows repeat.
+
+    Without ``clusters`` the rows are taken for independent. ``spread`` is the variance of the rows where they are
+    scores from 0 to 1 rather than yes or no: the interval's p(1-p) is then scaled to it (quasi-likelihood,
+    Wedderburn 1974), so ``effective_n`` can exceed n, because halves spread less than zeros and ones.
+    """
+    if n == 0:
+        return Share(0, 0, 0, None, None, None, "wilson", "no outcome")
+    rate = successes / n
+    of_yes_or_no = rate * (1 - rate)
+    spread = of_yes_or_no if spread is None else spread
+    effective, note = _effective_n(rate, n, spread, clusters)
+    if spread > 0:
+        effective *= of_yes_or_no / spread
+    count = n if clusters is None else clusters.count
+    method: Literal["wilson", "wilson_clustered"] = "wilson" if count == n else "wilson_clustered"
+    return Share(n, successes, count, rate, wilson(rate, effective), effective, method, note)
+
+
+def clustered_share(success: ArrayLike, cluster: ArrayLike | None = None) -> Share:
+    """The share of true rows; ``cluster`` is a code per row, best a small integer, or None if no subject repeats."""
+    import numpy
+
+    outcomes = numpy.asarray(success, dtype=bool)
+    if cluster is None:
+        return share(int(outcomes.sum()), outcomes.size)
+    return share_of_totals(*_totals(outcomes, dense(cluster)))
+
+
+def share_of_totals(totals: NDArray[Any], rows: NDArray[Any]) -> Share:
+    """The share from the successes and rows of each subject."""
+    return share(int(totals.sum()), int(rows.sum()), clusters=clusters_of(totals, rows))
+
+
+def clusters_of(totals: NDArray[Any], rows: NDArray[Any]) -> Clusters:
+    """Sum up the totals and rows of each subject; one without rows does not count."""
+    import numpy
+
+    y, n = totals.astype(float), rows.astype(float)
+    return Clusters(int(numpy.count_nonzero(n)), float(y @ y), float(y @ n), float(n @ n))
+
+
+def mean_interval(values: ArrayLike, cluster: ArrayLike | None = None) -> Mean:
+    """The mean with a cluster-robust standard error and Student's t with one degree of freedom less than clusters."""
+    import numpy
+    from scipy.special import stdtrit
+
+    found = numpy.asarray(values, dtype=float)
+    n = found.size
+    if n == 0:
+        return Mean(0, 0, None, None, None, "no value")
+    clusters = clusters_of(*_totals(found, numpy.arange(n) if cluster is None else dense(cluster)))
+    mean = float(found.sum()) / n
+    if clusters.count < 2:
+        return Mean(n, clusters.count, mean, None, None, "too few: one subject shows no spread between subjects")
+    error = sqrt(_variance(mean, n, clusters))
+    margin = float(stdtrit(clusters.count - 1, (1 + LEVEL) / 2)) * error
+    note = "every subject has the same mean; the interval shows no spread" if error == 0 else ""
+    return Mean(n, clusters.count, mean, error, Interval(mean - margin, mean + margin), note)
+
+
+def difference(a: Arm, b: Arm) -> Difference:
+    """The difference of two rates, with an interval and a test that take repeated subjects into account.
+
+    Interval: Newcombe 1998, method 10, from the two Wilson intervals; where a subject is in both arms, with the
+    correlation between them (Zou and Donner 2008). Test, two-sided: Boschloo's up to 100 outcomes in each arm,
+    Fisher's above; where subjects repeat, that of Rao and Scott (1992) on effective sizes.
+    """
+    return compare_sets([a, b])[0]
+
+
+def compare_sets(arms: Sequence[Arm]) -> list[Difference]:
+    """Every pair of arms in order, with p adjusted for all of them (Benjamini and Hochberg 1995)."""
+    import numpy
+
+    if len(arms) < 2:
+        return []
+    outcomes = [numpy.asarray(arm.success, dtype=bool) for arm in arms]
+    given = [numpy.asarray(arm.cluster) for arm in arms if arm.cluster is not None]
+    if given and len(given) < len(arms):
+        raise ValueError("expected clusters in every arm or in none")
+    codes = dense(numpy.concatenate(given)) if given else numpy.arange(sum(found.size for found in outcomes))
+    size = int(codes.max()) + 1 if codes.size else 0
+    ends = numpy.cumsum([found.size for found in outcomes])[:-1]
+    measured = [
+        _Measured(arm.label, *_totals(found, of_arm, size))
+        for arm, found, of_arm in zip(arms, outcomes, numpy.split(codes, ends), strict=True)
+    ]
+    pairs = list(combinations(measured, 2))
+    tested = [_test(a, b) for a, b in pairs]
+    adjusted = adjust([found.p_value for found in tested])
+    return [_judged(a, b, found, p) for (a, b), found, p in zip(pairs, tested, adjusted, strict=True)]
+
+
+def adjust(p_values: Sequence[float | None]) -> list[float | None]:
+    """p adjusted for the false discovery rate (Benjamini and Hochberg 1995); a test without p takes no part."""
+    import numpy
+
+    present = numpy.array([p for p in p_values if p is not None])
+    m = present.size
+    order = numpy.argsort(-present)
+    falling = numpy.minimum.accumulate(present[order] * m / numpy.arange(m, 0, -1))
+    adjusted = numpy.empty(m)
+    adjusted[order] = numpy.minimum(falling, 1.0)
+    found = iter(adjusted.tolist())
+    return [None if p is None else next(found) for p in p_values]
+
+
+def sample_ratio(counts: Mapping[str, int], shares: Mapping[str, float]) -> SampleRatio:
+    """Test the sizes of the arms against the shares that an assignment declared; ask only where one did.
+
+    Count what was assigned: users if the declared unit is the user. An arm without a declared share expects
+    nobody. Shares need not add up to 1, but must not be negative nor all zero (ValueError).
+    """
+    labels = sorted(counts.keys() | shares.keys())
+    declared = [float(shares.get(label, 0.0)) for label in labels]
+    if min(declared, default=0.0) < 0 or not 0 < sum(declared) < inf:
+        raise ValueError(f"expected shares of at least 0 that are not all 0, found {dict(shares)}")
+    observed = [counts.get(label, 0) for label in labels]
+    n = sum(observed)
+    expected = [n * declared_share / sum(declared) for declared_share in declared]
+    p_value, test, note = _ratio_test(tuple(observed), tuple(expected))
+    mismatch = p_value is not None and p_value < MISMATCH_BELOW
+    if mismatch:
+        note = f"sample-ratio mismatch (p below {MISMATCH_BELOW:g}): do not trust a comparison of these arms; {note}"
+    return SampleRatio(
+        dict(zip(labels, observed, strict=True)),
+        dict(zip(labels, expected, strict=True)),
+        p_value,
+        test,
+        mismatch,
+        note.rstrip("; "),
+    )
+
+
+def weighted_share(strata: ArrayLike) -> WeightedShare:
+    """Estimate a population's share from strata, rows of (population, graded, successes), each sampled at random.
+
+    The post-stratified mean, its standard error with finite population correction (Cochran 1977, 5.3-5.4), and
+    Wilson's interval on the effective n. Few grades show no spread of their own (two alike would pass for
+    certainty), so each stratum's spread is that of its rate drawn towards the mean as by ``_DRAWN`` grades more.
+    Raises ValueError where successes <= graded <= population does not hold.
+    """
+    import numpy
+
+    rows = numpy.asarray(strata, dtype=float).reshape(-1, 3)
+    if not ((rows[:, 2] >= 0) & (rows[:, 2] <= rows[:, 1]) & (rows[:, 1] <= rows[:, 0])).all():
+        raise ValueError("expected 0 <= successes <= graded <= population in every stratum")
+    whole, graded, successes = (int(total) for total in rows.sum(axis=0))
+    sizes, sampled, won = rows[rows[:, 1] > 0].T
+    n = int(sampled.sum())
+    if n == 0:
+        return WeightedShare(
+            whole, graded, successes, 0.0 if whole else None, None, None, None, None, "nothing was graded"
+        )
+    covered = float(sizes.sum())
+    weights = sizes / covered
+    rates = won / sampled
+    rate = min(1.0, float(weights @ rates))  # weights may add up to a little more than 1
+    drawn = (won + _DRAWN * rate) / (sampled + _DRAWN)
+    left = weights**2 * (1 - sampled / sizes) / sampled
+    variance = float(left @ (drawn * (1 - drawn)))
+    notes = []
+    if graded == covered:
+        interval = Interval(rate, rate)
+        notes.append("every one in these strata was graded; no sampling error is left")
+    else:
+        # where all outcomes are the same, the ratio's limit
+        effective = rate * (1 - rate) / variance if variance > 0 else 1 / float(left.sum())
+        interval = wilson(rate, min(effective, n / (1 - n / covered)))
+    lone = int(((sampled == 1) & (sizes > 1)).sum())
+    if lone:
+        notes.append(f"strata with one graded of several: {lone}")
+    if covered < whole:
+        notes.append(f"strata that hold {1 - covered / whole:.1%} of the population have no grade and are left out")
+    return WeightedShare(
+        whole, graded, successes, covered / whole, rate, sqrt(variance), interval, successes / graded, "; ".join(notes)
+    )
+
+
+def wilson(rate: float, n: float) -> Interval:
+    """Wilson's score interval (1927) of a rate from ``n`` > 0 independent outcomes; n need not be whole."""
+    shrink = 1 + _Z * _Z / n
+    centre = (rate + _Z * _Z / (2 * n)) / shrink
+    margin = _Z * sqrt(max(0.0, rate * (1 - rate)) / n + _Z * _Z / (4 * n * n)) / shrink
+    # at the ends the bound is the end itself, but rounding may miss it
+    low = 0.0 if rate <= 0 else max(0.0, centre - margin)
+    high = 1.0 if rate >= 1 else min(1.0, centre + margin)
+    return Interval(low, high)
+
+
+def newcombe(a: float, of_a: Interval, b: float, of_b: Interval, correlation: float = 0.0) -> Interval:
+    """Newcombe's interval of a - b (1998, method 10) from two score intervals, correlated as Zou and Donner (2008)."""
+
+    def apart(first: float, second: float) -> float:
+        return sqrt(max(0.0, first * first + second * second - 2 * correlation * first * second))
+
+    low = a - b - apart(a - of_a.low, of_b.high - b)
+    high = a - b + apart(of_a.high - a, b - of_b.low)
+    return Interval(max(-1.0, low), min(1.0, high))
+
+
+@lru_cache(maxsize=4096)
+def exact_test(successes_a: int, n_a: int, successes_b: int, n_b: int) -> tuple[float, Literal["boschloo", "fisher"]]:
+    """p of the two-sided exact test of two rates, and which it was: Boschloo (1970) up to 100 per arm, then Fisher."""
+    if max(n_a, n_b) > BOSCHLOO_UP_TO:
+        return fisher_test(successes_a, n_a, successes_b, n_b), "fisher"
+    if successes_a + successes_b in (0, n_a + n_b):
+        return 1.0, "boschloo"
+    from scipy.stats import boschloo_exact
+
+    table = [[successes_a, successes_b], [n_a - successes_a, n_b - successes_b]]
+    return min(1.0, float(boschloo_exact(table).pvalue)), "boschloo"  # its search may end a little above 1
+
+
+@lru_cache(maxsize=4096)
+def fisher_test(successes_a: int, n_a: int, successes_b: int, n_b: int) -> float:
+    """p of Fisher's exact test of two rates, two-sided: all tables with these margins that are no likelier."""
+    import numpy
+
+    successes, n = successes_a + successes_b, n_a + n_b
+    mean = successes * n_a / n
+    deviation = sqrt(mean * (n - successes) * n_b / n / max(1, n - 1))
+    reach = _reach(successes_a, mean, deviation)
+    tables = numpy.arange(max(0, successes - n_b, int(mean - reach)), min(successes, n_a, int(mean + reach) + 1) + 1)
+    return _no_likelier(
+        _log_choose(n_a, tables) + _log_choose(n_b, successes - tables),
+        _log_choose(n_a, successes_a) + _log_choose(n_b, successes_b),
+        _log_choose(n, successes),
+    )
+
+
+@lru_cache(maxsize=4096)
+def binomial_test(successes: int, n: int, rate: float) -> float:
+    """p of the exact test that each of ``n`` succeeds with chance ``rate``, strictly between 0 and 1; two-sided."""
+    import numpy
+
+    reach = _reach(successes, n * rate, sqrt(n * rate * (1 - rate)))
+    counts = numpy.arange(max(0, int(n * rate - reach)), min(n, int(n * rate + reach) + 1) + 1)
+    odds = log(rate) - log1p(-rate)
+    return _no_likelier(
+        _log_choose(n, counts) + counts * odds, _log_choose(n, successes) + successes * odds, -n * log1p(-rate)
+    )
+
+
+def dense(codes: ArrayLike) -> NDArray[int64]:
+    """Codes as small integers; those that are so already cost nothing."""
+    import numpy
+
+    found = numpy.asarray(codes)
+    if found.size == 0:
+        return numpy.zeros(0, dtype=numpy.int64)
+    # counting is linear in the largest code, sorting in n log n
+    if found.dtype.kind in "iu" and found.min() >= 0 and found.max() < 4 * found.size + 1024:
+        return found.astype(numpy.int64, copy=False)
+    return numpy.unique(found, return_inverse=True)[1].astype(numpy.int64, copy=False)
+
+
+class _Measured:
+    """An arm, its totals per subject, and its share."""
+
+    __slots__ = ("label", "rows", "share", "totals")
+
+    def __init__(self, label: str, totals: NDArray[float64], rows: NDArray[float64]) -> None:
+        self.label, self.totals, self.rows = label, totals, rows
+        self.share = share_of_totals(totals, rows)
+
+    def residuals(self) -> NDArray[float64]:
+        assert self.share.rate is not None
+        return self.totals - self.share.rate * self.rows
+
+
+def _json(value: Any) -> Any:
+    if isinstance(value, Interval):
+        return [value.low, value.high]
+    if isinstance(value, Figures):
+        return value.as_json()
+    if isinstance(value, tuple):
+        return [_json(item) for item in value]
+    return value
+
+
+def _totals(values: NDArray[Any], codes: NDArray[int64], size: int = 0) -> tuple[NDArray[float64], NDArray[float64]]:
+    """Of each code the sum of its values and the number of its rows; exact, as long as values are halves or whole."""
+    import numpy
+
+    if values.size != codes.size:
+        raise ValueError(f"expected a cluster code per row, found {codes.size} for {values.size}")
+    rows = numpy.bincount(codes, minlength=size).astype(float)
+    return numpy.bincount(codes, weights=values, minlength=size).astype(float), rows
+
+
+def _variance(mean: float, n: int, clusters: Clusters) -> float:
+    """The variance of a mean over rows, linearised: m/(m-1) * sum of (y_u - mean * n_u)^2 / n^2, for m >= 2."""
+    squares = clusters.y_squared - 2 * mean * clusters.y_times_n + mean * mean * clusters.n_squared
+    if squares <= 1e-12 * clusters.y_squared:  # what is left when everything cancels is rounding
+        return 0.0
+    return clusters.count / (clusters.count - 1) * squares / (n * n)
+
+
+def _effective_n(
+    rate: float, n: int, spread: float, clusters: Clusters | None, *, for_test: bool = False
+) -> tuple[float, str]:
+    """How many independent rows tell as much as these n, between what clusters alone would and n.
+
+    The least is n^2 / sum of n_u^2 (Kish 1965): rows of a subject are all the same. It stands in where the
+    design effect has no estimate. An interval counts in how few clusters it was estimated from, a test does
+    that by its degrees of freedom.
+    """
+    if clusters is None or clusters.count == n:
+        return float(n), ""
+    least = n * n / clusters.n_squared
+    if clusters.count == 1:
+        return least, "one subject only: its rows count as one"
+    if spread <= 0 or not 0 < rate < 1:
+        return least, "all outcomes are the same, which hides how subjects differ: rows of a subject count as one"
+    variance = _variance(rate, n, clusters)
+    if variance == 0:
+        return float(n), ""
+    effective = spread / variance * (1.0 if for_test else _t_ratio(n - 1, clusters.count - 1))
+    return min(float(n), max(least, effective)), ""
+
+
+@lru_cache(maxsize=4096)
+def _t_ratio(of_rows: int, of_clusters: int) -> float:
+    """(t with the rows' degrees of freedom / t with the clusters')^2, by which Korn and Graubard shrink n."""
+    from scipy.special import stdtrit
+
+    quantile = (1 + LEVEL) / 2
+    return float(stdtrit(of_rows, quantile) / stdtrit(of_clusters, quantile)) ** 2
+
+
+class _Tested(NamedTuple):
+    p_value: float | None
+    test: Literal["boschloo", "fisher", "rao_scott"] | None
+    correlation: float
+    in_both: int
+
+
+def _test(a: _Measured, b: _Measured) -> _Tested:
+    if a.share.n == 0 or b.share.n == 0:
+        return _Tested(None, None, 0.0, 0)
+    in_both = int(((a.rows > 0) & (b.rows > 0)).sum())
+    if in_both == 0 and a.share.clusters == a.share.n and b.share.clusters == b.share.n:
+        return _Tested(*exact_test(int(a.share.successes), a.share.n, int(b.share.successes), b.share.n), 0.0, 0)
+    correlation = _correlation(a, b) if in_both else 0.0
+    return _Tested(_rao_scott(a, b, correlation), "rao_scott", correlation, in_both)
+
+
+def _correlation(a: _Measured, b: _Measured) -> float:
+    """Of the two estimated rates, by the subjects that are in both arms."""
+    first, second = a.residuals(), b.residuals()
+    size = sqrt(float(first @ first) * float(second @ second))
+    return min(1.0, max(-1.0, float(first @ second) / size)) if size > 0 else 0.0
+
+
+def _rao_scott(a: _Measured, b: _Measured, correlation: float) -> float | None:
+    """p of equal rates, pooled over effective sizes, by Student's t with Satterthwaite's degrees of freedom."""
+    if min(a.share.clusters, b.share.clusters) < 2:
+        return None
+    from scipy.special import stdtr
+
+    (rate_a, n_a), (rate_b, n_b) = _for_test(a), _for_test(b)
+    pooled = (rate_a * n_a + rate_b * n_b) / (n_a + n_b)
+    of_a, of_b = pooled * (1 - pooled) / n_a, pooled * (1 - pooled) / n_b
+    variance = of_a + of_b - 2 * correlation * sqrt(of_a * of_b)
+    if rate_a == rate_b:
+        return 1.0
+    if variance <= 1e-12 * (of_a + of_b):
+        return None
+    degrees = (of_a + of_b) ** 2 / (of_a**2 / (a.share.clusters - 1) + of_b**2 / (b.share.clusters - 1))
+    subjects = int(((a.rows > 0) | (b.rows > 0)).sum())
+    return min(1.0, 2 * float(stdtr(min(degrees, subjects - 1), -abs(rate_a - rate_b) / sqrt(variance))))
+
+
+def _for_test(arm: _Measured) -> tuple[float, float]:
+    rate, n = arm.share.rate, arm.share.n
+    assert rate is not None
+    return rate, _effective_n(rate, n, rate * (1 - rate), clusters_of(arm.totals, arm.rows), for_test=True)[0]
+
+
+def _judged(a: _Measured, b: _Measured, tested: _Tested, adjusted_p: float | None) -> Difference:
+    p_value, test, correlation, in_both = tested
+    found = Difference(
+        a.label, b.label, a.share.n, b.share.n, in_both, None, None, p_value, test, adjusted_p, False, ""
+    )
+    empty = [arm.label for arm in (a, b) if arm.share.n == 0]
+    if empty:
+        return replace(found, note=f"too few: no outcome in {' and '.join(empty)}")
+    assert a.share.rate is not None
+    assert b.share.rate is not None
+    assert a.share.interval is not None
+    assert b.share.interval is not None
+    few = [arm for arm in (a, b) if arm.share.clusters < MINIMUM_N]
+    significant = not few and adjusted_p is not None and adjusted_p < ALPHA
+    if few:
+        counted = " and ".join(f"{arm.share.clusters} in {arm.label}" for arm in few)
+        what = "outcomes" if test != "rao_scott" else "subjects"
+        note = f"too few: {counted}; a verdict needs {MINIMUM_N} {what} in each set"
+    elif significant:
+        note = f"a significant difference (adjusted p below {ALPHA:g})"
+    else:
+        note = "no significant difference; that is not evidence of no difference"
+    if test == "rao_scott":
+        note += "; clustered by subject"
+    if in_both:
+        note += f"; {in_both} subjects are in both sets"
+    return replace(
+        found,
+        difference=a.share.rate - b.share.rate,
+        interval=newcombe(a.share.rate, a.share.interval, b.share.rate, b.share.interval, correlation),
+        is_significant=significant,
+        note=note,
+    )
+
+
+@lru_cache(maxsize=1024)
+def _ratio_test(
+    observed: tuple[int, ...], expected: tuple[float, ...]
+) -> tuple[float | None, Literal["exact", "chi_square"] | None, str]:
+    n = sum(observed)
+    if n == 0 or len(observed) < 2:
+        return None, None, "nothing to compare"
+    if any(count and not hoped for count, hoped in zip(observed, expected, strict=True)):
+        return 0.0, "exact", "an arm without a declared share has members"
+    pairs = [(count, hoped) for count, hoped in zip(observed, expected, strict=True) if hoped]
+    if len(pairs) < 2:
+        return 1.0, "exact", "only one arm has a declared share"
+    if min(hoped for _, hoped in pairs) < _SMALL_EXPECTED:
+        if len(pairs) == 2:
+            return binomial_test(pairs[0][0], n, pairs[0][1] / n), "exact", ""
+        if comb(n + len(pairs) - 1, len(pairs) - 1) <= _OUTCOMES_LISTED_UP_TO:
+            return _multinomial_test([count for count, _ in pairs], [hoped / n for _, hoped in pairs]), "exact", ""
+    from scipy.special import chdtrc
+
+    statistic = sum((count - hoped) ** 2 / hoped for count, hoped in pairs)
+    small = min(hoped for _, hoped in pairs) < _SMALL_EXPECTED
+    note = f"p is approximate: an arm expects fewer than {_SMALL_EXPECTED}" if small else ""
+    return float(chdtrc(len(pairs) - 1, statistic)), "chi_square", note
+
+
+def _multinomial_test(observed: list[int], chances: list[float]) -> float:
+    """The exact p: the probability of all outcomes that are no likelier than the one observed."""
+    import numpy
+    from scipy.special import gammaln
+
+    n, arms = sum(observed), len(observed)
+    bars = numpy.array(list(combinations(range(n + arms - 1), arms - 1)))
+    edges = numpy.pad(bars, ((0, 0), (1, 1)), constant_values=((0, 0), (-1, n + arms - 1)))
+    outcomes = numpy.vstack([observed, numpy.diff(edges, axis=1) - 1])
+    logs = gammaln(n + 1) - gammaln(outcomes + 1).sum(axis=1) + outcomes @ numpy.log(chances)
+    return _no_likelier(logs[1:], logs[0], 0.0)
+
+
+def _reach(found: int, mean: float, deviation: float) -> float:
+    """How far from the mean outcomes are listed: beyond 40 deviations no float is large enough to matter."""
+    return max(40 * deviation + 40, 2 * abs(found - mean))
+
+
+def _log_choose(n: int, k: Any) -> Any:
+    from scipy.special import gammaln
+
+    return gammaln(n + 1) - gammaln(k + 1) - gammaln(n - k + 1)
+
+
+def _no_likelier(logs: NDArray[float64], found: float, total: float) -> float:
+    """The probability of all outcomes that are no likelier than ``found``; each is exp(log - total)."""
+    import numpy
+
+    # equally likely outcomes may differ by rounding
+    return min(1.0, float(numpy.exp(logs[logs <= found + 1e-7] - total).sum()))

@@ -1,0 +1,287 @@
+"""How often the served answer beats its shadow: the rate in three readings, the evidence over time, positions.
+
+A verdict is a win (the served answer is better), a loss or a tie. docs/statistics.md has each formula and where it
+is from. Like all figures these are computed when read and never sealed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from math import log
+from typing import TYPE_CHECKING, Literal
+
+from .rates import (
+    ALPHA,
+    MINIMUM_N,
+    MISMATCH_BELOW,
+    Figures,
+    Interval,
+    Share,
+    binomial_test,
+    clusters_of,
+    dense,
+    fisher_test,
+    newcombe,
+    share,
+    share_of_totals,
+)
+
+if TYPE_CHECKING:
+    from numpy import float64
+    from numpy.typing import ArrayLike, NDArray
+
+WIN, TIE, LOSS = 1, 0, -1
+
+_MOST_LOG_E = 690.0
+"""JSON has no infinity: an e-value stops at 10^299.6."""
+
+
+@dataclass(frozen=True, slots=True)
+class WinRate(Figures):
+    """``n`` verdicts in three readings, which differ in what a tie is: no win, no verdict, half a win.
+
+    ``of_all`` is the peer's ``win_rate`` and ``net_win`` its ``net_win``, both 0 there and None here without a
+    verdict. ``net_win`` is 2 × ``half`` - 1, and so is its interval.
+    """
+
+    n: int
+    wins: int
+    losses: int
+    ties: int
+    of_all: Share
+    decided: Share
+    half: Share
+    net_win: float | None
+    net_win_interval: Interval | None
+
+
+@dataclass(frozen=True, slots=True)
+class EvidenceDay(Figures):
+    """What is known after a day. ``wins`` and ``losses`` count from the first day on; ``interval`` is of the share of
+    wins among decided verdicts, and all days' intervals hold it at once with 95 %."""
+
+    wins: int
+    losses: int
+    e_value: float
+    max_e_value: float
+    p_anytime: float
+    interval: Interval
+
+
+@dataclass(frozen=True, slots=True)
+class Evidence(Figures):
+    """The evidence against "a win is as likely as a loss", valid however often one looks and whenever one stops."""
+
+    wins: int
+    losses: int
+    e_value: float
+    max_e_value: float
+    p_anytime: float
+    interval: Interval
+    is_significant: bool
+    note: str
+    days: tuple[EvidenceDay, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class PositionCheck(Figures):
+    """Does the judge prefer a position?
+
+    ``when_first`` and ``when_second`` are the win shares of the served answer by the position that it was shown
+    in; ``difference`` is the first minus the second. ``first_won`` is the share of decided verdicts won by
+    whichever answer was shown first: 0.5 where positions are random and the judge does not care.
+    ``shown_first`` is how often the served answer came first, ties included; ``balance_p`` tests that against
+    one half.
+    """
+
+    when_first: Share
+    when_second: Share
+    difference: float | None
+    interval: Interval | None
+    p_value: float | None
+    first_won: Share
+    shown_first: Share
+    balance_p: float | None
+    is_balanced: bool
+    prefers: Literal["first", "second", "none"]
+    note: str
+
+
+def win_rate(outcomes: ArrayLike, clusters: ArrayLike | None = None) -> WinRate:
+    """Count ``WIN``, ``LOSS`` and ``TIE`` codes; ``clusters`` is a code per row for its subject."""
+    import numpy
+
+    found = numpy.asarray(outcomes)
+    codes = numpy.arange(found.size) if clusters is None else dense(clusters)
+    if codes.size != found.size:
+        raise ValueError(f"expected a cluster code per verdict, found {codes.size} for {found.size}")
+    rows = numpy.bincount(codes)
+    won = numpy.bincount(codes[found == WIN], minlength=rows.size)
+    lost = numpy.bincount(codes[found == LOSS], minlength=rows.size)
+    n, wins, losses = found.size, int(won.sum()), int(lost.sum())
+    ties = n - wins - losses
+    halves = wins + ties / 2
+    spread = max(0.0, (wins + ties / 4) / n - (halves / n) ** 2) if n else 0.0
+    half = share(halves, n, clusters=clusters_of((rows + won - lost) / 2, rows), spread=spread)
+    return WinRate(
+        n=n,
+        wins=wins,
+        losses=losses,
+        ties=ties,
+        of_all=share_of_totals(won, rows),
+        decided=share_of_totals(won, won + lost),
+        half=half,
+        net_win=None if half.rate is None else (wins - losses) / n,
+        net_win_interval=None
+        if half.interval is None
+        else Interval(2 * half.interval.low - 1, 2 * half.interval.high - 1),
+    )
+
+
+def first_of_each_subject(
+    outcomes: ArrayLike, clusters: ArrayLike, days: ArrayLike, count: int
+) -> list[tuple[int, int]]:
+    """(wins, losses) of each of ``count`` days, of every subject only the first decided verdict.
+
+    Rows stand in the order of recording; ``days`` are numbers from 0. Subjects are independent where their
+    turns are not, so evidence from these counts needs no further assumption.
+    """
+    import numpy
+
+    found = numpy.asarray(outcomes)
+    decided = found != TIE
+    won, day = found[decided] == WIN, numpy.asarray(days, dtype=numpy.int64)[decided]
+    first = numpy.unique(dense(clusters)[decided], return_index=True)[1]
+    wins = numpy.bincount(day[first][won[first]], minlength=count)
+    losses = numpy.bincount(day[first][~won[first]], minlength=count)
+    return list(zip(wins.tolist(), losses.tolist(), strict=True))
+
+
+def evidence(days: Sequence[tuple[int, int]]) -> Evidence:
+    """Follow the evidence over days of (wins, losses), ties left out.
+
+    The e-value is the likelihood of all verdicts so far, averaged over every win chance from 0 to 1 alike, over
+    their likelihood at one half: 2^n B(wins + 1, losses + 1), Robbins' mixture (1970), a martingale when a win
+    is as likely as a loss. So it passes 1/α at any time with chance at most α (Ville 1939), and 1 / (largest so
+    far) is a p-value (Ramdas et al. 2023). The interval holds the win chances that the same mixture does not
+    reject.
+    """
+    import numpy
+
+    if not days:
+        return Evidence(0, 0, 1.0, 1.0, 1.0, Interval(0.0, 1.0), False, "too few: no decided verdict", ())
+    from scipy.special import betaln
+
+    wins, losses = numpy.cumsum(numpy.asarray(days, dtype=float), axis=0).T
+    mixture = betaln(wins + 1, losses + 1)
+    e_logs = mixture + (wins + losses) * log(2)
+    e_values = numpy.exp(numpy.minimum(e_logs, _MOST_LOG_E))
+    most = numpy.maximum(e_values, 1.0)
+    low, high = _not_rejected(wins, losses, mixture)
+    followed = tuple(
+        EvidenceDay(int(won), int(lost), e_value, max_e_value, 1 / max_e_value, Interval(lowest, highest))
+        for won, lost, e_value, max_e_value, lowest, highest in zip(
+            *(column.tolist() for column in (wins, losses, e_values, most, low, high)), strict=True
+        )
+    )
+    last = followed[-1]
+    significant = last.p_anytime <= ALPHA
+    return Evidence(
+        last.wins,
+        last.losses,
+        last.e_value,
+        last.max_e_value,
+        last.p_anytime,
+        last.interval,
+        significant,
+        _evidence_note(last, significant),
+        followed,
+    )
+
+
+def position_check(
+    first_wins: int,
+    first_losses: int,
+    second_wins: int,
+    second_losses: int,
+    *,
+    first_ties: int = 0,
+    second_ties: int = 0,
+) -> PositionCheck:
+    """Compare the verdicts where the served answer was shown first with those where it came second.
+
+    Positions are drawn at random for each verdict, so Fisher's test of "the position changes no verdict" is
+    exact even where turns repeat a subject: it is the draw that is tested. The interval takes verdicts for
+    independent (Newcombe 1998, method 10).
+    """
+    when_first = share(first_wins, first_wins + first_losses)
+    when_second = share(second_wins, second_wins + second_losses)
+    first_won = share(first_wins + second_losses, when_first.n + when_second.n)
+    placed_first = when_first.n + first_ties
+    shown_first = share(placed_first, placed_first + when_second.n + second_ties)
+    balance_p = binomial_test(placed_first, shown_first.n, 0.5) if shown_first.n else None
+    is_balanced = balance_p is None or balance_p >= MISMATCH_BELOW
+    difference = interval = p_value = None
+    if when_first.rate is not None and when_second.rate is not None:
+        assert when_first.interval is not None
+        assert when_second.interval is not None
+        difference = when_first.rate - when_second.rate
+        interval = newcombe(when_first.rate, when_first.interval, when_second.rate, when_second.interval)
+        p_value = fisher_test(first_wins, when_first.n, second_wins, when_second.n)
+    prefers: Literal["first", "second", "none"] = "none"
+    if min(when_first.n, when_second.n) < MINIMUM_N:
+        note = f"too few: a verdict on positions needs {MINIMUM_N} decided verdicts in each"
+    elif difference is not None and p_value is not None and p_value < ALPHA:
+        prefers = "first" if difference > 0 else "second"
+        note = f"the judge prefers the answer shown {prefers} (p below {ALPHA:g})"
+    else:
+        note = "no significant preference for a position; that is not evidence of none"
+    if not is_balanced:
+        note += f"; positions are not balanced (p below {MISMATCH_BELOW:g}), so they were not drawn evenly"
+    return PositionCheck(
+        when_first,
+        when_second,
+        difference,
+        interval,
+        p_value,
+        first_won,
+        shown_first,
+        balance_p,
+        is_balanced,
+        prefers,
+        note,
+    )
+
+
+def _not_rejected(
+    wins: NDArray[float64], losses: NDArray[float64], mixture: NDArray[float64]
+) -> tuple[NDArray[float64], NDArray[float64]]:
+    """Of each day the win chances p whose e-value, mixture / (p^wins (1-p)^losses), is below 1/α.
+
+    It falls up to the observed share and rises after it, so each end is found by halving; the outer end of the
+    last half is given, which never narrows.
+    """
+    import numpy
+    from scipy.special import xlog1py, xlogy
+
+    n = wins + losses
+    observed = numpy.divide(wins, n, out=numpy.full_like(n, 0.5), where=n > 0)
+    outer, inner = numpy.stack([numpy.zeros_like(n), numpy.ones_like(n)]), numpy.stack([observed, observed])
+    for _ in range(40):
+        middle = (outer + inner) / 2
+        rejected = mixture - xlogy(wins, middle) - xlog1py(losses, -middle) >= -log(ALPHA)
+        outer, inner = numpy.where(rejected, middle, outer), numpy.where(rejected, inner, middle)
+    return outer[0], outer[1]
+
+
+def _evidence_note(last: EvidenceDay, significant: bool) -> str:
+    assumed = "; assumes independent verdicts, and turns of one subject are not: count one of each to be strict"
+    if last.wins + last.losses == 0:
+        return "too few: no decided verdict"
+    if not significant:
+        return "not enough evidence of a difference yet; one may go on looking" + assumed
+    if last.interval.low <= 0.5 <= last.interval.high:
+        return "there was enough evidence of a difference, which later verdicts do not bear out" + assumed
+    more, less = ("win", "loss") if last.wins > last.losses else ("loss", "win")
+    return f"a {more} is more likely than a {less}, however often one looked (p at most {ALPHA:g})" + assumed
