@@ -48,7 +48,9 @@ class LiveLedger:
             with lock_file(self.ledger.folder / VIEWS_LOCK_FILE):
                 size = size_as_of(reader, catch_up(self._engine, events), as_of)
             with self._engine.connect() as views:
-                yield Moment(views, events, size, reader.frontier_at(size).root(), self.ledger.names_of)
+                head = reader.head()
+                root = head.root() if head.size == size else reader.frontier_at(size).root()
+                yield Moment(views, events, size, root, self.ledger.names_of)
                 views.commit()  # what was cached on the way
 
     def close(self) -> None:

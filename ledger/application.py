@@ -6,7 +6,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import suppress
+from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -23,13 +23,15 @@ from eventsourcing.persistence import (
 )
 from eventsourcing.utils import Environment
 
+from ..domain.errors import Refused
 from ..domain.event import Meta, NewEvent
-from ..domain.registry import Registry
+from ..domain.registry import Registry, invalid_is_refused
 from .chain import ChainedEntry
 from .checkpoint import Checkpoint
-from .entry import FORMAT, format_at
-from .errors import Unavailable
-from .events import ClockSteppedBack, LedgerOpened
+from .entry import FORMAT, format_at, parse_entry
+from .erasure import ERASURE_STREAM, read_erasures
+from .errors import Conflict, Unavailable
+from .events import ClockSteppedBack, ErasureExecuted, ErasureRequested, LedgerOpened
 from .keys import KeyFolder, lock_file, make_origin, sync_folder
 from .mapper import EventMapper, PendingEntry
 from .note import ED25519, VerifierKey, print_vkey
@@ -37,7 +39,7 @@ from .opening import EventReader
 from .reader import LedgerReader
 from .receipt import Receipt, verify_leaf_receipt
 from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
-from .scopes import ScopeKeys
+from .scopes import OWN_SCOPE, ScopeKeys
 from .sign import BackgroundSigner, require_signed_history, sign_head
 from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore
 from .tiles import tile_nodes
@@ -140,6 +142,7 @@ class Ledger(Application[str]):
             try:
                 super().__init__()
                 self._require_own_keys()
+                self._hold_erasures()
             except BaseException:
                 self.scopes.close()
                 raise
@@ -200,8 +203,8 @@ class Ledger(Application[str]):
     def record(self, *events: NewEvent) -> list[Acknowledged]:
         """Append events, all or none. When this returns they are durable and chained.
 
-        ``Conflict`` where a stream has moved on since the caller looked; ``Malformed`` and ``Unavailable``
-        as the recorder says.
+        ``Conflict`` where a stream has moved on since the caller looked; ``Refused``, ``Malformed`` and
+        ``Unavailable`` as the recorder says.
         """
         if not events:
             return []
@@ -244,9 +247,103 @@ class Ledger(Application[str]):
         """The time by the ledger's clock, in the form of ``at``."""
         return format_at(self._edge.clock())
 
-    def alias(self, kind: str, name: str) -> str:
-        """The random alias under which a name stands in the log."""
-        return self.scopes.alias(kind, name)
+    def alias(self, kind: str, name: str, under: str | None = None) -> str:
+        """The random alias under which a name stands in the log; it dies with the key of scope ``under``."""
+        return self.scopes.alias(kind, name, under)
+
+    def find_aliases(self, kind: str, name: str) -> list[tuple[str, str]]:
+        """(alias, scope) of every living alias of a name, the oldest first; none is made."""
+        return self.scopes.find(kind, name)
+
+    def name_of(self, alias: str) -> str | None:
+        """The name behind an alias, or None where it was erased."""
+        return self.scopes.name_of(alias)
+
+    def names_of(self, aliases: Iterable[str]) -> dict[str, str | None]:
+        """The name behind each alias, None where it was erased; faster than one at a time."""
+        return self.scopes.names_of(aliases)
+
+    def naming(self) -> AbstractContextManager[None]:
+        """Make all aliases inside in one transaction, before what names them is recorded."""
+        return self.scopes.together()
+
+    def erase(
+        self, scope: str, reason: str, note: str | None = None, meta: Meta | None = None
+    ) -> tuple[Acknowledged, Acknowledged]:
+        """Destroy the key of ``scope``: what is sealed under it, and the names of its aliases, open no more.
+
+        ``reason`` is a code and open; ``note`` is sealed under a scope of its own, unless ``meta`` names one.
+        Returns the entries that say that it was requested and executed. ``Refused``: ``scope_unknown``,
+        ``scope_erased``, ``scope_needed``, ``event_invalid``.
+        """
+        meta = {**(meta or {})}
+        if note is not None:
+            meta.setdefault("scope", f"{ERASURE_STREAM}/{self._edge.random(8).hex()}")
+        with invalid_is_refused():
+            event = ErasureRequested(scope=scope, reason=reason, note=note)
+        while True:
+            pos = self._finish_erasure()
+            self._require_erasable(scope)
+            with suppress(Conflict):  # somebody else erases: theirs first
+                (requested,) = self.record(NewEvent(ERASURE_STREAM, pos, event, meta))
+                break
+        self._finish_erasure()
+        with self.recorder.reading() as reader:
+            executed = [Acknowledged(row.seq, row.leaf) for row in reader.stream(ERASURE_STREAM, start=pos + 1)]
+        if not executed:
+            raise Unavailable(f"key database {self.folder / KEYS_FILE}: the key of scope {scope!r} has gone missing")
+        return requested, executed[0]
+
+    def _require_erasable(self, scope: str) -> None:
+        if scope == OWN_SCOPE:
+            raise Refused("scope_needed", f"scope {scope!r}: without its key this ledger does not open")
+        if self.scopes.cipher(scope) is None:
+            if self.scopes.destroyed(scope) is not None:
+                raise Refused("scope_erased", f"scope {scope!r} was erased before")
+            raise Refused("scope_unknown", f"scope {scope!r}: nothing is sealed under it")
+
+    def _finish_erasure(self) -> int:
+        """Carry out the newest request of the stream, if nobody has; the position that the next event takes."""
+        with self.recorder.reading() as reader:
+            pos = reader.next_pos(ERASURE_STREAM)
+            newest = [parse_entry(row.raw) for row in reader.stream(ERASURE_STREAM, start=pos - 1)]
+        if not newest or newest[0]["type"] != ErasureRequested.type_name:
+            return pos
+        # 1. Inside the append lock: who seals under the key is either before this, or finds it destroyed.
+        # 2. No byte is left of it before the log says so. A crash until here repeats both.
+        # 3. A conflict says that another process or thread has finished the same.
+        data, seq = newest[0]["data"], newest[0]["seq"]
+        with self.recorder.holding_appends():
+            destroyed = self.scopes.destroy(data["scope"])
+        if destroyed is None:
+            return pos  # its key was lost some other way: the request stays as it is
+        self.scopes.sweep()
+        event = ErasureExecuted(
+            scope=data["scope"],
+            reason=data["reason"],
+            requested=seq,
+            key_fingerprint=destroyed.fingerprint,
+            aliases=destroyed.aliases,
+        )
+        meta: Meta = {**newest[0]["meta"], "cause": seq}
+        meta.pop("scope", None)
+        with suppress(Conflict):
+            self.record(NewEvent(ERASURE_STREAM, pos, event, meta))
+        return pos + 1
+
+    def _hold_erasures(self) -> None:
+        """Finish what a crash left half done, and destroy again what an older key database brought back."""
+        executed = self._finish_erasure() // 2
+        if self.scopes.count_destroyed() >= executed:
+            return
+        with self.recorder.reading() as reader:
+            recorded = read_erasures(reader).executed
+        returned = {scope: was for scope, (_, was) in recorded.items() if self.scopes.destroyed(scope) != was}
+        if returned:
+            with self.recorder.holding_appends(), self.scopes.together():
+                for scope, destroyed in returned.items():
+                    self.scopes.destroy_as(scope, destroyed)
+            self.scopes.sweep()
 
     def close(self) -> None:
         if self.closing.is_set():

@@ -19,6 +19,7 @@ from ..domain.errors import AffidavitError
 from ..domain.registry import Registry
 from .checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from .entry import parse_entry
+from .erasure import read_erasures
 from .errors import LedgerError, Malformed, VerificationError
 from .events import LedgerOpened
 from .note import VerifierKey, parse_note, parse_vkey
@@ -27,7 +28,7 @@ from .reader import LedgerReader, connect
 from .schema import expected_schema
 from .scopes import ScopeKeys
 from .verify import Damage, Joiner, Stretch, check_stretch
-from .verify_sealed import check_sealed
+from .verify_sealed import SealedCheck
 
 STRETCH = 8192
 PARALLEL_FROM = 100_000
@@ -68,6 +69,8 @@ class Verdict:
     checked: list[str] = field(default_factory=list)
     not_checked: dict[str, str] = field(default_factory=dict)
     damage: list[Damage] = field(default_factory=list)
+    erased: int = 0
+    """How many sealed fields no longer open because the log says that their key was destroyed."""
 
     @property
     def verdict(self) -> str:
@@ -384,11 +387,20 @@ def _check_sealed(reader: LedgerReader, registry: Registry, verdict: Verdict, ag
     if verdict.damage:
         verdict.not_checked["sealed"] = "the log that it is bound to is damaged"
         return
-    rows = reader.entries(0, verdict.size)
-    verdict.damage += check_sealed(rows, reader.boxes(), registry, against.scopes, verdict.origin.encode())
+    erasures = read_erasures(reader, verdict.size)
+    check = SealedCheck(registry, against.scopes, verdict.origin.encode(), erasures)
+    verdict.damage += check.check(reader.entries(0, verdict.size), reader.boxes())
+    verdict.erased = check.erased
+    unsettled = [
+        f"the erasure of scope {scope!r} that entry {seq} requests is not finished"
+        for seq, scope in erasures.unfinished.items()
+    ]
+    unsettled += [f"scope {scope!r} was erased, and its key is here again" for scope in sorted(check.returned)]
     if against.scopes is None:
         reason = against.why_not.get("sealed", "the keys are not here")
-        verdict.not_checked["sealed"] = f"only that each digest has its box: {reason}"
+        unsettled.insert(0, f"only that each digest has its box: {reason}")
+    if unsettled:
+        verdict.not_checked["sealed"] = "; ".join(unsettled)
     else:
         verdict.checked.append("sealed")
 

@@ -17,6 +17,8 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from typing import Any, TypedDict, cast
 
+import orjson
+
 from ..domain.event import Meta
 from . import grammar
 from .errors import Malformed, UnsupportedFormat
@@ -108,6 +110,20 @@ def parse_entry(raw: bytes) -> Entry:
     require_stream(stream)
     require_type(type_name)
     _require_content(seq, meta, data, sealed)
+    return cast(Entry, value)
+
+
+def read_entry(raw: bytes) -> Entry:
+    """Read a stored entry without asking whether it keeps to the grammar; ``Malformed`` where it cannot be read.
+
+    A third of what ``parse_entry`` costs, and nothing that anybody may rely on to verify.
+    """
+    try:
+        value = orjson.loads(raw)
+    except ValueError as error:
+        raise Malformed(f"entry: expected JSON: {error}") from error
+    if type(value) is not dict or tuple(value) != _KEYS or tuple(map(type, value.values())) != _TYPES:
+        raise Malformed(f"entry: expected an object of {', '.join(_KEYS)}")
     return cast(Entry, value)
 
 

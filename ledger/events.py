@@ -54,4 +54,35 @@ class ProjectionSealed(Event):
     digest: str = Field(pattern="^[0-9a-f]{64}$")
 
 
-EVENTS: tuple[type[Event], ...] = (LedgerOpened, ClockSteppedBack, ImportCompleted, ProjectionSealed)
+class ErasureRequested(Event):
+    """The key of ``scope`` is about to be destroyed, and with it all that is sealed under it."""
+
+    type_name = "erasure.requested.v1"
+    scope: str
+    reason: str = Field(pattern="^[a-z][a-z0-9_]{0,63}$")
+    note: Sealed[str] | None = None
+
+
+class ErasureExecuted(Event):
+    """The key of ``scope`` is destroyed, as entry ``requested`` asked, and ``aliases`` names are unlinked from the log.
+
+    ``key_fingerprint`` is the SHA-256 (hex) of "affidavit erased key", the origin, the scope and the key, parted by
+    newlines: should a copy of the key turn up, it tells that this was the key.
+    """
+
+    type_name = "erasure.executed.v1"
+    scope: str
+    reason: str = Field(pattern="^[a-z][a-z0-9_]{0,63}$")
+    requested: int = Field(ge=0)
+    key_fingerprint: str = Field(pattern="^[0-9a-f]{64}$")
+    aliases: int = Field(ge=0)
+
+
+EVENTS: tuple[type[Event], ...] = (
+    LedgerOpened,
+    ClockSteppedBack,
+    ImportCompleted,
+    ProjectionSealed,
+    ErasureRequested,
+    ErasureExecuted,
+)

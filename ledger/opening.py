@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Any
 
 from ..domain.event import Recorded, Withheld
 from ..domain.registry import Registry
-from .entry import Entry, parse_entry
+from .entry import Entry, parse_entry, read_entry
 from .errors import VerificationError
 from .mapper import decode, scope_of
 from .reader import LedgerReader
@@ -16,7 +16,7 @@ from .seal import open_box
 
 
 class EventReader:
-    """Events of a ledger. Without ``scopes`` every sealed field is ``Withheld``."""
+    """Events of a ledger. Without ``scopes`` every sealed field is ``Withheld``, as closed even if it was erased."""
 
     def __init__(self, reader: LedgerReader, registry: Registry, scopes: ScopeKeys | None = None) -> None:
         self.reader = reader
@@ -24,10 +24,16 @@ class EventReader:
         self._scopes = scopes
         self._origin = reader.origin().encode()
 
-    def events(self, start: int = 0, stop: int | None = None) -> Iterator[Recorded]:
-        """Events ``start <= seq < stop`` in order, streamed, sealed content closed."""
+    def events(
+        self, start: int = 0, stop: int | None = None, types: Container[str] | None = None
+    ) -> Iterator[Recorded]:
+        """Events ``start <= seq < stop`` in order, streamed, sealed content closed; of these ``types`` only, if given.
+
+        For read models, which are derived again by whoever verifies: that an entry keeps to the grammar is not asked.
+        """
         for row in self.reader.entries(start, stop):
-            yield decode(parse_entry(row.raw), self._registry, {})
+            if types is None or row.type_name in types:
+                yield decode(read_entry(row.raw), self._registry, {})
 
     def stream(self, stream: str, before: int | None = None, start: int = 0) -> Iterator[Recorded]:
         """The events of one stream from position ``start`` on, below seq ``before``, sealed content opened.
@@ -50,7 +56,10 @@ class EventReader:
     def _opened(self, entry: Entry) -> Mapping[str, Any]:
         if self._scopes is None or not entry["sealed"]:
             return {}
-        cipher = self._scopes.cipher(scope_of(entry["meta"], entry["stream"]))
+        scope = scope_of(entry["meta"], entry["stream"])
+        cipher = self._scopes.cipher(scope)
+        if cipher is None and self._scopes.destroyed(scope) is not None:
+            return {name: Withheld(digest, "erased") for name, digest in entry["sealed"].items()}
         boxes = self.reader.boxes_of(entry["seq"])
         return {
             name: open_box(cipher, boxes[name], name, digest, self._origin)

@@ -2,7 +2,8 @@
 
 ``keys.db`` holds each scope's AES-256 key wrapped under the master key, and each alias's row. Neither is
 ever backed up with the ledger: destroying a row is what erasure means. Keys are fetched inside the
-append lock and not kept, so nothing is sealed under a key that has been destroyed meanwhile.
+append lock and not kept, so nothing is sealed under a key that has been destroyed meanwhile; the names of
+destroyed scopes are, so that none gets a second key.
 """
 
 from __future__ import annotations
@@ -12,25 +13,65 @@ import shutil
 import sqlite3
 import tempfile
 import threading
-from collections.abc import Callable, Iterator
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
+from hashlib import sha256
 from pathlib import Path
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+from ..domain.errors import Refused
 from .errors import Unavailable
 from .seal import KEY_BYTES, NONCE_BYTES
 
-_SCHEMA = """
-CREATE TABLE scopes (scope TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID;
-CREATE TABLE aliases (alias TEXT PRIMARY KEY, lookup BLOB NOT NULL UNIQUE, box BLOB NOT NULL) WITHOUT ROWID;
-"""
-_CANARY = "ledger"
+OWN_SCOPE = "ledger"
+"""Made with the database; its key tells at once if a master key is wrong."""
+
+_VERSION = 1
+"""Kept as SQLite's ``user_version``. In version 0 each alias had its own scope, and nothing was ever destroyed."""
+
+_SCOPES = "CREATE TABLE scopes (scope TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID"
+_DESTROYED = (
+    "TABLE destroyed (scope TEXT PRIMARY KEY, fingerprint TEXT NOT NULL, aliases INTEGER NOT NULL) WITHOUT ROWID"
+)
+_SINCE_VERSION_1 = (
+    "CREATE TABLE aliases (added INTEGER PRIMARY KEY, alias TEXT NOT NULL UNIQUE, scope TEXT NOT NULL, "
+    "lookup BLOB NOT NULL, box BLOB NOT NULL)",
+    "CREATE INDEX aliases_lookup ON aliases (lookup, scope)",
+    "CREATE INDEX aliases_scope ON aliases (scope)",
+    f"CREATE {_DESTROYED}",
+    f"PRAGMA user_version={_VERSION}",
+)
+_OWN_SCOPE_OF_ALIAS = "substr(alias, 1, length(alias) - 17) || '/' || alias"  # the kind; a dash and 16 digits follow it
+_FROM_VERSION_0 = (
+    "ALTER TABLE aliases RENAME TO aliases_0",
+    *_SINCE_VERSION_1,
+    f"INSERT INTO aliases (alias, scope, lookup, box) SELECT alias, {_OWN_SCOPE_OF_ALIAS}, lookup, box FROM aliases_0",
+    "DROP TABLE aliases_0",
+)
+_VERSION_0_READ_AS_1 = (
+    f"CREATE TEMP VIEW aliases AS SELECT alias AS added, alias, {_OWN_SCOPE_OF_ALIAS} AS scope, lookup, box "
+    "FROM main.aliases",
+    f"CREATE TEMP {_DESTROYED}",
+)
+_SELECT_ALIAS = "SELECT alias, scope, box FROM aliases WHERE lookup=? AND scope ="
+_CHUNK = 1000
+_BUSY_SECONDS = 60
+
+
+class Destroyed(NamedTuple):
+    """What is left of a destroyed key: its fingerprint (hex), and how many rows of aliases went with it."""
+
+    fingerprint: str
+    aliases: int
 
 
 class ScopeKeys:
-    """The key database of one ledger. Safe from threads; each call is its own transaction."""
+    """The key database of one ledger. Safe from threads and processes; each call is its own transaction,
+    but for those inside ``together``."""
 
     def __init__(
         self, path: Path, master: bytes, origin: str, random: Callable[[int], bytes], *, read_only: bool = False
@@ -39,73 +80,179 @@ class ScopeKeys:
         self._origin = origin.encode()
         self._random = random
         self._mutex = threading.RLock()
+        self._depth = 0
+        self._inside: int | None = None
+        self._held: dict[str, AESGCM] = {}
         self._master = AESGCM(master)
         self._lookup_key = hmac.digest(master, b"affidavit alias lookup", "sha256")
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         source = self._copied() if read_only and path.with_name(path.name + "-journal").exists() else path
         mode = "ro" if read_only and source == path else "rw"
-        try:
+        uri = f"{source.absolute().as_uri()}?mode={mode}"
+        with self._wrapped():
             self._db = sqlite3.connect(
-                f"{source.absolute().as_uri()}?mode={mode}", uri=True, check_same_thread=False, isolation_level=None
+                uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
             )
-            self._db.execute("PRAGMA secure_delete=ON")
-            self._db.execute("PRAGMA synchronous=FULL")
-            known = self._fetch(_CANARY)
-        except sqlite3.Error as error:
-            raise Unavailable(f"key database {path}: {error}") from error
-        if known is None:
-            raise Unavailable(f"key database {path}: no key for scope {_CANARY!r}; it is not this ledger's")
+        try:
+            with self._wrapped():
+                self._db.execute("PRAGMA secure_delete=ON")
+                self._db.execute("PRAGMA synchronous=FULL")
+                self._db.execute("PRAGMA cache_size=-16384")  # KiB: aliases are random, so each is on a page of its own
+                self._require_own(self.cipher(OWN_SCOPE))
+                self._bring_up_to_date(read_only)
+        except Unavailable:
+            self.close()
+            raise
 
     @classmethod
     def create(cls, path: Path, master: bytes, origin: str, random: Callable[[int], bytes]) -> None:
-        """Make the database with the ledger's own scope, whose key tells at once if a master key is wrong."""
+        """Make the database with the ledger's own scope."""
         with sqlite3.connect(path) as db:
-            db.executescript(_SCHEMA)
-            wrapped = _wrap(AESGCM(master), random, _CANARY, origin.encode())
-            db.execute("INSERT INTO scopes VALUES (?, ?)", (_CANARY, wrapped))
+            for statement in (_SCOPES, *_SINCE_VERSION_1):
+                db.execute(statement)
+            wrapped = _wrap(AESGCM(master), random, OWN_SCOPE, origin.encode())
+            db.execute("INSERT INTO scopes VALUES (?, ?)", (OWN_SCOPE, wrapped))
         db.close()
+
+    @contextmanager
+    def together(self) -> Iterator[None]:
+        """Run all calls inside in one transaction: one wait for the disk, all or none. May be nested.
+
+        Other threads wait meanwhile. Appending inside is refused: a name must be durable before an entry says
+        its alias, and who appends may wait for who is in here.
+        """
+        with self._mutex:
+            self._depth += 1
+            self._inside = threading.get_ident()
+            try:
+                yield
+                if self._depth == 1 and self._db.in_transaction:
+                    with self._wrapped():
+                        self._db.execute("COMMIT")
+            finally:
+                self._depth -= 1
+                if self._depth == 0:
+                    self._inside = None
+                    self._held.clear()
+                    if self._db.in_transaction:
+                        self._db.execute("ROLLBACK")
+
+    def require_outside(self) -> None:
+        """RuntimeError where this thread is inside ``together``."""
+        if self._inside == threading.get_ident():
+            raise RuntimeError("append after the block of `naming` or `together`, not inside it")
 
     def cipher(self, scope: str) -> AESGCM | None:
         """The cipher of a scope, or None where there is no key (never made, or destroyed)."""
-        return self._fetch(scope)
-
-    def cipher_for_sealing(self, scope: str) -> AESGCM:
-        """The cipher of a scope, its key made and durable if it is new. Call inside the append lock."""
         with self._mutex:
-            cipher = self._fetch(scope)
+            cipher = self._held.get(scope)
             if cipher is None:
-                wrapped = _wrap(self._master, self._random, scope, self._origin)
-                self._db.execute("INSERT INTO scopes VALUES (?, ?)", (scope, wrapped))
-                cipher = self._unwrap(scope, wrapped)
+                row = self._row("SELECT wrapped FROM scopes WHERE scope=?", scope)
+                if row is None:
+                    return None
+                cipher = AESGCM(self._unwrap(scope, row[0]))
+                if self._db.in_transaction:  # nobody else can destroy it before the transaction ends
+                    self._held[scope] = cipher
             return cipher
 
-    def alias(self, kind: str, name: str) -> str:
-        """The random alias that stands for ``name`` in the log, made at first use (``actor-3f9c…``)."""
-        lookup = hmac.digest(self._lookup_key, f"{kind}\n{name}".encode(), "sha256")
-        with self._transaction():
-            row = self._db.execute("SELECT alias FROM aliases WHERE lookup=?", (lookup,)).fetchone()
-            if row is not None:
-                if self.name_of(str(row[0])) != name:
-                    raise Unavailable(f"key database {self._path}: alias {row[0]} was changed to another name")
-                return str(row[0])
-            alias = f"{kind}-{self._random(8).hex()}"
-            cipher, nonce = self.cipher_for_sealing(f"{kind}/{alias}"), self._random(NONCE_BYTES)
-            box = nonce + cipher.encrypt(nonce, name.encode(), alias.encode())
-            self._db.execute("INSERT INTO aliases VALUES (?, ?, ?)", (alias, lookup, box))
+    def cipher_for_sealing(self, scope: str) -> AESGCM:
+        """The cipher of a scope, its key made and durable if it is new. Call inside the append lock.
+
+        ``Refused`` (``scope_erased``) where its key was destroyed.
+        """
+        cipher = self.cipher(scope)
+        if cipher is None:
+            with self._writing():
+                cipher = self.cipher(scope)
+                if cipher is None:
+                    if self.destroyed(scope) is not None:
+                        raise Refused("scope_erased", f"scope {scope!r} was erased; nothing more is sealed under it")
+                    wrapped = _wrap(self._master, self._random, scope, self._origin)
+                    self._db.execute("INSERT INTO scopes VALUES (?, ?)", (scope, wrapped))
+                    cipher = AESGCM(self._unwrap(scope, wrapped))
+        return cipher
+
+    def alias(self, kind: str, name: str, under: str | None = None) -> str:
+        """The random alias that stands for ``name`` in the log, made at first use (``actor-3f9c…``).
+
+        It lives and dies with the key of scope ``under``, where the same name has another alias than anywhere
+        else; without ``under`` with a key of its own, ``<kind>/<alias>``. ``Refused`` (``scope_erased``) where
+        that scope was erased.
+        """
+        lookup = self._lookup(kind, name)
+        with self._mutex:
+            alias = self._alias_of(lookup, kind, name, under)
+            if alias is None and self._db.in_transaction:
+                return self._make_alias(lookup, kind, name, under)
+            if alias is None:
+                with self._writing():  # another process may have made it before we began
+                    alias = self._alias_of(lookup, kind, name, under) or self._make_alias(lookup, kind, name, under)
             return alias
+
+    def find(self, kind: str, name: str) -> list[tuple[str, str]]:
+        """(alias, scope) of every living alias of a name, in the order in which they were made."""
+        rows = self._rows("SELECT alias, scope FROM aliases WHERE lookup=? ORDER BY added", self._lookup(kind, name))
+        names = self.names_of(alias for alias, _ in rows)
+        for alias, found in names.items():
+            if found not in (name, None):
+                raise self._renamed(alias)
+        return [(alias, scope) for alias, scope in rows if names[alias] is not None]
 
     def name_of(self, alias: str) -> str | None:
         """The name that an alias stands for, or None where its row or key is gone."""
-        row = self._db.execute("SELECT box FROM aliases WHERE alias=?", (alias,)).fetchone()
-        kind = alias.rpartition("-")[0]
-        cipher = self._fetch(f"{kind}/{alias}") if row else None
-        if cipher is None:
-            return None
-        try:
-            box = bytes(row[0])
-            return cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], alias.encode()).decode()
-        except (InvalidTag, ValueError, TypeError) as error:
-            raise Unavailable(f"key database {self._path}: the row of alias {alias} was changed") from error
+        return self.names_of([alias])[alias]
+
+    def names_of(self, aliases: Iterable[str]) -> dict[str, str | None]:
+        """The name of each alias, None where its row or key is gone. Each scope's key is unwrapped once."""
+        names: dict[str, str | None] = dict.fromkeys(aliases)
+        boxes: defaultdict[str, list[tuple[str, Any]]] = defaultdict(list)
+        for scope, alias, box in self._rows_in("SELECT scope, alias, box FROM aliases WHERE alias IN", [*names]):
+            boxes[scope].append((alias, box))
+        for scope, wrapped in self._rows_in("SELECT scope, wrapped FROM scopes WHERE scope IN", [*boxes]):
+            cipher = AESGCM(self._unwrap(scope, wrapped))
+            for alias, box in boxes[scope]:
+                names[alias] = self._open(cipher, alias, box)
+        return names
+
+    def destroy(self, scope: str) -> Destroyed | None:
+        """Destroy a scope's key and the rows of its aliases, or say how it was destroyed before; None without a key.
+
+        Call inside the append lock, and ``sweep`` after it.
+        """
+        with self._writing():
+            row = self._row("SELECT wrapped FROM scopes WHERE scope=?", scope)
+            if row is None:
+                return self.destroyed(scope)
+            (count,) = self._rows("SELECT count(*) FROM aliases WHERE scope=?", scope)[0]
+            destroyed = Destroyed(self._fingerprint(scope, self._unwrap(scope, row[0])), count)
+            self.destroy_as(scope, destroyed)
+            return destroyed
+
+    def destroy_as(self, scope: str, destroyed: Destroyed) -> None:
+        """Make true what the log says of a scope, after an older copy of this database was put back."""
+        with self._writing():
+            self._held.pop(scope, None)
+            self._db.execute("DELETE FROM scopes WHERE scope=?", (scope,))
+            self._db.execute("DELETE FROM aliases WHERE scope=?", (scope,))
+            self._db.execute("INSERT OR REPLACE INTO destroyed VALUES (?, ?, ?)", (scope, *destroyed))
+
+    def sweep(self) -> None:
+        """Write the database anew: SQLite overwrites what is deleted, but not copies from before a page was split.
+
+        Takes time in proportion to the database, and others wait meanwhile.
+        """
+        self.require_outside()
+        with self._mutex, self._wrapped():
+            self._db.execute("VACUUM")
+
+    def destroyed(self, scope: str) -> Destroyed | None:
+        """How a scope's key was destroyed; None where it is there, or never was."""
+        row = self._row("SELECT fingerprint, aliases FROM destroyed WHERE scope=?", scope)
+        return None if row is None else Destroyed(*row)
+
+    def count_destroyed(self) -> int:
+        """How many scopes are known to be destroyed."""
+        return int(self._rows("SELECT count(*) FROM destroyed")[0][0])
 
     def close(self) -> None:
         self._db.close()
@@ -121,34 +268,104 @@ class ScopeKeys:
                 shutil.copyfile(self._path.with_name(self._path.name + suffix), copy.with_name(copy.name + suffix))
         return copy
 
+    def _require_own(self, cipher: AESGCM | None) -> None:
+        if cipher is None:
+            raise Unavailable(f"key database {self._path}: no key for scope {OWN_SCOPE!r}; it is not this ledger's")
+
+    def _bring_up_to_date(self, read_only: bool) -> None:
+        version = self._rows("PRAGMA user_version")[0][0]
+        if version > _VERSION:
+            raise Unavailable(f"key database {self._path}: version {version}, this program knows up to {_VERSION}")
+        if version == 0 and read_only:
+            for statement in _VERSION_0_READ_AS_1:
+                self._db.execute(statement)
+        elif version == 0:
+            with self._writing():
+                if self._rows("PRAGMA user_version")[0][0] == 0:  # else another process was faster
+                    for statement in _FROM_VERSION_0:
+                        self._db.execute(statement)
+
     @contextmanager
-    def _transaction(self) -> Iterator[None]:
+    def _writing(self) -> Iterator[None]:
+        """As ``together``, begun for writing, so that what is read inside cannot change before it is written."""
+        with self.together(), self._wrapped():
+            if not self._db.in_transaction:
+                self._db.execute("BEGIN IMMEDIATE")
+            yield
+
+    @contextmanager
+    def _wrapped(self) -> Iterator[None]:
+        try:
+            yield
+        except sqlite3.Error as error:
+            raise Unavailable(f"key database {self._path}: {error}") from error
+
+    def _rows(self, statement: str, *values: object) -> list[Any]:
         with self._mutex:
-            self._db.execute("BEGIN IMMEDIATE")
             try:
-                yield
-                self._db.execute("COMMIT")
-            except BaseException as error:
-                self._db.execute("ROLLBACK")
-                if isinstance(error, sqlite3.Error):
-                    raise Unavailable(f"key database {self._path}: {error}") from error
-                raise
+                return self._db.execute(statement, values).fetchall()
+            except sqlite3.Error as error:
+                raise Unavailable(f"key database {self._path}: {error}") from error
 
-    def _fetch(self, scope: str) -> AESGCM | None:
-        row = self._db.execute("SELECT wrapped FROM scopes WHERE scope=?", (scope,)).fetchone()
-        return None if row is None else self._unwrap(scope, row[0])
+    def _row(self, statement: str, *values: object) -> Any:
+        return next(iter(self._rows(statement, *values)), None)
 
-    def _unwrap(self, scope: str, wrapped: bytes) -> AESGCM:
+    def _rows_in(self, statement: str, values: list[str]) -> Iterator[Any]:
+        """The rows for all ``values``, so many at a time that others need not wait for the whole."""
+        for start in range(0, len(values), _CHUNK):
+            chunk = values[start : start + _CHUNK]
+            yield from self._rows(f"{statement} ({','.join('?' * len(chunk))})", *chunk)
+
+    def _lookup(self, kind: str, name: str) -> bytes:
+        return hmac.digest(self._lookup_key, f"{kind}\n{name}".encode(), "sha256")
+
+    def _alias_of(self, lookup: bytes, kind: str, name: str, under: str | None) -> str | None:
+        if under is None:
+            row = self._row(f"{_SELECT_ALIAS} ? || '/' || alias", lookup, kind)
+        else:
+            row = self._row(f"{_SELECT_ALIAS} ?", lookup, under)
+        if row is None:
+            return None
+        alias, scope, box = row
+        cipher = self.cipher(scope)
+        if cipher is None or self._open(cipher, alias, box) != name:
+            raise self._renamed(alias)
+        return str(alias)
+
+    def _open(self, cipher: AESGCM, alias: str, box: bytes) -> str:
+        try:
+            return cipher.decrypt(box[:NONCE_BYTES], box[NONCE_BYTES:], alias.encode()).decode()
+        except (InvalidTag, ValueError, TypeError) as error:
+            raise Unavailable(f"key database {self._path}: the row of alias {alias} was changed") from error
+
+    def _make_alias(self, lookup: bytes, kind: str, name: str, under: str | None) -> str:
+        alias = f"{kind}-{self._random(8).hex()}"
+        scope = f"{kind}/{alias}" if under is None else under
+        cipher, nonce = self.cipher_for_sealing(scope), self._random(NONCE_BYTES)
+        box = nonce + cipher.encrypt(nonce, name.encode(), alias.encode())
+        self._db.execute(
+            "INSERT INTO aliases (alias, scope, lookup, box) VALUES (?, ?, ?, ?)",
+            (alias, scope, lookup, box),
+        )
+        return alias
+
+    def _renamed(self, alias: str) -> Unavailable:
+        return Unavailable(f"key database {self._path}: alias {alias} was changed to another name")
+
+    def _unwrap(self, scope: str, wrapped: bytes) -> bytes:
         try:
             if type(wrapped) is not bytes:
                 raise ValueError(f"expected bytes, found {type(wrapped).__name__}")  # noqa: TRY301
-            key = self._master.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _context(scope, self._origin))
+            return self._master.decrypt(wrapped[:NONCE_BYTES], wrapped[NONCE_BYTES:], _context(scope, self._origin))
         except (InvalidTag, ValueError) as error:
             raise Unavailable(
                 f"key database {self._path}: the master key does not open scope {scope!r}; "
                 "it belongs to another ledger, or the row was changed"
             ) from error
-        return AESGCM(key)
+
+    def _fingerprint(self, scope: str, key: bytes) -> str:
+        """SHA-256 over a random key of 256 bits, which tells nothing of it."""
+        return sha256(b"affidavit erased key\n" + _context(scope, self._origin) + b"\n" + key).hexdigest()
 
 
 def _wrap(master: AESGCM, random: Callable[[int], bytes], scope: str, origin: bytes) -> bytes:

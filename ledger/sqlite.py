@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 from uuid import UUID
 
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import (
     ApplicationRecorder,
     InfrastructureFactory,
@@ -33,6 +34,7 @@ from eventsourcing.sqlite import (
 )
 from eventsourcing.utils import Environment
 
+from ..domain.errors import Refused
 from .chain import Batch, ChainedEntry, Head, chain_batch
 from .entry import NO_ENTRY, format_at
 from .errors import Conflict, LedgerError, SigningRefused, Unavailable
@@ -135,9 +137,11 @@ class ChainingRecorder(SQLiteApplicationRecorder):
         """Make ``pending`` durable and chained, all or none, and return them in their places.
 
         ``Conflict`` where a stream has moved on, ``Malformed`` where an entry is too long,
+        ``Refused`` (``scope_erased``) where one would be sealed under a key that was destroyed,
         ``Unavailable`` where the disk or the database does not serve. Callers from several threads
         share a commit: whoever holds the mutex commits for all who wait.
         """
+        self._scopes.require_outside()
         appender = _Appender(pending)
         with self._waiting_mutex:
             self._waiting.append(appender)
@@ -202,11 +206,19 @@ class ChainingRecorder(SQLiteApplicationRecorder):
 
     def publish_checkpoint(self, size: int, note: bytes) -> None:
         """Add a signed checkpoint; the same one again changes nothing."""
+        self._scopes.require_outside()
         with _wrapped(self._path), lock_file(self._lock_path), self.datastore.transaction(commit=True) as cursor:
             cursor.execute("INSERT OR IGNORE INTO checkpoints VALUES (?, ?)", (size, note))
             cursor.execute("SELECT note FROM checkpoints WHERE size=?", (size,))
             if cursor.fetchone()[0] != note:
                 raise SigningRefused("self_check_failed", f"{self._path}: another checkpoint of size {size} lies there")
+
+    @contextmanager
+    def holding_appends(self) -> Iterator[None]:
+        """Nothing is appended meanwhile, in this process or another; appending inside would wait for itself."""
+        self._scopes.require_outside()
+        with _wrapped(self._path), self._commit_mutex, lock_file(self._lock_path):
+            yield
 
     def _commit_waiting(self) -> None:
         with self._waiting_mutex:
@@ -233,15 +245,18 @@ class ChainingRecorder(SQLiteApplicationRecorder):
             row = cursor.fetchone()
             head = Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
             reader = LedgerReader(_connection(cursor))
-            # 3. Each appender's expected positions, while nobody else can move them.
-            accepted = self._accept(cursor, appenders)
+            # 3. Each appender's expected positions, while nobody else can move them, and the keys to seal
+            #    under, fetched now: a key destroyed a moment ago must not be used again, nor made anew. A new key
+            #    is durable before the entry that needs it; a crash between leaves an unused key, no loss.
+            accepted, ciphers = self._accept(cursor, appenders)
+            if not accepted:
+                return  # the head's time is that of an entry, so nothing may move it alone
             # 4. The time, taken inside the lock, never earlier than the last.
             head, at, findings = self._stamp(cursor, head)
             pending = [*findings, *(waiting for appender in accepted for waiting in appender.pending)]
             batch = chain_batch(head, at, pending, lambda level: _loose_hashes(reader, head.size, level))
-            # 5. Seal under keys fetched now: a key destroyed a moment ago must not be used again. A new key
-            #    is durable before the entry that needs it; a crash between leaves an unused key, no loss.
-            boxes = self._seal(batch)
+            # 5. Seal.
+            boxes = self._seal(batch, ciphers)
             # 6. Everything that belongs to the new head, then the head, then one commit: a crash before it
             #    leaves the old log, a crash after it the new one.
             _store(cursor, batch, boxes)
@@ -251,25 +266,32 @@ class ChainingRecorder(SQLiteApplicationRecorder):
             appender.entries = batch.entries[start : start + len(appender.pending)]
             start += len(appender.pending)
 
-    def _accept(self, cursor: SQLiteCursor, appenders: list[_Appender]) -> list[_Appender]:
-        """The appenders whose positions are free; each other one fails alone."""
+    def _accept(self, cursor: SQLiteCursor, appenders: list[_Appender]) -> tuple[list[_Appender], dict[str, AESGCM]]:
+        """The appenders whose positions are free, and the ciphers of their scopes; each other one fails alone."""
         next_pos: dict[str, int] = {}
+        ciphers: dict[str, AESGCM] = {}
         accepted = []
-        for appender in appenders:
-            moved: dict[str, int] = {}
-            for waiting in appender.pending:
-                stream = str(waiting.originator_id)
-                expected = moved.get(stream, next_pos.get(stream, -1))
-                if expected < 0:
-                    expected = _next_pos(cursor, stream)
-                if waiting.originator_version != expected:
-                    appender.error = Conflict(stream, waiting.originator_version, expected)
-                    break
-                moved[stream] = expected + 1
-            else:
-                next_pos.update(moved)
-                accepted.append(appender)
-        return accepted
+        with self._scopes.together():
+            for appender in appenders:
+                moved: dict[str, int] = {}
+                try:
+                    for waiting in appender.pending:
+                        stream = str(waiting.originator_id)
+                        expected = moved.get(stream, next_pos.get(stream, -1))
+                        if expected < 0:
+                            expected = _next_pos(cursor, stream)
+                        if waiting.originator_version != expected:
+                            raise Conflict(stream, waiting.originator_version, expected)  # noqa: TRY301
+                        moved[stream] = expected + 1
+                    for waiting in appender.pending:
+                        if waiting.disclosures and waiting.scope not in ciphers:
+                            ciphers[waiting.scope] = self._scopes.cipher_for_sealing(waiting.scope)
+                except (Conflict, Refused) as error:
+                    appender.error = error
+                else:
+                    next_pos.update(moved)
+                    accepted.append(appender)
+        return accepted, ciphers
 
     def _stamp(self, cursor: SQLiteCursor, head: Head) -> tuple[Head, str, list[PendingEntry]]:
         """The batch's time, and a finding at the moment when the clock is first seen to stand behind."""
@@ -282,15 +304,11 @@ class ChainingRecorder(SQLiteApplicationRecorder):
             findings.append(self._clock_finding(_next_pos(cursor, "clock"), behind))
         return replace(head, held=True), head.at, findings
 
-    def _seal(self, batch: Batch) -> list[tuple[int, str, bytes]]:
-        ciphers: dict[str, Any] = {}
+    def _seal(self, batch: Batch, ciphers: dict[str, AESGCM]) -> list[tuple[int, str, bytes]]:
         boxes = []
         for entry in batch.entries:
             for disclosure in entry.pending.disclosures:
-                scope = entry.pending.scope
-                cipher = ciphers.get(scope)
-                if cipher is None:
-                    cipher = ciphers[scope] = self._scopes.cipher_for_sealing(scope)
+                cipher = ciphers[entry.pending.scope]
                 box = make_box(cipher, self._random(NONCE_BYTES), disclosure, self._origin)
                 boxes.append((entry.seq, disclosure.name, box))
         return boxes

@@ -314,7 +314,7 @@ def weighted_share(strata: ArrayLike) -> WeightedShare:
     covered = float(sizes.sum())
     weights = sizes / covered
     rates = won / sampled
-    rate = min(1.0, float(weights @ rates))  # weights may add up to a little more than 1
+    rate = 1.0 if successes == graded else float(weights @ rates)  # weights may add up to a little less than 1
     drawn = (won + _DRAWN * rate) / (sampled + _DRAWN)
     left = weights**2 * (1 - sampled / sizes) / sampled
     variance = float(left @ (drawn * (1 - drawn)))

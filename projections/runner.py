@@ -68,9 +68,14 @@ def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEW
 
 def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> int:
     size = events.reader.head().size
+    reached: defaultdict[int, list[View]] = defaultdict(list)
     for view in views:
         _prepare(engine, view, size)
-        _feed(engine, view, events, size)
+        with engine.connect() as connection:
+            reached[tracked(connection, view)[0]].append(view)
+    for start, together in reached.items():
+        if start < size:
+            _feed(engine, together, events, start, size)
     return size
 
 
@@ -166,23 +171,31 @@ def _prepare(engine: Engine, view: View, size: int) -> None:
         )
 
 
-def _feed(engine: Engine, view: View, events: EventReader, stop: int) -> None:
+def _feed(engine: Engine, views: list[View], events: EventReader, start: int, stop: int) -> None:
+    """Feed views that have reached the same size. Events of types that none of them takes are not decoded."""
     with engine.connect() as connection:
-        size, digest = tracked(connection, view)
-    source = events.events(size, stop)
-    while batch := list(islice(source, BATCH)):
-        added: defaultdict[Table, list[tuple[Any, ...]]] = defaultdict(list)
-        for recorded in batch:
-            rows = view.rows(recorded)
-            digest = extend_digest(digest, rows)
-            for table, values in rows:
-                added[table].append(values)
+        digests = [tracked(connection, view)[1] for view in views]
+    types = frozenset().union(*(view.types for view in views))
+    inserts = {table: str(table.insert().compile(engine)) for view in views for table in view.metadata.tables.values()}
+    source = events.events(start, stop, types)
+    while start < stop:
+        batch = list(islice(source, BATCH))
+        start = batch[-1].seq + 1 if len(batch) == BATCH else stop
         with engine.begin() as connection:
-            for table, found in added.items():
-                connection.exec_driver_sql(str(table.insert().compile(engine)), found)
-            if view.added is not None:
-                view.added(connection, added)
-            connection.execute(
-                _TRACKING.update().where(_TRACKING.c.view == view.name),
-                {"size": batch[-1].seq + 1, "digest": digest},
-            )
+            for number, view in enumerate(views):
+                added: defaultdict[Table, list[tuple[Any, ...]]] = defaultdict(list)
+                digest = digests[number]
+                for recorded in batch:
+                    rows = view.rows(recorded)
+                    if rows:
+                        digest = extend_digest(digest, rows)
+                        for table, values in rows:
+                            added[table].append(values)
+                digests[number] = digest
+                for table, found in added.items():
+                    connection.exec_driver_sql(inserts[table], found)
+                if view.added is not None:
+                    view.added(connection, added)
+                connection.execute(
+                    _TRACKING.update().where(_TRACKING.c.view == view.name), {"size": start, "digest": digest}
+                )

@@ -13,6 +13,7 @@ from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
 from ..domain.event import Recorded
 from ..domain.number import format_number
 from ..domain.optimization.events import (
+    EVENTS,
     IterationCompleted,
     PromptEvaluated,
     RewriteProposed,
@@ -140,4 +141,4 @@ def _decimal(value: float | None) -> str | None:
     return None if value is None else format_number(value)
 
 
-RUNS_VIEW = View("runs", 1, METADATA, rows)
+RUNS_VIEW = View("runs", 1, METADATA, rows, frozenset(kind.type_name for kind in EVENTS))

@@ -42,7 +42,7 @@ def seal_view(view: View, events: EventReader, upto: int) -> ProjectionSealed | 
     start, digest = 0, NO_ROWS
     if newest is not None and newest.version == view.version and newest.upto <= upto:
         start, digest = newest.upto, bytes.fromhex(newest.digest)
-    grown = digest_of(view, events.events(start, upto), digest)
+    grown = digest_of(view, events.events(start, upto, view.types), digest)
     if start and grown == digest:
         return None
     return ProjectionSealed(name=view.name, version=view.version, upto=upto, digest=grown.hex())
@@ -128,7 +128,7 @@ def check_views(engine: Engine, events: EventReader) -> list[Damage]:
             reason = getattr(error, "orig", error)
             damage.append(Damage("projection_mismatch", None, f"views.db: view {view.name} does not read: {reason}"))
             continue
-        replayed = digest_of(view, events.events(0, size)) if size <= events.reader.head().size else b""
+        replayed = digest_of(view, events.events(0, size, view.types)) if size <= events.reader.head().size else b""
         if {stored, digest} != {replayed}:
             damage.append(
                 Damage(
@@ -151,7 +151,7 @@ def _check_view(
     if seal.upto > seq:
         damage.append(Damage("projection_mismatch", seq, f"it seals {seal.upto} entries, and is entry {seq}"))
         return
-    replayed = digest_of(view, events.events(0, seal.upto)).hex()
+    replayed = digest_of(view, events.events(0, seal.upto, view.types)).hex()
     if replayed != seal.digest:
         damage.append(
             Damage(

@@ -30,14 +30,16 @@ NO_ROWS = bytes(32)
 class View:
     """A read model. A change of ``rows`` or of the tables takes a new ``version``.
 
-    ``added`` is told, in the same transaction, which rows a batch added, so that what is cached of them can be
-    marked; it is no part of the view, and neither is what it writes.
+    ``types`` are the stored names that ``rows`` makes rows of; other events need not be shown to it. ``added`` is
+    told, in the same transaction, which rows a batch added, so that what is cached of them can be marked; it is no
+    part of the view, and neither is what it writes.
     """
 
     name: str
     version: int
     metadata: MetaData
     rows: Callable[[Recorded], Sequence[Row]]
+    types: frozenset[str]
     added: Callable[[Connection, Added], None] | None = None
 
 

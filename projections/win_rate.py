@@ -158,8 +158,10 @@ def first_of_each_subject(
     return list(zip(wins.tolist(), losses.tolist(), strict=True))
 
 
-def evidence(days: Sequence[tuple[int, int]]) -> Evidence:
+def evidence(days: Sequence[tuple[int, int]], *, one_of_each: bool = False) -> Evidence:
     """Follow the evidence over days of (wins, losses), ties left out.
+
+    ``one_of_each`` says that they are counts of one verdict for each subject, as ``first_of_each_subject`` gives.
 
     The e-value is the likelihood of all verdicts so far, averaged over every win chance from 0 to 1 alike, over
     their likelihood at one half: 2^n B(wins + 1, losses + 1), Robbins' mixture (1970), a martingale when a win
@@ -177,7 +179,7 @@ def evidence(days: Sequence[tuple[int, int]]) -> Evidence:
     mixture = betaln(wins + 1, losses + 1)
     e_logs = mixture + (wins + losses) * log(2)
     e_values = numpy.exp(numpy.minimum(e_logs, _MOST_LOG_E))
-    most = numpy.maximum(e_values, 1.0)
+    most = numpy.maximum(numpy.maximum.accumulate(e_values), 1.0)
     low, high = _not_rejected(wins, losses, mixture)
     followed = tuple(
         EvidenceDay(int(won), int(lost), e_value, max_e_value, 1 / max_e_value, Interval(lowest, highest))
@@ -195,7 +197,7 @@ def evidence(days: Sequence[tuple[int, int]]) -> Evidence:
         last.p_anytime,
         last.interval,
         significant,
-        _evidence_note(last, significant),
+        _evidence_note(last, significant, one_of_each),
         followed,
     )
 
@@ -275,8 +277,12 @@ def _not_rejected(
     return outer[0], outer[1]
 
 
-def _evidence_note(last: EvidenceDay, significant: bool) -> str:
-    assumed = "; assumes independent verdicts, and turns of one subject are not: count one of each to be strict"
+def _evidence_note(last: EvidenceDay, significant: bool, one_of_each: bool) -> str:
+    assumed = (
+        "; of each subject the first decided verdict counts"
+        if one_of_each
+        else "; assumes independent verdicts, and turns of one subject are not: count one of each to be strict"
+    )
     if last.wins + last.losses == 0:
         return "too few: no decided verdict"
     if not significant:

@@ -27,6 +27,14 @@ AsOf = Annotated[
 ]
 
 
+From = Annotated[
+    str | None,
+    typer.Option("--from", metavar="T", help="Seconds since 1970, or a time [default: 30 days before --to]."),
+]
+To = Annotated[str | None, typer.Option("--to", metavar="T", help="Seconds since 1970, or a time [default: now].")]
+Source = Annotated[str | None, typer.Option(metavar="S", help="Only sessions whose first request had this source.")]
+
+
 def _version(asked: bool) -> None:
     if asked:
         from importlib.metadata import version
@@ -68,6 +76,59 @@ def import_reflex(
     from .run_commands import import_tree
 
     import_tree(context.obj, path, json)
+
+
+@imports.command("evaluation")
+def import_evaluation(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="JSON, or NDJSON by its name's ending: docs/import-evaluation.md.")],
+    json: Json = False,
+) -> None:
+    """Import evaluation data of a reflexio server. Importing twice adds nothing."""
+    from .evaluation_commands import import_evaluation
+
+    import_evaluation(context.obj, file, json)
+
+
+@app.command()
+def overview(
+    context: typer.Context,
+    start: From = None,
+    end: To = None,
+    bucket: Annotated[str | None, typer.Option(metavar="day|week", help="Length of a point of the trend.")] = None,
+    source: Source = None,
+    source_set: Annotated[
+        list[str] | None,
+        typer.Option(metavar="LABEL=a,b", help="Compare sessions of these first sources; give it several times."),
+    ] = None,
+    request: Annotated[
+        Path | None, typer.Option(metavar="FILE", help="A request body of the HTTP endpoint, as JSON.")
+    ] = None,
+    as_of: AsOf = None,
+    json: Json = False,
+) -> None:
+    """Show how sessions went: success, tiles, rules, source sets, shadow win rate, with intervals."""
+    from .evaluation_commands import show_overview
+
+    show_overview(context.obj, start, end, bucket, source, source_set or [], request, as_of, json)
+
+
+@app.command()
+def trend(
+    context: typer.Context,
+    start: From = None,
+    end: To = None,
+    source: Source = None,
+    version: Annotated[
+        str | None, typer.Option(metavar="V", help="Only this version of the judge's prompt [default: each apart].")
+    ] = None,
+    as_of: AsOf = None,
+    json: Json = False,
+) -> None:
+    """Show the shadow win rate by day, each version of the judge's prompt apart."""
+    from .evaluation_commands import show_trend
+
+    show_trend(context.obj, start, end, source, version, as_of, json)
 
 
 @app.command()

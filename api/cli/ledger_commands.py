@@ -204,6 +204,7 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
         "origin": verdict.origin,
         "signed_size": verdict.signed_size,
         "checked": verdict.checked,
+        "erased": verdict.erased,
         "not_checked": list(verdict.not_checked),
         "not_checked_because": verdict.not_checked,
         "damage": [{"kind": found.kind, "seq": found.seq, "detail": found.detail} for found in verdict.damage],
@@ -216,6 +217,8 @@ def _print_verdict(verdict: Verdict) -> None:
     say(f"  entries  {verdict.size}, signed up to {verdict.signed_size or 0}")
     say(f"  root     {base64(verdict.root)}")
     say(f"  checked  {', '.join(verdict.checked)}")
+    if verdict.erased:
+        say(f"  erased   {verdict.erased} sealed fields, their keys destroyed as the log says")
     if verdict.not_checked:
         say("  not checked")
         for name, reason in verdict.not_checked.items():

@@ -10,9 +10,9 @@ from collections import defaultdict
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Row, bindparam, text
 
 from ...domain.evaluation.sampling import Stratum
 
@@ -112,13 +112,17 @@ def first_active_request(views: Connection, size: int, *, idle_since: int, low: 
 
 @dataclass(frozen=True, slots=True)
 class SessionRows:
-    """A session as of a size. ``agent_version`` is its last request's; ``interactions`` are seqs as they were spoken."""
+    """A session as of a size. ``agent_version`` is its last request's; ``interactions`` are seqs as spoken.
+
+    Its first request came at ``started_at`` (seconds), its last at ``last_at``.
+    """
 
     session: str
     user: str
     agent_version: str
     agent_versions: frozenset[str]
     started_at: int
+    last_at: int
     interactions: tuple[int, ...]
 
     @property
@@ -145,7 +149,8 @@ def session_rows(views: Connection, size: int, session: str) -> SessionRows | No
     versions = frozenset(row.agent_version for row in requests)
     first, last = requests[0], requests[-1]
     seqs = tuple(row.seq for row in spoken)
-    return SessionRows(session, first.user, last.agent_version, versions, first.requested_at, seqs)
+    times = (first.requested_at, last.requested_at)
+    return SessionRows(session, first.user, last.agent_version, versions, *times, seqs)
 
 
 def earliest_session(views: Connection, size: int, sessions: Sequence[str]) -> str | None:
@@ -203,15 +208,13 @@ def regeneration_candidates(views: Connection, size: int, from_at: int, to_at: i
     return Candidates(dict(strata), counted.n)
 
 
-def turns_to_judge_anew(
-    views: Connection, size: int, sessions: Sequence[str], version: str
-) -> dict[str, list[int]]:
+def turns_to_judge_anew(views: Connection, size: int, sessions: Sequence[str], version: str) -> dict[str, list[int]]:
     """The turns of ``sessions`` with a shadow that no verdict of ``version`` speaks of, by session.
 
     A turn that waits for its live verdict is none of them: it gets that.
     """
-    query = (
-        "SELECT i.session, i.seq FROM interactions i WHERE i.session IN :sessions AND i.has_shadow=1 "
+    query = (  # the plus keeps SQLite to the index of sessions
+        "SELECT i.session, i.seq FROM interactions i WHERE i.session IN :sessions AND +i.has_shadow=1 "
         "AND i.speaker='agent' AND i.seq < :size "
         "AND NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.turn=i.seq AND v.version=:version AND v.seq < :size) "
         "AND (i.imported=1 OR EXISTS (SELECT 1 FROM verdicts v WHERE v.turn=i.seq AND v.job IS NULL AND v.seq < :size) "
@@ -239,14 +242,13 @@ _DUE = (
 )
 
 
-def _due(row: object) -> DueSession:
-    last, session, user, evaluation_only, source = row  # type: ignore[misc] # a row is a tuple
-    return DueSession(last, session, user, source, bool(evaluation_only))
+def _due(row: Row[Any]) -> DueSession:
+    return DueSession(row.last, row.session, row.user, row.source, bool(row.evaluation_only))
 
 
 def _in_reasons(
     views: Connection, query: str, size: int, reasons: Collection[str], before: str, tries: int, limit: int
-) -> Iterator[object]:
+) -> Iterator[Row[Any]]:
     statement = text(query).bindparams(bindparam("reasons", expanding=True))
     given = {"size": size, "reasons": sorted(reasons), "before": before, "tries": tries, "limit": limit}
     return iter(views.execute(statement, given))

@@ -87,7 +87,7 @@ _CITED = """SELECT DISTINCT t.session, c.kind, c.rule FROM results t JOIN citati
 
 @dataclass(frozen=True, slots=True)
 class Segments:
-    """Rows of one kind, of whole days, in no order. ``texts`` are what the numbers in text columns stand for.
+    """Rows of one kind, of whole days, in order of time. ``texts`` are what the numbers in text columns stand for.
 
     Of ``graded``: the rules that a row's session cites are ``cited[first_cited : first_cited + cited]`` of the row,
     each a number into ``rules``, which are (kind, rule).
@@ -103,7 +103,7 @@ def load_segments(views: Connection, kind: Kind, first_day: int, last_day: int, 
     """The rows of the days ``first_day`` to ``last_day``, both included, over the first ``size`` entries."""
     CACHE.create_all(views)
     if size != tracked(views, EVALUATION_VIEW)[0]:
-        return _joined(kind, _derive(views, kind, first_day, last_day, size).values())
+        return _joined(kind, _in_day_order(_derive(views, kind, first_day, last_day, size)))
     kept = {
         day: _unpack(kind, content)
         for day, content in views.exec_driver_sql(
@@ -128,7 +128,13 @@ def load_segments(views: Connection, kind: Kind, first_day: int, last_day: int, 
             stale.pop(day, None)
     for day, sessions in stale.items():
         kept[day] = _mended(views, kind, day, sessions, kept[day], size)
-    return _joined(kind, kept.values())
+    return _joined(kind, _in_day_order(kept))
+
+
+def between(rows: NDArray[Any], first: int, last: int) -> NDArray[Any]:
+    """The rows from ``first`` up to and with ``last``, of rows that stand in order of time."""
+    at = np.ascontiguousarray(rows["at"])
+    return rows[np.searchsorted(at, first) : np.searchsorted(at, last, side="right")]
 
 
 def number_of(alias: str) -> int:
@@ -209,8 +215,11 @@ class _Making:
         self._rows.append(row)
 
     def made(self) -> Segments:
-        rows = np.array(self._rows, dtype=DTYPES[self._kind])
-        return Segments(rows, tuple(self._texts), np.array(self._cited, dtype=np.int32), tuple(self._rules))
+        rows = _in_order(np.array(self._rows, dtype=DTYPES[self._kind]))
+        texts = sorted(self._texts)  # so that days with the same texts have the same numbers
+        number = {text: place for place, text in enumerate(texts)}
+        _renumber(rows, TEXT_COLUMNS[self._kind], [number[text] for text in self._texts])
+        return Segments(rows, tuple(texts), np.array(self._cited, dtype=np.int32), tuple(self._rules))
 
     def _graded(self, values: Sequence[Any], cited: dict[str, list[tuple[str, str]]]) -> tuple[int, ...]:
         at, seq, result_id, session, user, corrections, turns, source, made, version = values[:10]
@@ -241,34 +250,44 @@ def _mended(views: Connection, kind: Kind, day: int, sessions: Sequence[str], ke
     """A kept day, with what is derived now in place of its stale sessions."""
     numbers = np.array([number_of(session) for session in sessions], dtype=np.uint64)
     rest = Segments(kept.rows[~np.isin(kept.rows["session"], numbers)], kept.texts, kept.cited, kept.rules)
-    return _joined(kind, [rest, *_derive(views, kind, day, day, size, sessions).values()])
+    mended = _joined(kind, [rest, *_derive(views, kind, day, day, size, sessions).values()])
+    return Segments(_in_order(mended.rows), mended.texts, mended.cited, mended.rules)
+
+
+def _in_order(rows: NDArray[Any]) -> NDArray[Any]:
+    return rows[np.argsort(rows["at"], kind="stable")]
+
+
+def _in_day_order(segments: dict[int, Segments]) -> list[Segments]:
+    return [segments[day] for day in sorted(segments)]
 
 
 def _joined(kind: Kind, parts: Iterable[Segments]) -> Segments:
     """Several segments as one, their numbers for texts and rules made the same."""
-    texts: dict[str, int] = {}
-    rules: dict[tuple[str, str], int] = {}
-    found, cited, offset = [], [], 0
-    for part in parts:
-        if not len(part.rows):
-            continue
-        rows = part.rows
-        codes = [texts.setdefault(text, len(texts)) for text in part.texts]
-        if codes != list(range(len(codes))) or offset:
-            rows = rows.copy()
-            renumbered = np.array(codes, dtype=np.int32)
-            for column in TEXT_COLUMNS[kind]:
-                rows[column] = renumbered[rows[column]]
-            if kind == "graded":
-                rows["first_cited"] += offset
-        found.append(rows)
+    held = [part for part in parts if len(part.rows)]
+    texts = {text: number for number, text in enumerate(sorted({text for part in held for text in part.texts}))}
+    rules = {rule: number for number, rule in enumerate(sorted({rule for part in held for rule in part.rules}))}
+    rows = np.concatenate([part.rows for part in held]) if held else np.empty(0, dtype=DTYPES[kind])
+    cited: list[NDArray[np.int32]] = []
+    start = offset = 0
+    for part in held:
+        own = rows[start : start + len(part.rows)]
+        start += len(part.rows)
+        _renumber(own, TEXT_COLUMNS[kind], [texts[text] for text in part.texts])
+        if kind == "graded":
+            own["first_cited"] += offset
         if len(part.cited):
-            numbers = np.array([rules.setdefault(rule, len(rules)) for rule in part.rules], dtype=np.int32)
-            cited.append(numbers[part.cited])
+            cited.append(np.array([rules[rule] for rule in part.rules], dtype=np.int32)[part.cited])
             offset += len(part.cited)
-    rows = np.concatenate(found) if found else np.empty(0, dtype=DTYPES[kind])
     joined = np.concatenate(cited) if cited else np.empty(0, dtype=np.int32)
     return Segments(rows, tuple(texts), joined, tuple(rules))
+
+
+def _renumber(rows: NDArray[Any], columns: Sequence[str], numbers: Sequence[int]) -> None:
+    if list(numbers) != list(range(len(numbers))):
+        wanted = np.array(numbers, dtype=np.int32)
+        for column in columns:
+            rows[column] = wanted[rows[column]]
 
 
 def _keep(views: Connection, kind: Kind, start: int, stop: int, derived: dict[int, Segments]) -> None:

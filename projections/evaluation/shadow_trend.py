@@ -6,6 +6,7 @@ beside it stand the other readings, what the positions did, and evidence that ho
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
@@ -31,11 +32,18 @@ def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Seg
 
 
 def trend_of(verdicts: Segments, version: str) -> dict[str, Any]:
-    """The peer's trend of one version, with the statistics beside it and the same for each source."""
-    rows = verdicts.rows[of_texts(verdicts.rows["version"], verdicts.texts, [version])]
+    """The peer's trend of one version, with the statistics beside it."""
+    return {**_trend(_of_version(verdicts, version)), "judge_prompt_version": version}
+
+
+def _of_version(verdicts: Segments, version: str) -> Rows:
+    return verdicts.rows[of_texts(verdicts.rows["version"], verdicts.texts, [version])]
+
+
+def _with_sources(verdicts: Segments, version: str) -> dict[str, Any]:
+    rows = _of_version(verdicts, version)
     return {
-        **_trend(rows),
-        "judge_prompt_version": version,
+        **trend_of(verdicts, version),
         "by_source": {
             verdicts.texts[code]: _trend(rows[rows["source"] == code])
             for code in sorted(set(rows["source"].tolist()), key=lambda code: verdicts.texts[code])
@@ -63,10 +71,15 @@ def build_trend(
     verdicts = load_verdicts(views, from_at, to_at, size)
     if source is not None:
         narrowed = verdicts.rows[of_texts(verdicts.rows["source"], verdicts.texts, [source])]
-        verdicts = Segments(narrowed, verdicts.texts, verdicts.cited, verdicts.rules)
+        verdicts = replace(verdicts, rows=narrowed)
     present = sorted({verdicts.texts[code] for code in set(verdicts.rows["version"].tolist())})
     wanted = present if version is None else [version]
-    return {"from_ts": from_at, "to_ts": to_at, "source": source, "versions": [trend_of(verdicts, v) for v in wanted]}
+    return {
+        "from_ts": from_at,
+        "to_ts": to_at,
+        "source": source,
+        "versions": [_with_sources(verdicts, v) for v in wanted],
+    }
 
 
 def outcome_of(better: str, served_first: bool) -> str:
@@ -75,7 +88,6 @@ def outcome_of(better: str, served_first: bool) -> str:
 
 
 def _trend(rows: Rows) -> dict[str, Any]:
-    rows = rows[np.argsort(rows["at"], kind="stable")]
     lost, tied, first = has(rows, LOST), has(rows, TIED), has(rows, SERVED_FIRST)
     won = ~lost & ~tied
     days, place = np.unique(rows["at"] // (DAY * MICRO), return_inverse=True)
@@ -88,7 +100,7 @@ def _trend(rows: Rows) -> dict[str, Any]:
     total = {"n": n, "wins": wins, "losses": losses, "ties": ties}
     outcomes = np.where(won, WIN, np.where(lost, LOSS, TIE))
     subjects = dense(rows["user"])
-    found = evidence(first_of_each_subject(outcomes, subjects, place, len(days)) if n else [])
+    found = evidence(first_of_each_subject(outcomes, subjects, place, len(days)) if n else [], one_of_each=True)
     for day, followed in zip(daily, found.days, strict=True):
         day["evidence"] = {"e_value": followed.e_value, "interval": [followed.interval.low, followed.interval.high]}
     return {

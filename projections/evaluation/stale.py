@@ -34,6 +34,7 @@ SOURCE_TABLES = {"graded": "results", "judged": "verdicts", "begun": "requests"}
 
 _SESSION_AT = {"requests": 3, "citations": 2, "results": 1, "verdicts": 2}
 """Where the session stands in a row of the tables that segments are derived from."""
+_DAY_OF_VERDICT = -1
 
 
 def mark_stale(connection: Connection, added: Added) -> None:
@@ -46,7 +47,19 @@ def mark_stale(connection: Connection, added: Added) -> None:
         if row[place] is not None
     }
     CACHE.create_all(connection)
-    if not sessions or connection.exec_driver_sql("SELECT 1 FROM segments LIMIT 1").first() is None:
+    if connection.exec_driver_sql("SELECT 1 FROM segments LIMIT 1").first() is None:
+        return
+    # A verdict on a session that is not known can be found by its day only.
+    days = {
+        row[_DAY_OF_VERDICT]
+        for table, rows in added.items()
+        if table.name == "verdicts"
+        for row in rows
+        if row[2] is None
+    }
+    if days:
+        connection.exec_driver_sql("DELETE FROM segments WHERE kind = 'judged' AND day = ?", [(day,) for day in days])
+    if not sessions:
         return
     fill_sessions(connection, sessions)
     for kind, table in SOURCE_TABLES.items():

@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 
 from ..rates import Clusters, Share, clustered_share, mean_interval, weighted_share
 from ..rates import share as clustered
-from .segments import ESCALATED, FLIPPED, NONE, REPEATED, SUCCESS, SYSTEM_ERROR, alias_of, load_segments
+from .segments import ESCALATED, FLIPPED, NONE, REPEATED, SUCCESS, SYSTEM_ERROR, alias_of, between, load_segments
 from .stale import fill_sessions
 from .view import DAY
 from .windows import Windows
@@ -32,7 +32,8 @@ SessionNames = Callable[[Sequence[str]], dict[str, str]]
 class Graded:
     """The results of an overview's windows, and the sessions that began in its trend, of all sources or of some.
 
-    In ``rows`` users are numbers from 0 on, into ``users``. Both share one numbering of sources, ``texts``.
+    Both stand in order of time. In ``rows`` users are numbers from 0 on, into ``users``. Both share one numbering
+    of sources, ``texts``.
     """
 
     windows: Windows
@@ -45,18 +46,15 @@ class Graded:
 
     @property
     def trend(self) -> Rows:
-        at = self.rows["at"]
-        return self.rows[(at >= self.windows.first) & (at <= self.windows.last)]
+        return between(self.rows, self.windows.first, self.windows.last)
 
     @property
     def current(self) -> Rows:
-        at = self.rows["at"]
-        return self.rows[(at >= self.windows.current) & (at <= self.windows.last)]
+        return between(self.rows, self.windows.current, self.windows.last)
 
     @property
     def prior(self) -> Rows:
-        at = self.rows["at"]
-        return self.rows[(at >= self.windows.prior) & (at < self.windows.current)]
+        return between(self.rows, self.windows.prior, self.windows.current - 1)
 
     def of_sources(self, sources: Sequence[str]) -> Graded:
         """Those whose session's first request had one of these sources."""
@@ -74,11 +72,10 @@ def load_graded(views: Connection, windows: Windows, size: int) -> Graded:
     begun = load_segments(views, "begun", windows.first // DAY, windows.last // DAY, size)
     texts = {text: number for number, text in enumerate(graded.texts)}
     numbers = np.array([texts.setdefault(text, len(texts)) for text in begun.texts], dtype=np.int32)
-    began = begun.rows[(begun.rows["at"] >= windows.first) & (begun.rows["at"] <= windows.last)].copy()
+    began = between(begun.rows, windows.first, windows.last).copy()
     began["source"] = numbers[began["source"]] if len(began) else began["source"]
-    rows = graded.rows[(graded.rows["at"] >= min(windows.first, windows.prior)) & (graded.rows["at"] <= windows.last)]
+    rows = between(graded.rows, min(windows.first, windows.prior), windows.last).copy()
     users, codes = np.unique(rows["user"], return_inverse=True)
-    rows = rows.copy()
     rows["user"] = codes
     return Graded(windows, rows, began, tuple(texts), users, graded.cited, graded.rules)
 
@@ -222,7 +219,9 @@ def sampling(graded: Graded) -> dict[str, Any]:
     single = one_a_session(graded.trend)
     counts = np.bincount(single["made"], minlength=1)
     by = {graded.texts[code]: int(counts[code]) for code in np.flatnonzero(counts).tolist()}
-    strata = _strata(single, graded.begun)
+    # Whoever clicks chooses: only what chance chose may speak for its stratum.
+    by_chance = one_a_session(graded.trend[~of_texts(graded.trend["made"], graded.texts, ["on_demand"])])
+    strata = _strata(by_chance, graded.begun)
     weighted = weighted_share(strata) if len(strata) else None
     return {
         "sessions": len(single),
@@ -278,6 +277,15 @@ class Rule:
         return self.successes + self.failures
 
 
+# The titles of a rule and when each was first recorded, by skipping through the index from title to title.
+_TITLES = """WITH RECURSIVE t(title) AS (
+    SELECT (SELECT min(title) FROM citations WHERE kind = :kind AND rule = :rule AND title > '') UNION ALL
+    SELECT (SELECT min(title) FROM citations c WHERE c.kind = :kind AND c.rule = :rule AND c.title > t.title)
+    FROM t WHERE t.title IS NOT NULL)
+    SELECT title, (SELECT min(seq) FROM citations c WHERE c.kind = :kind AND c.rule = :rule AND c.title = t.title) AS f
+    FROM t WHERE title IS NOT NULL AND f < :size ORDER BY f"""
+
+
 class Titles:
     """Titles of rules. One rule may have been cited under several: the peer shows the first that is not empty in order
     of (session id, time), over all sessions of the trend, whatever set the rule is shown for. Without ``names`` it is
@@ -290,11 +298,7 @@ class Titles:
         self._names = names
 
     def of(self, kind: str, rule: str) -> str:
-        titles = self._views.exec_driver_sql(
-            "SELECT title, min(seq) FROM citations WHERE kind = ? AND rule = ? AND title <> '' AND seq < ? "
-            "GROUP BY title ORDER BY 2 LIMIT 2",
-            (kind, rule, self._size),
-        ).all()
+        titles = self._views.exec_driver_sql(_TITLES, {"kind": kind, "rule": rule, "size": self._size}).all()
         if self._names is None or not titles:
             return str(titles[0][0]) if titles else ""
         return self._first(kind, rule, self._names, several=len(titles) > 1)

@@ -14,6 +14,7 @@ from typing import Any
 from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
 
 from ...domain.evaluation.events import (
+    EVENTS,
     AssignmentDeclared,
     ConfigChanged,
     InteractionPublished,
@@ -96,6 +97,7 @@ Index("interactions_of_request", INTERACTIONS.c.request)
 Index("interactions_by_id", INTERACTIONS.c.interaction_id)
 Index("interactions_to_judge", INTERACTIONS.c.has_shadow, INTERACTIONS.c.seq)
 Index("citations_of_session", CITATIONS.c.session)
+Index("citations_of_rule", CITATIONS.c.kind, CITATIONS.c.rule, CITATIONS.c.title, CITATIONS.c.seq)
 Index("results_of_session", RESULTS.c.session)
 Index("results_by_day", RESULTS.c.day)
 Index("results_of_job", RESULTS.c.job)
@@ -228,4 +230,4 @@ def _listed(items: Sequence[str]) -> str:
     return json.dumps(list(items), ensure_ascii=False)
 
 
-EVALUATION_VIEW = View("evaluation", 1, METADATA, rows, mark_stale)
+EVALUATION_VIEW = View("evaluation", 1, METADATA, rows, frozenset(kind.type_name for kind in EVENTS), mark_stale)

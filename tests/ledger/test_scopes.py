@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import os
+import random
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
 
 import pytest
 
+from affidavit.domain.errors import Refused
 from affidavit.ledger.errors import Unavailable
 from affidavit.ledger.scopes import ScopeKeys
 
@@ -168,3 +171,186 @@ def test_a_failed_alias_leaves_no_half_of_it(path: Path) -> None:
 def test_destroying_a_key_leaves_no_trace_and_making_one_is_durable(scopes: ScopeKeys, pragma: str) -> None:
     on = {"secure_delete": 1, "synchronous": 2}
     assert scopes._db.execute(f"PRAGMA {pragma}").fetchone()[0] == on[pragma]
+
+
+def test_an_alias_may_live_in_the_scope_of_another(scopes: ScopeKeys) -> None:
+    """The same session id of two users has two aliases, and each dies with its user's key."""
+    ada, eve = (f"user/{scopes.alias('user', name)}" for name in ("Ada", "Eve"))
+    first, second = scopes.alias("session", "s1", ada), scopes.alias("session", "s1", eve)
+    own = scopes.alias("session", "s1")
+    assert len({first, second, own}) == 3
+    assert scopes.alias("session", "s1", ada) == first
+    assert scopes.alias("session", "s1") == own
+    assert scopes.find("session", "s1") == [(first, ada), (second, eve), (own, f"session/{own}")]
+    assert scopes.destroy(ada) is not None
+    assert scopes.names_of([first, second, own, "session-0000000000000000"]) == {
+        first: None,
+        second: "s1",
+        own: "s1",
+        "session-0000000000000000": None,
+    }
+    assert scopes.find("session", "s1") == [(second, eve), (own, f"session/{own}")]
+
+
+def test_finding_makes_nothing(path: Path, scopes: ScopeKeys) -> None:
+    before = path.read_bytes()
+    assert scopes.find("session", "s1") == []
+    assert path.read_bytes() == before
+
+
+def test_an_alias_whose_key_was_lost_is_not_found(path: Path, scopes: ScopeKeys) -> None:
+    alias = scopes.alias("user", "Ada")
+    change(path, "DELETE FROM scopes WHERE scope=?", f"user/{alias}")
+    assert scopes.find("user", "Ada") == []
+
+
+@pytest.mark.parametrize("column", ["lookup", "box", "scope"])
+def test_rows_of_aliases_that_changed_places_are_not_believed(path: Path, scopes: ScopeKeys, column: str) -> None:
+    ada, eve = scopes.alias("user", "Ada"), scopes.alias("user", "Eve")
+    change(path, f"UPDATE aliases SET {column}=(SELECT {column} FROM aliases WHERE alias=?) WHERE alias=?", ada, eve)
+    change(path, "DELETE FROM aliases WHERE alias=?", ada)
+    with pytest.raises(Unavailable, match="was changed"):
+        scopes.find("user", "Ada" if column == "lookup" else "Eve")
+
+
+def test_many_names_are_read_with_each_key_opened_once(path: Path, scopes: ScopeKeys) -> None:
+    names: dict[str, str] = {}
+    with scopes.together():
+        for user in range(30):
+            scope = f"user/{scopes.alias('user', str(user))}"
+            names |= {scopes.alias("session", f"{user}.{n}", scope): f"{user}.{n}" for n in range(50)}
+    unwrapped: list[str] = []
+    real = scopes._unwrap
+    scopes._unwrap = lambda scope, wrapped: unwrapped.append(scope) or real(scope, wrapped)  # type: ignore[method-assign, func-returns-value]
+    assert scopes.names_of(reversed(names)) == names
+    assert len(unwrapped) == len(set(unwrapped)) == 30
+
+
+def test_what_is_made_together_waits_for_the_disk_once(path: Path, scopes: ScopeKeys) -> None:
+    statements: list[str] = []
+    scopes._db.set_trace_callback(statements.append)
+    with scopes.together():
+        with scopes.together():
+            scope = f"user/{scopes.alias('user', 'Ada')}"
+        aliases = [scopes.alias("session", str(n), scope) for n in range(20)]
+        assert scopes.alias("session", "3", scope) == aliases[3]
+        with closing(ScopeKeys(path, MASTER, ORIGIN, os.urandom, read_only=True)) as reader:
+            assert reader.name_of(aliases[3]) is None
+    scopes._db.set_trace_callback(None)
+    assert [statements.count(word) for word in ("BEGIN IMMEDIATE", "COMMIT", "ROLLBACK")] == [1, 1, 0]
+    assert scopes.name_of(aliases[3]) == "3"
+    assert scopes._held == {}
+
+
+def test_what_fails_together_leaves_nothing(scopes: ScopeKeys) -> None:
+    def fail() -> None:
+        scopes.alias("user", "Ada")
+        raise ValueError("no")
+
+    with pytest.raises(ValueError, match="no"), scopes.together():
+        fail()
+    assert scopes.find("user", "Ada") == []
+
+
+def test_threads_make_one_alias_of_one_name(scopes: ScopeKeys) -> None:
+    made: list[tuple[str, str]] = []
+
+    def make() -> None:
+        with scopes.together():
+            scope = f"user/{scopes.alias('user', 'Ada')}"
+            made.append((scope, scopes.alias("session", "s1", scope)))
+
+    threads = [threading.Thread(target=make) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(made) == 8
+    assert len(set(made)) == 1
+
+
+def test_a_destroyed_scope_never_gets_another_key(path: Path, scopes: ScopeKeys) -> None:
+    scopes.cipher_for_sealing("run/1")
+    destroyed = scopes.destroy("run/1")
+    assert destroyed is not None
+    assert len(bytes.fromhex(destroyed.fingerprint)) == 32
+    with closing(ScopeKeys(path, MASTER, ORIGIN, os.urandom)) as other:
+        assert other.destroy("run/1") == other.destroyed("run/1") == destroyed
+        with pytest.raises(Refused) as refused:
+            other.cipher_for_sealing("run/1")
+    assert refused.value.rule == "scope_erased"
+    assert scopes.destroy("run/2") is scopes.destroyed("run/2") is None
+
+
+def test_a_sweep_leaves_no_byte_of_what_was_destroyed(tmp_path: Path) -> None:
+    """Among so many random rows SQLite splits pages, and leaves copies that no deletion overwrites."""
+    path, stream = tmp_path / "many.db", random.Random(2)
+    ScopeKeys.create(path, MASTER, ORIGIN, stream.randbytes)
+    with closing(ScopeKeys(path, MASTER, ORIGIN, stream.randbytes)) as scopes:
+        with scopes.together():
+            users = [f"user/{scopes.alias('user', str(n))}" for n in range(4000)]
+        with closing(sqlite3.connect(path)) as db:
+            rows = db.execute(
+                "SELECT wrapped, lookup, box FROM aliases JOIN scopes USING (scope) WHERE scope IN "
+                f"({','.join('?' * 1500)})",
+                users[:1500],
+            ).fetchall()
+        with scopes.together():
+            for user in users[:1500]:
+                scopes.destroy(user)
+        scopes.sweep()
+        content = path.read_bytes()
+        assert not [value for row in rows for value in row if value[4:20] in content]
+        assert scopes.find("user", "2000") == [(users[2000].removeprefix("user/"), users[2000])]
+
+
+VERSION_0 = """
+CREATE TABLE scopes (scope TEXT PRIMARY KEY, wrapped BLOB NOT NULL) WITHOUT ROWID;
+CREATE TABLE aliases (alias TEXT PRIMARY KEY, lookup BLOB NOT NULL UNIQUE, box BLOB NOT NULL) WITHOUT ROWID;
+ATTACH ? AS new;
+"""
+
+
+@pytest.fixture
+def old(path: Path, tmp_path: Path, scopes: ScopeKeys) -> tuple[Path, str]:
+    """A database as version 0 left it, and the alias of an API user Ada in it."""
+    alias = scopes.alias("api-user", "Ada")
+    old = tmp_path / "old.db"
+    with closing(sqlite3.connect(old, isolation_level=None)) as db:
+        create_scopes, create_aliases, attach, _ = VERSION_0.strip().split(";")
+        db.execute(create_scopes)
+        db.execute(create_aliases)
+        db.execute(attach, (str(path),))
+        db.execute("INSERT INTO main.scopes SELECT * FROM new.scopes")
+        db.execute("INSERT INTO main.aliases SELECT alias, lookup, box FROM new.aliases")
+    return old, alias
+
+
+def test_a_database_of_version_0_is_brought_up_to_date(old: tuple[Path, str]) -> None:
+    path, alias = old
+    for _ in range(2):
+        with closing(ScopeKeys(path, MASTER, ORIGIN, os.urandom)) as scopes:
+            assert scopes.alias("api-user", "Ada") == alias
+            assert scopes.find("api-user", "Ada") == [(alias, f"api-user/{alias}")]
+            assert scopes.name_of(scopes.alias("session", "s1", f"api-user/{alias}")) == "s1"
+    with closing(sqlite3.connect(path)) as db:
+        tables = {row[0] for row in db.execute("SELECT name FROM sqlite_master WHERE type='table'")}
+    assert tables == {"scopes", "aliases", "destroyed"}
+
+
+def test_a_database_of_version_0_is_read_without_a_change(old: tuple[Path, str]) -> None:
+    path, alias = old
+    before = path.read_bytes()
+    with closing(ScopeKeys(path, MASTER, ORIGIN, os.urandom, read_only=True)) as scopes:
+        assert scopes.name_of(alias) == "Ada"
+        assert scopes.find("api-user", "Ada") == [(alias, f"api-user/{alias}")]
+        assert scopes.destroyed(f"api-user/{alias}") is None
+        with pytest.raises(Unavailable, match=r"old\.db"):
+            scopes.alias("user", "Eve")
+    assert path.read_bytes() == before
+
+
+def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
+    change(path, "PRAGMA user_version=2")
+    with pytest.raises(Unavailable, match="version 2, this program knows up to 1"):
+        ScopeKeys(path, MASTER, ORIGIN, os.urandom)

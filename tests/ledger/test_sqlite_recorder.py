@@ -243,10 +243,20 @@ def test_a_full_disk_is_said_and_nothing_is_recorded(ledger: Ledger) -> None:
     assert len(check(ledger)) == 2
 
 
+def test_a_conflict_leaves_the_head_as_it_was(ledger: Ledger) -> None:
+    """Its time too, which verify compares with the last entry's."""
+    with ledger.recorder.reading() as reader:
+        before = reader.head()
+    with pytest.raises(Conflict):
+        ledger.record(noted(7))
+    with ledger.recorder.reading() as reader:
+        assert reader.head() == before
+
+
 def test_an_interrupted_commit_is_no_acknowledgement_for_who_shared_it(
     ledger: Ledger, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    def interrupted(_: object) -> None:
+    def interrupted(*_: object) -> None:
         raise KeyboardInterrupt
 
     monkeypatch.setattr(ledger.recorder, "_seal", interrupted)

@@ -257,6 +257,10 @@ def test_subjects_in_both_arms_are_counted_and_correlate_them() -> None:
     assert bounds(paired.interval) == pytest.approx(
         bounds(newcombe(a.rate, a.interval, b.rate, b.interval, correlation))
     )
+    pooled = (a.rate + b.rate) / 2
+    statistic = abs(a.rate - b.rate) / sqrt(2 * pooled * (1 - pooled) / 60 * (1 - correlation))
+    assert statistic > 0.2
+    assert paired.p_value == pytest.approx(2 * t.sf(statistic, 59)), "60 pairs have 59 degrees of freedom"
 
 
 def test_an_arm_against_itself_differs_by_nothing() -> None:
@@ -429,6 +433,12 @@ def test_equal_outcomes_in_all_strata_count_for_as_much_as_their_weights_allow()
     found = weighted_share([(1000, 10, 10), (3000, 10, 10)])
     worth = 1 / (0.0625 * 0.99 / 10 + 0.5625 * (1 - 10 / 3000) / 10)
     assert bounds(found.interval) == pytest.approx(bounds(wilson(1.0, worth)))
+
+
+def test_weights_that_do_not_add_up_in_floats_leave_a_rate_of_one_at_one() -> None:
+    for size in range(3, 40):
+        found = weighted_share([(size + day, 2, 2) for day in range(9)])
+        assert (found.rate, found.standard_error) == (1.0, 0.0)
 
 
 def test_strata_with_one_graded_are_counted() -> None:

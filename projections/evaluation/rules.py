@@ -1,0 +1,131 @@
+"""Rules: which versions are in force, and a full-text search over them (SQLite FTS5, ranked by bm25).
+
+The index is a cache beside the view's tables, made anew when it is not that of the newest rule.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from typing import Any
+
+from sqlalchemy import Connection
+
+MAX_WORDS = 64
+"""Words of a question that are searched for; the rest of a long one adds little."""
+
+_INDEX = "CREATE VIRTUAL TABLE {name} USING fts5(title, text, tags, tokenize='porter unicode61 remove_diacritics 2')"
+_IN_FORCE = (
+    "SELECT r.* FROM rules r JOIN (SELECT rule, max(seq) AS newest FROM rules WHERE seq < ? GROUP BY rule) n "
+    "ON r.seq = n.newest"
+)
+
+
+def list_rules(views: Connection, size: int, *, retired: bool = False) -> list[dict[str, Any]]:
+    """The newest version of each rule, by id; those that are retired only where asked for."""
+    rows = views.exec_driver_sql(f"{_IN_FORCE} ORDER BY r.rule", (size,)).mappings()
+    return [_rule(row) for row in rows if retired or not row["retired"]]
+
+
+def search_rules(
+    views: Connection,
+    size: int,
+    query: str,
+    *,
+    top_k: int,
+    agent_version: str | None = None,
+    kinds: Sequence[str] | None = None,
+    tags: Sequence[str] | None = None,
+) -> list[dict[str, Any]]:
+    """Rules in force that share a word with ``query``, the best first, at most ``top_k`` of each kind.
+
+    A rule that names no agent version is for all of them.
+    """
+    words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:MAX_WORDS]
+    if not words:
+        return []
+    index = _index(views, size)
+    asked = " OR ".join(f'"{word}"' for word in words)
+    ranked = views.exec_driver_sql(
+        f"SELECT rowid AS seq, bm25({index}, 2.0, 1.0, 1.0) AS rank FROM {index} WHERE {index} MATCH ? "
+        "ORDER BY rank, rowid",
+        (asked,),
+    ).all()
+    rules = {rule["seq"]: rule for rule in list_rules(views, size)}
+    found: list[dict[str, Any]] = []
+    counts: dict[str, int] = {}
+    for seq, rank in ranked:
+        rule = rules[seq]
+        if agent_version is not None and rule["agent_version"] not in (None, agent_version):
+            continue
+        if kinds is not None and rule["kind"] not in kinds:
+            continue
+        if tags and not set(tags) & set(rule["tags"]):
+            continue
+        counts[rule["kind"]] = counts.get(rule["kind"], 0) + 1
+        if counts[rule["kind"]] <= top_k:
+            found.append({**rule, "score": -rank})
+    return found
+
+
+def by_kind(rules: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
+    """Rules as the peer's search answers: one list for each kind, with the fields that its clients need."""
+    answer: dict[str, list[dict[str, Any]]] = {"profiles": [], "agent_playbooks": [], "user_playbooks": []}
+    for rule in rules:
+        shown = {
+            **{name: value for name, value in rule.items() if name != "text"},
+            "content": rule["text"],
+            "agent_version": rule["agent_version"] or "",
+        }
+        match rule["kind"]:
+            case "profile":
+                profile = {"profile_id": rule["rule"], "user_id": "", "generated_from_request_id": ""}
+                answer["profiles"].append({**profile, "last_modified_timestamp": rule["created_at"], **shown})
+            case "user_playbook":
+                named = {"user_playbook_id": rule["seq"], "request_id": "", "playbook_name": rule["title"]}
+                answer["user_playbooks"].append({**named, **shown})
+            case _:
+                named = {"agent_playbook_id": rule["seq"], "playbook_name": rule["title"]}
+                answer["agent_playbooks"].append({**named, "playbook_status": "approved", **shown})
+    return answer
+
+
+def _index(views: Connection, size: int) -> str:
+    """The table that indexes the rules in force at ``size``: the kept one, or one for a moment in the past."""
+    newest, last, count = views.exec_driver_sql(
+        "SELECT max(seq) FILTER (WHERE seq < ?), max(seq), count(*) FROM rules", (size,)
+    ).one()
+    if newest != last:
+        views.exec_driver_sql("DROP TABLE IF EXISTS temp.rules_then")
+        _fill(views, "temp.rules_then", size)
+        return "rules_then"
+    views.exec_driver_sql("CREATE TABLE IF NOT EXISTS rules_indexed (newest INTEGER, count INTEGER)")
+    if views.exec_driver_sql("SELECT newest, count FROM rules_indexed").first() != (newest, count):
+        views.exec_driver_sql("DROP TABLE IF EXISTS rules_index")
+        _fill(views, "rules_index", size)
+        views.exec_driver_sql("DELETE FROM rules_indexed")
+        views.exec_driver_sql("INSERT INTO rules_indexed VALUES (?, ?)", (newest, count))
+    return "rules_index"
+
+
+def _fill(views: Connection, name: str, size: int) -> None:
+    views.exec_driver_sql(_INDEX.format(name=name))
+    rows = [(rule["seq"], rule["title"], rule["text"], " ".join(rule["tags"])) for rule in list_rules(views, size)]
+    if rows:
+        views.exec_driver_sql(f"INSERT INTO {name} (rowid, title, text, tags) VALUES (?, ?, ?, ?)", rows)
+
+
+def _rule(row: Any) -> dict[str, Any]:
+    return {
+        "rule": row["rule"],
+        "kind": row["kind"],
+        "title": row["title"],
+        "text": row["text"],
+        "tags": json.loads(row["tags"]),
+        "agent_version": row["agent_version"],
+        "retired": bool(row["retired"]),
+        "created_at": int(datetime.fromisoformat(row["at"]).astimezone(UTC).timestamp()),
+        "seq": row["seq"],
+    }

@@ -1,0 +1,314 @@
+"""The overview is the peer's, figure by figure, and does not depend on how the read model came to be."""
+
+from __future__ import annotations
+
+import copy
+import json
+import random
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, Phase, given, settings
+from hypothesis import strategies as st
+
+from affidavit.bench.peer_overview import DAY, WEEK, peer_overview
+
+from .conftest import Ledgers, differences
+
+GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "reflexio"
+END = 1_704_067_200
+SOURCES = ("", "a", "prod_with_reflexio", "prod_without_reflexio")
+SECONDS = st.one_of(
+    st.sampled_from([END, END - 1, END - DAY, END - WEEK, END - WEEK - 1, END - 2 * WEEK, END - 2 * WEEK - 1, 0, 5]),
+    st.integers(END - 3 * WEEK, END + 1),
+)
+# Each example fills a ledger: few of them, and what fails is not made smaller for minutes.
+_FEW = settings(
+    max_examples=40,
+    suppress_health_check=list(HealthCheck),
+    phases=(Phase.explicit, Phase.reuse, Phase.generate),
+)
+
+
+@st.composite
+def datasets(draw: st.DrawFn) -> dict[str, Any]:
+    """Rows as an export has them: few users and sessions, so that they meet; times where windows begin and end."""
+    pairs = [(f"u{draw(st.integers(0, 2))}", f"s{draw(st.integers(0, 3))}") for _ in range(draw(st.integers(1, 6)))]
+    requests, interactions = [], []
+    for number in range(draw(st.integers(0, 10))):
+        user, session = draw(st.sampled_from(pairs))
+        request = f"{draw(st.integers(0, 2**32)):08x}{number}"
+        at = draw(SECONDS)
+        requests.append(
+            {
+                "request_id": request,
+                "user_id": user,
+                "session_id": session,
+                "created_at": at,
+                "source": draw(st.sampled_from(SOURCES)),
+                "agent_version": draw(st.sampled_from(("v1", "v2"))),
+                "evaluation_only": False,
+            }
+        )
+        for _ in range(draw(st.integers(0, 2))):
+            interactions.append(
+                {
+                    "interaction_id": len(interactions) + 1,
+                    "user_id": user,
+                    "request_id": request,
+                    "created_at": at + draw(st.integers(0, 3)),
+                    "role": draw(st.sampled_from(("User", "Agent"))),
+                    "content": "x",
+                    "shadow_content": draw(st.sampled_from(("", "y"))),
+                    "citations": draw(_citations),
+                }
+            )
+    results = []
+    for number in range(draw(st.integers(0, 10))):
+        user, session = draw(st.sampled_from([*pairs, ("", "s0"), ("u0", ""), ("ghost", "s9")]))
+        results.append({"user_id": user, "session_id": session, **draw(_graded), "result_id": number + 1})
+    verdicts = [
+        {**draw(_judged), "verdict_id": number + 1, "interaction_id": str(draw(st.integers(1, 20)))}
+        for number in range(draw(st.integers(0, 6)))
+    ]
+    scores = {(row["source_run_id"], row["scorer_name"]): row for row in draw(st.lists(_scored, max_size=6))}
+    return {
+        "config": {},
+        "requests": requests,
+        "interactions": interactions,
+        "results": results,
+        "verdicts": verdicts,
+        "imported_scores": list(scores.values()),
+    }
+
+
+_citations = st.lists(
+    st.fixed_dictionaries(
+        {
+            "kind": st.sampled_from(("playbook", "profile", "user_playbook")),
+            "real_id": st.sampled_from("12345"),
+            "tag": st.just(""),
+            "title": st.sampled_from(("", "Rule", "Rule (renamed)")),
+        }
+    ),
+    max_size=4,
+)
+_graded = st.fixed_dictionaries(
+    {
+        "agent_version": st.sampled_from(("v1", "v2")),
+        "is_success": st.booleans(),
+        "failure_type": st.sampled_from((None, "", "system_error", " System_Error ", "wrong_answer")),
+        "failure_reason": st.sampled_from((None, "", "it failed")),
+        "evaluation_name": st.just("agent_success"),
+        "created_at": SECONDS,
+        "number_of_correction_per_session": st.sampled_from((0, 1, 4, 5, 6, 40)),
+        "user_turns_to_resolution": st.sampled_from((None, 0, 1, 7)),
+        "is_escalated": st.booleans(),
+        "tags": st.sampled_from((None, [], ["billing"])),
+        "regular_vs_shadow": st.sampled_from((None, "tied")),
+    }
+)
+_judged = st.builds(
+    lambda at, fraction, **row: {**row, "created_at": f"{_iso(at)}{fraction}+00:00"},
+    at=SECONDS,
+    fraction=st.sampled_from(("", ".000001", ".995758")),
+    session_id=st.sampled_from(("s0", "s1", "s9")),
+    agent_version=st.just("v1"),
+    reflexio_is_request_1=st.booleans(),
+    better_request=st.sampled_from(("1", "2", "tie")),
+    is_significantly_better=st.booleans(),
+    comparison_reason=st.sampled_from((None, "because")),
+    judge_prompt_version=st.sampled_from(("v1.1.0", "v1.0.0")),
+)
+_scored = st.fixed_dictionaries(
+    {
+        "source": st.just("braintrust"),
+        "source_run_id": st.sampled_from(("run0", "run1", "run2")),
+        "session_id": st.sampled_from((None, "s0", "s1", "ghost")),
+        "scorer_name": st.sampled_from(("accuracy", "Ünïcode")),
+        "value": st.sampled_from((0.0, 1.0, -1.5, 1e-9, 0.3333)),
+        "ts": SECONDS,
+    }
+)
+
+
+@st.composite
+def requests(draw: st.DrawFn) -> dict[str, Any]:
+    first, last = sorted((draw(SECONDS), draw(SECONDS)))
+    chosen = draw(st.lists(st.sampled_from((*SOURCES, "never_seen")), unique=True, max_size=4))
+    cut = draw(st.integers(0, len(chosen)))
+    sets = [{"label": f"set {i}", "sources": part} for i, part in enumerate((chosen[:cut], chosen[cut:])) if part]
+    return {
+        "from_ts": first,
+        "to_ts": last,
+        "bucket": draw(st.sampled_from(("day", "week"))),
+        "include_shadow": draw(st.booleans()),
+        "source_sets": sets,
+    }
+
+
+def _iso(at: int) -> str:
+    return datetime.fromtimestamp(at, UTC).strftime("%Y-%m-%dT%H:%M:%S")
+
+
+@given(datasets(), requests())
+@_FEW
+def test_it_is_the_peers_in_every_field(ledgers: Ledgers, dataset: dict[str, Any], request_: dict[str, Any]) -> None:
+    with ledgers.filled(dataset) as ledger:
+        assert differences(peer_overview(dataset, request_), ledger.overview(request_)) == []
+
+
+@given(datasets(), requests(), st.randoms(use_true_random=False))
+@_FEW
+def test_it_does_not_depend_on_when_it_was_looked_at(
+    ledgers: Ledgers, dataset: dict[str, Any], request_: dict[str, Any], rng: random.Random
+) -> None:
+    """Segments that were cached before more was recorded are mended: looking between makes no difference, and as of
+    the entry before, the answer is the one of then."""
+    requests_of = {row["request_id"] for row in rng.sample(dataset["requests"], len(dataset["requests"]) // 2)}
+    earlier = copy.deepcopy(dataset)
+    earlier["requests"] = [row for row in dataset["requests"] if row["request_id"] in requests_of]
+    earlier["interactions"] = [row for row in dataset["interactions"] if row["request_id"] in requests_of]
+    for kind in ("results", "verdicts", "imported_scores"):
+        earlier[kind] = dataset[kind][: len(dataset[kind]) // 2]
+    with ledgers.filled(earlier) as looked:
+        before = looked.overview(request_)
+        size = looked.ledger.recorder.max_notification_id()
+        looked.add(dataset)
+        after = looked.overview(request_)
+        assert looked.overview(request_, as_of=str(size - 1)) == before
+        # Nothing kept: derived from the rows alone, as of the last entry.
+        with looked.live.moment() as moment:
+            moment.views.exec_driver_sql("DELETE FROM segments")
+        assert looked.overview(request_) == after
+
+
+def test_the_peers_own_answers_are_met(ledgers: Ledgers) -> None:
+    if not GOLDEN.is_dir():
+        pytest.skip(f"../shared/golden/reflexio is not here: {GOLDEN}")
+    for path in sorted(GOLDEN.glob("*.json")):
+        golden = json.loads(path.read_text())
+        with ledgers.filled(golden["dataset"]) as ledger:
+            pairs = zip(golden["dataset"]["overview_requests"], golden["answers"], strict=True)
+            for number, (asked, answer) in enumerate(pairs):
+                expected = _without_free_order(answer)
+                assert differences(expected, ledger.overview(asked)) == [], f"{path.name} request {number}"
+
+
+def _without_free_order(answer: dict[str, Any]) -> dict[str, Any]:
+    """A golden answer with its rules in our order: the peer leaves the order of tied rules to chance."""
+    oracle = answer.pop("_oracle", None)
+    if oracle is None:
+        return answer
+    answer["rule_attribution"] = _ordered(oracle["attribution"]["rules"])
+    for given_set, known in zip(answer["source_set_comparison"]["sets"], oracle["sets"], strict=True):
+        given_set["rule_attribution"] = _ordered(known["rules"])
+    return answer
+
+
+def _ordered(rules: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    def key(rule: dict[str, Any]) -> tuple[int, int, str, str]:
+        total = rule["successes_with"] + rule["failures_with"]
+        return (-rule["net_sessions"], -total, rule["kind"], rule["rule_id"])
+
+    return sorted(rules, key=key)[:5]
+
+
+def test_an_empty_window_before_is_no_baseline_and_not_zero(ledgers: Ledgers) -> None:
+    with ledgers.filled(_one_session()) as ledger:
+        tile = ledger.overview({"from_ts": END - DAY, "to_ts": END})["context_tiles"]["success"]
+    assert (tile["delta_pp"], tile["has_baseline"], tile["by_session"]["prior"]) == (100.0, False, None)
+
+
+def test_a_session_that_was_graded_twice_counts_once_beside_the_rows(ledgers: Ledgers) -> None:
+    dataset = _one_session()
+    dataset["results"].append({**dataset["results"][0], "result_id": 2, "is_success": False})
+    with ledgers.filled(dataset) as ledger:
+        hero = ledger.overview({"from_ts": END - DAY, "to_ts": END})["hero"]
+    assert hero["row_count"] == 2
+    assert (hero["by_session"]["n"], hero["by_session"]["successes"]) == (1, 0), "the result recorded last counts"
+
+
+def test_a_source_narrows_hero_tiles_rules_and_sessions_but_not_the_sets(ledgers: Ledgers) -> None:
+    dataset = _one_session()
+    other = _one_session("u2", "s2", "b", 2)
+    for kind in ("requests", "interactions", "results"):
+        dataset[kind] += other[kind]
+    request = {
+        "from_ts": END - DAY,
+        "to_ts": END,
+        "source": "b",
+        "source_sets": [{"label": "x", "sources": ["a", "b"]}],
+    }
+    with ledgers.filled(dataset) as ledger:
+        found = ledger.overview(request)
+    assert found["hero"]["row_count"] == 1
+    assert found["context_tiles"]["rows"]["current"] == 1
+    assert [rule["cited_session_ids"] for rule in found["rule_attribution"]] == [["s2"]]
+    assert [row["session_id"] for row in found["recent_results"]] == ["s2"]
+    assert [listed["source"] for listed in found["source_set_comparison"]["source_sessions"]] == ["b"]
+    assert found["source_set_comparison"]["sets"][0]["session_count"] == 2
+
+
+def test_mid_session_flips_of_the_source_are_counted(ledgers: Ledgers) -> None:
+    dataset = _one_session()
+    dataset["requests"].append({**dataset["requests"][0], "request_id": "r9", "source": "b", "created_at": END - 5})
+    with ledgers.filled(dataset) as ledger:
+        assert (
+            ledger.overview({"from_ts": END - DAY, "to_ts": END})["hero"]["sampling"]["mid_session_source_flips"] == 1
+        )
+
+
+def test_sets_are_observational_until_an_assignment_by_chance_is_declared(ledgers: Ledgers) -> None:
+    from affidavit.domain.evaluation.events import AssignmentDeclared
+    from affidavit.domain.event import Meta, NewEvent
+
+    request = {"from_ts": END - DAY, "to_ts": END, "source_sets": [{"label": "x", "sources": ["a"]}]}
+    with ledgers.filled(_one_session()) as ledger:
+        before = ledger.overview(request)["source_set_comparison"]["comparison"]
+        declared = AssignmentDeclared(unit="session", shares={"a": 0.5, "b": 0.5}, mechanism="random", since=END - WEEK)
+        ledger.ledger.record(NewEvent("assignment", 0, declared, Meta()))
+        after = ledger.overview(request)["source_set_comparison"]["comparison"]
+    assert (before["design"], before["assignment"]) == ("observational", None)
+    assert after["design"] == "declared"
+    assert after["assignment"]["sample_ratio"]["observed"] == {"a": 1, "b": 0}
+
+
+def _one_session(user: str = "u1", session: str = "s1", source: str = "a", number: int = 1) -> dict[str, Any]:
+    citation = {"kind": "playbook", "real_id": "1", "tag": "", "title": "Rule"}
+    return {
+        "requests": [
+            {
+                "request_id": f"r{number}",
+                "user_id": user,
+                "session_id": session,
+                "created_at": END - 10,
+                "source": source,
+                "agent_version": "v1",
+            }
+        ],
+        "interactions": [
+            {
+                "interaction_id": number,
+                "request_id": f"r{number}",
+                "created_at": END - 10,
+                "role": "Agent",
+                "content": "x",
+                "citations": [citation],
+            }
+        ],
+        "results": [
+            {
+                "result_id": number,
+                "user_id": user,
+                "session_id": session,
+                "agent_version": "v1",
+                "is_success": True,
+                "created_at": END - 10,
+            }
+        ],
+        "verdicts": [],
+        "imported_scores": [],
+    }
