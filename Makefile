@@ -31,12 +31,13 @@ vectors: $(READY)  ## make the golden vectors again; git must then show no chang
 bench: $(READY)  ## the speeds that docs/performance.md reports, as ratios of two things measured in one run
 	$(BIN)/python bench/run.py
 
-test-peers: $(READY) $(PEER_READY)  ## hold the reflex-0.2 profile to the readers of the real aevyra-reflex
+test-peers: $(READY) $(PEER_READY)  ## the real peers: aevyra-reflex reads what we rebuild, reflexio-client uses our server
 	rm -rf .peer-check
 	$(BIN)/python tests/peers/rebuild_reflex_samples.py api/demo/reflex .peer-check
 	$(PEER_BIN)/python tests/peers/check_reflex_profile.py .peer-check/imported api/demo/reflex $(wildcard ../shared/golden/reflex/expected)
 	$(PEER_BIN)/python tests/peers/check_reflex_profile.py .peer-check/withheld
 	rm -rf .peer-check
+	$(PEER_BIN)/python tests/peers/check_reflexio_client.py $(BIN)/affidavit
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Affidavit needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -47,7 +48,9 @@ $(READY): pyproject.toml
 
 $(PEER_READY):
 	$(PYTHON) -m venv $(PEER_VENV)
-	$(PEER_BIN)/python -m pip install --quiet 'aevyra-reflex==0.2.0'
+	$(PEER_BIN)/python -m pip install --quiet 'aevyra-reflex==0.2.0' reflexio-client
+	$(PEER_BIN)/python -m pip download --quiet --no-deps --python-version 3.12 --only-binary=:all: --dest $(PEER_VENV)/wheels 'reflexio-ai==0.2.8'
+	$(PEER_BIN)/python tests/peers/supply_reflexio_defaults.py $(PEER_VENV)/wheels
 	touch $@
 
 clean:

@@ -6,7 +6,7 @@ from base64 import b64encode
 from typing import Any
 
 from ..projections.evaluation.overview import build_overview
-from ..projections.evaluation.shadow_trend import build_trend
+from ..projections.evaluation.trend import build_trend
 from ..projections.evaluation.windows import OverviewRequest
 from .moment import Moment
 

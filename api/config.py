@@ -27,7 +27,7 @@ class Snapshot(NamedTuple):
 
 
 def read_config(events: EventReader, before: int | None = None) -> Snapshot:
-    """The configuration in force over the first ``before`` entries; the defaults where none was set, or it is erased."""
+    """The configuration in force over the first ``before`` entries; the defaults where there is none."""
     document: dict[str, Any] = {}
     next_pos = 0
     start = 0 if before is not None else max(0, events.reader.next_pos(STREAM) - 1)
@@ -45,7 +45,9 @@ def current_config(ledger: Ledger) -> EvaluationConfig:
         return EvaluationConfig.model_validate(read_config(ledger.event_reader(reader)).document)
 
 
-def change_config(ledger: Ledger, seen: Snapshot, document: dict[str, Any], *, actor: str | None = None) -> Acknowledged:
+def change_config(
+    ledger: Ledger, seen: Snapshot, document: dict[str, Any], *, actor: str | None = None
+) -> Acknowledged:
     """Put ``document`` in force, as whoever ``seen`` the one before it wants; ``Conflict`` where that is over.
 
     Secrets are redacted first. pydantic's ``ValidationError`` where a field is out of bounds.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -39,19 +39,36 @@ class LiveLedger:
         self.ledger = ledger
         self._engine = views_engine(ledger.folder / VIEWS_FILE)
         self._mutex = threading.RLock()
+        self._depth = 0
 
     @contextmanager
     def moment(self, as_of: str | None = None) -> Iterator[Moment]:
-        """The ledger as it stands now, or stood ``as_of`` a seq or a time; ``Refused`` where there is no such."""
-        with self._mutex, self.ledger.recorder.reading() as reader:
+        """The ledger as it stands now, or stood ``as_of`` a seq or a time; ``Refused`` where there is no such.
+
+        Others who look wait until it is over; who appends does not.
+        """
+        # The views' lock comes first and is held throughout: a reader with an older log beside it would take views
+        # that somebody else has brought further for those of another log, and a segment that is kept must not miss
+        # what was added while it was derived.
+        with self._mutex, self._locked(), self.ledger.recorder.reading() as reader:
             events = self.ledger.event_reader(reader)
-            with lock_file(self.ledger.folder / VIEWS_LOCK_FILE):
-                size = size_as_of(reader, catch_up(self._engine, events), as_of)
+            size = size_as_of(reader, catch_up(self._engine, events), as_of)
+            head = reader.head()
+            root = head.root() if head.size == size else reader.frontier_at(size).root()
             with self._engine.connect() as views:
-                head = reader.head()
-                root = head.root() if head.size == size else reader.frontier_at(size).root()
                 yield Moment(views, events, size, root, self.ledger.names_of)
-                views.commit()  # what was cached on the way
+
+    @contextmanager
+    def _locked(self) -> Iterator[None]:
+        """The views' lock; a moment within a moment of the same thread has it already."""
+        with ExitStack() as held:
+            if self._depth == 0:
+                held.enter_context(lock_file(self.ledger.folder / VIEWS_LOCK_FILE))
+            self._depth += 1
+            try:
+                yield
+            finally:
+                self._depth -= 1
 
     def close(self) -> None:
         self._engine.dispose()

@@ -28,6 +28,7 @@ class Sizes:
     middle: int = 200_000
     large: int = 1_000_000
     receipts: int = 50
+    sessions: int = 100_000
 
 
 QUICK = Sizes(
@@ -39,6 +40,7 @@ QUICK = Sizes(
     middle=12_000,
     large=10_000,
     receipts=5,
+    sessions=400,
 )
 
 

@@ -28,6 +28,7 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
+    inspect,
 )
 from sqlalchemy.exc import DatabaseError
 
@@ -161,7 +162,8 @@ def _prepare(engine: Engine, view: View, size: int) -> None:
     with engine.begin() as connection:
         _TRACKING.create(connection, checkfirst=True)
         row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one_or_none()
-        if row is not None and row.version == view.version and row.size <= size:
+        whole = set(inspect(connection).get_table_names()) >= set(view.metadata.tables)
+        if row is not None and row.version == view.version and row.size <= size and whole:
             return
         view.metadata.drop_all(connection)
         view.metadata.create_all(connection)

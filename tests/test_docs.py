@@ -24,6 +24,7 @@ from typing import Any
 
 import pytest
 
+from affidavit.api.adapters.evaluation.importer import FINDINGS
 from affidavit.api.adapters.reflex.findings import KINDS
 from affidavit.api.cli.commands import app, imports
 from affidavit.ledger.audit import EXIT_CODES, NOT_CHECKED
@@ -127,6 +128,10 @@ def test_every_verdict_is_explained() -> None:
 
 def test_every_finding_of_an_import_is_explained() -> None:
     assert rows_of("docs/import-reflex.md", "## Findings") == set(KINDS)
+
+
+def test_every_finding_of_an_evaluation_import_is_explained() -> None:
+    assert rows_of("docs/import-evaluation.md", "## Findings") == set(FINDINGS)
 
 
 def test_every_refusal_of_a_run_is_explained() -> None:

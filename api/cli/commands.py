@@ -17,7 +17,11 @@ app = typer.Typer(
 imports = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Read what another system wrote into the ledger."
 )
+keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys for the HTTP API, by scope.")
+rules = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rules that agents search.")
 app.add_typer(imports, name="import")
+app.add_typer(keys, name="keys")
+app.add_typer(rules, name="rules")
 
 Json = Annotated[bool, typer.Option("--json", help="Print one JSON document and nothing else.")]
 Profile = Annotated[str, typer.Option(help="native (everything) or reflex-0.2 (as aevyra-reflex 0.2 writes it).")]
@@ -33,6 +37,15 @@ From = Annotated[
 ]
 To = Annotated[str | None, typer.Option("--to", metavar="T", help="Seconds since 1970, or a time [default: now].")]
 Source = Annotated[str | None, typer.Option(metavar="S", help="Only sessions whose first request had this source.")]
+
+Model = Annotated[
+    str | None,
+    typer.Option(metavar="M", help="The judge's model [default: AFFIDAVIT_JUDGE_MODEL].", show_default=False),
+]
+BaseUrl = Annotated[
+    str | None,
+    typer.Option(metavar="URL", help="Its OpenAI-compatible address [default: AFFIDAVIT_JUDGE_BASE_URL]."),
+]
 
 
 def _version(asked: bool) -> None:
@@ -129,6 +142,76 @@ def trend(
     from .evaluation_commands import show_trend
 
     show_trend(context.obj, start, end, source, version, as_of, json)
+
+
+@app.command()
+def judge(
+    context: typer.Context,
+    once: Annotated[bool, typer.Option("--once", help="Stop when nothing waits to be judged.")] = False,
+    model: Model = None,
+    base_url: BaseUrl = None,
+) -> None:
+    """Judge turns against their shadows and grade sessions, as they come. Exit 3 with --once: some stayed undecided."""
+    from .judge_commands import judge
+
+    raise typer.Exit(judge(context.obj, once, model, base_url))
+
+
+@app.command()
+def serve(
+    context: typer.Context,
+    host: Annotated[str, typer.Option(help="Where to listen. Other machines can call only with a key.")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(min=0, max=65535)] = 8128,
+    requests_per_minute: Annotated[int, typer.Option(min=1, help="For each key, and for callers without one.")] = 6000,
+    max_body_bytes: Annotated[int, typer.Option(min=1024)] = 10 * 1024 * 1024,
+    model: Model = None,
+    base_url: BaseUrl = None,
+) -> None:
+    """Serve the HTTP API; with a judge's model, judge what comes in, too."""
+    from .serve_commands import serve
+
+    serve(context.obj, host, port, requests_per_minute, max_body_bytes, model, base_url)
+
+
+@keys.command("create")
+def create_key(
+    context: typer.Context,
+    scope: Annotated[list[str], typer.Option(help="publish, read, review or admin; give it several times.")],
+    name: Annotated[str, typer.Option(help="Whose it is, for the list.")] = "",
+    json: Json = False,
+) -> None:
+    """Make a key; its token is printed this once."""
+    from .serve_commands import create_key
+
+    create_key(context.obj, scope, name, json)
+
+
+@keys.command("list")
+def list_keys(context: typer.Context, json: Json = False) -> None:
+    """List the keys, without their tokens."""
+    from .serve_commands import list_keys
+
+    list_keys(context.obj, json)
+
+
+@keys.command("revoke")
+def revoke_key(context: typer.Context, key: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Take a key out of use."""
+    from .serve_commands import revoke_key
+
+    revoke_key(context.obj, key)
+
+
+@rules.command("publish")
+def publish_rules(
+    context: typer.Context,
+    file: Annotated[Path, typer.Argument(help="JSON: one rule, a list, or one a line.")],
+    json: Json = False,
+) -> None:
+    """Publish rules, or new versions of them."""
+    from .serve_commands import publish_rules
+
+    publish_rules(context.obj, file, json)
 
 
 @app.command()

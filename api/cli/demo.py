@@ -12,6 +12,7 @@ import tempfile
 from pathlib import Path
 
 from ..settings import DEFAULT_LEDGER
+from .demo_evaluation import WITH, WITHOUT, run_sessions
 from .output import say
 
 SAMPLE = Path(__file__).resolve().parents[1] / "demo" / "reflex"
@@ -34,7 +35,15 @@ def run_demo() -> None:
         run.step("history", "001", "--profile", "reflex-0.2")
         run.step("history", "001")
         run.step("diff", "001", "3", "4")
-        say("\nNow somebody with write access changes one score in a copy, and recomputes the leaf hash:")
+        say("\nThe other half: an agent's sessions, each answer beside its shadow, judged as they come.")
+        run.step("--ledger", "sessions", "init")
+        run_sessions(folder, run.environment, "sessions")
+        run.step(
+            "--ledger", "sessions", "overview", "--source-set", f"with={WITH}", "--source-set", f"without={WITHOUT}"
+        )
+        run.step("--ledger", "sessions", "trend")
+        run.step("--ledger", "sessions", "verify")
+        say("\nNow somebody with write access changes one score in a copy of the runs, and recomputes the leaf hash:")
         shutil.copytree(folder / DEFAULT_LEDGER, folder / "damaged")
         _change_a_score(folder / "damaged" / "ledger.db")
         run.step("--ledger", "damaged", "verify", expected=1)
@@ -43,15 +52,15 @@ def run_demo() -> None:
 class _Steps:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._environment = {**os.environ, "AFFIDAVIT_KEYS": str(folder / "keys")}
-        self._environment.pop("AFFIDAVIT_LEDGER", None)
+        self.environment = {**os.environ, "AFFIDAVIT_KEYS": str(folder / "keys")}
+        self.environment.pop("AFFIDAVIT_LEDGER", None)
 
     def step(self, *arguments: str, expected: int = 0) -> None:
         shown = [("SAMPLE" if argument == str(SAMPLE) else argument) for argument in arguments]
         say(f"\n$ affidavit {shlex.join(shown)}")
         sys.stdout.flush()
         command = [sys.executable, "-m", "affidavit.api.cli", *arguments]
-        code = subprocess.run(command, cwd=self._folder, env=self._environment, check=False).returncode
+        code = subprocess.run(command, cwd=self._folder, env=self.environment, check=False).returncode
         if code != expected:
             say(f"expected exit code {expected}, found {code}")
             sys.exit(1)

@@ -83,6 +83,7 @@ def show_trend(
             break
         pinned = " (pinned)" if trend["judge_prompt_version"] == pin else ""
         say(f"judge prompt {trend['judge_prompt_version']}{pinned}: {_tile(trend)}")
+        _print_judges(trend["judges"])
         _print_reading(trend["statistics"])
         print_table(
             ("date", "n", "wins", "losses", "ties"),
@@ -150,9 +151,8 @@ def _print_overview(answer: dict[str, Any], request: OverviewRequest) -> None:
     hero, tiles = answer["hero"], answer["context_tiles"]
     session = hero["by_session"]
     say(f"{_date(request.from_ts)} to {_date(request.to_ts)}, UTC" + _of_source(request))
-    say(
-        f"success  {_percent(session)} of {session['n']} graded sessions, of {hero['sampling']['population']} that began"
-    )
+    say(f"success  {_percent(session)} of {session['n']} graded sessions; {hero['sampling']['population']} began")
+    _print_judges(hero["sampling"]["judges"])
     if hero["sampling"].get("weighted", {}).get("rate") is not None:
         weighted = hero["sampling"]["weighted"]
         say(f"weighted by day and source: {_percent(weighted)}, covering {100 * weighted['coverage']:.0f} %")
@@ -174,6 +174,7 @@ def _print_overview(answer: dict[str, Any], request: OverviewRequest) -> None:
     )
     trend = answer["shadow_win_rate_trend"]
     say(f"shadow   {_tile(trend)} (judge prompt {trend['judge_prompt_version']})")
+    _print_judges(trend["judges"])
     _print_reading(trend["statistics"])
     if request.source_sets:
         _print_sets(answer["source_set_comparison"])
@@ -201,6 +202,15 @@ def _print_sets(comparison: dict[str, Any]) -> None:
             + (f"; {difference['note']}" if difference["note"] else "")
         )
     say(f"{found['design']}: {found['design_note']}")
+
+
+def _print_judges(judges: dict[str, int]) -> None:
+    """Which models judged; a stand-in has ``simulated`` in its name and is labelled."""
+    named = [
+        f"{name} {'(simulated) ' if 'simulated' in name else ''}n={count}" for name, count in judges.items() if name
+    ]
+    if named:
+        say(f"         judged by {', '.join(named)}")
 
 
 def _print_reading(statistics: dict[str, Any]) -> None:

@@ -68,8 +68,10 @@ def verify_ledger(
         require_runs(directory)
     before = _fingerprint(folder)
     verdict = _verify(folder, key, note, directory, jobs, as_json, copy=False)
-    if verdict.damage and _fingerprint(folder) != before:
-        # Somebody appended while an immutable snapshot was read: what looks like damage may be that.
+    moved = _fingerprint(folder) != before or any(found.kind == "missing_without_erasure" for found in verdict.damage)
+    if verdict.damage and moved:
+        # Somebody appended while an immutable snapshot was read, or erased while its keys were: what looks like
+        # damage may be that.
         verdict = _verify(folder, key, note, directory, jobs, as_json, copy=True)
     if as_json:
         print_json(_verdict_json(verdict))

@@ -8,7 +8,8 @@ stream                  holds
 ======================  ==================================================================================
 ``request/<alias>``     ``request.published``, then one ``interaction.published`` for each turn that it carries
 ``shadow/<seq>``        the judging of one turn, named by the seq of its interaction: calls, then a verdict
-``session/<alias>``     gradings of one session with their calls; what was retrieved; reported outcomes
+``session/<alias>``     gradings of one session with their calls; reported outcomes
+``retrieval/<name>``    what searches returned: of a session or a user, by alias; of nobody named, by day
 ``regeneration/<job>``  a job's start, and its end
 ``score/<alias>``       what one outside run scored
 ``rule/<id>``           the versions of one rule

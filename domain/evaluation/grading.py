@@ -69,7 +69,7 @@ def grade_session(
     prompt: JudgePrompt, turns: Sequence[SpokenTurn], definition: str, seed: str
 ) -> Conversation[Grade | Undecided]:
     """Have a session graded. More corrections than turns are a contradiction."""
-    said = [f"{turn.role}: {turn.content}" for turn in turns]
+    said = [f"{turn.role}: {turn.content}" + (f"\ntools used: {turn.tools}" if turn.tools else "") for turn in turns]
     fence = make_fence(seed, said)
     transcript = "\n".join(fenced(fence, turn) for turn in said)
     messages = prompt.messages({"fence": fence, "definition": definition, "transcript": transcript})

@@ -84,13 +84,14 @@ def ask_until_usable(
             return Undecided(reply.reason or "unreachable")
         try:
             found = read_reply(reply.text, shape)
-            wrong = check(found)
-            if wrong is not None:
-                raise Unusable("contradictory", wrong)
-            return Answer(found, reply.seq)
         except Unusable as error:
-            reason = reply.reason or error.reason
-            asked = _asked_again(messages, str(error))
+            reason, wrong = reply.reason or error.reason, str(error)
+        else:
+            contradiction = check(found)
+            if contradiction is None:
+                return Answer(found, reply.seq)
+            reason, wrong = "contradictory", contradiction
+        asked = _asked_again(messages, wrong)
     return Undecided(reason)
 
 

@@ -96,9 +96,7 @@ def _turn(publication: Publication, aliases: Aliases, index: int, turn: Mapping[
 
 
 def _citations(index: int, cited: Sequence[Mapping[str, Any]]) -> tuple[Citation, ...]:
-    found = tuple(
-        Citation(kind=item["kind"], rule=item["real_id"], title=item.get("title", "")) for item in cited
-    )
+    found = tuple(Citation(kind=item["kind"], rule=item["real_id"], title=item.get("title", "")) for item in cited)
     # A control character takes six bytes in an entry, any other at most four; 64 are for names and quotes.
     if sum(64 + 6 * (len(item.rule) + len(item.title)) for item in found) > MAX_OPEN_BYTES:
         longest = sum(len(item.model_dump_json()) + 1 for item in found)

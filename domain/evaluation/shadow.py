@@ -8,12 +8,14 @@ recorded with the verdict.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
+from ..event import Withheld
 from ..model_calls import Conversation
-from .events import Better, Speaker
+from .events import Better, InteractionPublished, Speaker
 from .judging import Answer, JudgeReply, Undecided, ask_until_usable, fenced, find_suspicions, make_fence
 from .prompts import JudgePrompt
 
@@ -32,13 +34,17 @@ SCHEMA: dict[str, Any] = {
 
 @dataclass(frozen=True, slots=True)
 class SpokenTurn:
-    """A turn as it was published. ``order`` sorts turns as they were spoken: (created_at, place in the list)."""
+    """A turn as it was published. ``order`` sorts turns as they were spoken: (created_at, place in the list).
+
+    ``tools`` is what it says of tools that were used, as JSON.
+    """
 
     order: tuple[int, int]
     speaker: Speaker
     role: str
     content: str
     shadow: str | None = None
+    tools: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -70,6 +76,22 @@ class _Reply(JudgeReply):
         if self.better_request == "tie" and self.is_significantly_better:
             return 'better_request is "tie" but is_significantly_better is true'
         return None
+
+
+def spoken_turn(event: InteractionPublished) -> SpokenTurn | None:
+    """The turn that an event holds, None where its text is not open."""
+    if isinstance(event.turn, Withheld):
+        return None
+    sent = event.turn
+    tools = sent.get("tools_used")
+    return SpokenTurn(
+        (event.created_at, event.index),
+        event.speaker,
+        str(sent.get("role") or "User"),
+        str(sent.get("content") or ""),
+        sent.get("shadow_content") or None,
+        json.dumps(tools, ensure_ascii=False) if tools else "",
+    )
 
 
 def is_judged(turn: SpokenTurn) -> bool:

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
 from ...domain.event import Withheld
 from ...ledger.opening import EventReader
-from .shadow_trend import MICRO, outcome_of
+from .trend import MICRO, outcome_of
 from .view import DAY
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]

@@ -16,7 +16,6 @@ from ...ledger.opening import EventReader
 from .comparisons import open_results
 from .scores import Score, load_scores, score_tiles
 from .segments import alias_of
-from .shadow_trend import empty_trend, load_verdicts, trend_of
 from .sources import available_sources, comparison, source_sessions
 from .tiles import (
     Graded,
@@ -35,6 +34,7 @@ from .tiles import (
     successes,
     tiles,
 )
+from .trend import empty_trend, load_verdicts, trend_of
 from .windows import OverviewRequest, Windows
 
 RECENT_RESULTS = 100

@@ -107,6 +107,7 @@ def _index(views: Connection, size: int) -> str:
         _fill(views, "rules_index", size)
         views.exec_driver_sql("DELETE FROM rules_indexed")
         views.exec_driver_sql("INSERT INTO rules_indexed VALUES (?, ?)", (newest, count))
+        views.commit()
     return "rules_index"
 
 

@@ -43,20 +43,20 @@ DTYPES: dict[Kind, Any] = {
         [
             *(("at", "i8"), ("seq", "i8"), ("result_id", "i8"), ("session", "u8"), ("user", "u8")),
             *(("corrections", "i8"), ("turns", "i8"), ("source", "i4"), ("made", "i4"), ("version", "i4")),
-            *(("flags", "u4"), ("first_cited", "u4"), ("cited", "u4")),
+            *(("model", "i4"), ("flags", "u4"), ("first_cited", "u4"), ("cited", "u4")),
         ]
     ),
     "judged": np.dtype(
         [
             *(("at", "i8"), ("seq", "i8"), ("session", "u8"), ("user", "u8"), ("source", "i4"), ("version", "i4")),
-            *(("agent", "i4"), ("flags", "u4")),
+            *(("agent", "i4"), ("model", "i4"), ("flags", "u4")),
         ]
     ),
 }
 TEXT_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "begun": ("source",),
-    "graded": ("source", "made", "version"),
-    "judged": ("source", "version", "agent"),
+    "graded": ("source", "made", "version", "model"),
+    "judged": ("source", "version", "agent", "model"),
 }
 
 _FIRST = (
@@ -67,7 +67,8 @@ _QUERIES: dict[Kind, str] = {
     "begun": f"""SELECT t.day, t.requested_at, t.session, t.user, t.source, t.evaluation_only FROM requests t
         WHERE t.seq < :size AND t.seq = {_FIRST.format("q.seq")} AND""",
     "graded": f"""SELECT t.day, t.started_at, t.seq, t.result_id, t.session, coalesce(t.user, t.session), t.corrections,
-        t.turns, coalesce({_FIRST.format("q.source")}, ''), t.made, t.agent_version, t.success, t.failure_type,
+        t.turns, coalesce({_FIRST.format("q.source")}, ''), t.made, t.agent_version, coalesce(t.model, ''), t.success,
+        t.failure_type,
         t.escalated,
         (SELECT count(*) FROM results o WHERE o.session = t.session AND o.seq < :size),
         (SELECT count(DISTINCT q.source) FROM requests q WHERE q.session = t.session AND q.seq < :size)
@@ -75,7 +76,7 @@ _QUERIES: dict[Kind, str] = {
             AND n.seq > t.seq AND n.seq < :size AND n.made <> 'import' AND n.agent_version = t.agent_version
             AND n.evaluation_name = t.evaluation_name) AND""",
     "judged": f"""SELECT t.day, t.judged_at, t.seq, t.session, coalesce(t.user, t.session),
-        coalesce({_FIRST.format("q.source")}, ''), coalesce(t.version, ''), t.agent_version,
+        coalesce({_FIRST.format("q.source")}, ''), coalesce(t.version, ''), t.agent_version, coalesce(t.model, ''),
         t.reflexio_is_request_1, t.significant, t.better
         FROM verdicts t WHERE t.seq < :size AND (t.made = 'import' OR t.turn IS NULL OR NOT EXISTS (
             SELECT 1 FROM verdicts n WHERE n.turn = t.turn AND n.version = t.version AND n.seq < :size
@@ -222,25 +223,26 @@ class _Making:
         return Segments(rows, tuple(texts), np.array(self._cited, dtype=np.int32), tuple(self._rules))
 
     def _graded(self, values: Sequence[Any], cited: dict[str, list[tuple[str, str]]]) -> tuple[int, ...]:
-        at, seq, result_id, session, user, corrections, turns, source, made, version = values[:10]
-        success, failure_type, escalated, results, sources = values[10:]
+        at, seq, result_id, session, user, corrections, turns, source, made, version, model = values[:11]
+        success, failure_type, escalated, results, sources = values[11:]
         system_error = not success and (failure_type or "").strip().lower() == "system_error"
         flags = SUCCESS * bool(success) | SYSTEM_ERROR * system_error | ESCALATED * bool(escalated)
         flags |= REPEATED * (results > 1) | FLIPPED * (sources > 1)
         rules = cited.get(session, ())
         first = len(self._cited)
         self._cited += [self._rules.setdefault(rule, len(self._rules)) for rule in rules]
-        texts = (self._text(source), self._text(made), self._text(version))
+        texts = (self._text(source), self._text(made), self._text(version), self._text(model))
         known = (at, seq, result_id, number_of(session), number_of(user), corrections, NONE if turns is None else turns)
         return (*known, *texts, flags, first, len(rules))
 
     def _judged(self, values: Sequence[Any]) -> tuple[int, ...]:
-        at, seq, session, user, source, version, agent, first, significant, better = values
+        at, seq, session, user, source, version, agent, model, first, significant, better = values
         won = (better == "1") == bool(first)
         flags = SERVED_FIRST * bool(first) | SIGNIFICANT * bool(significant)
         flags |= TIED if better == "tie" else 0 if won else LOST
         who = (0 if session is None else number_of(session), 0 if user is None else number_of(user))
-        return (at, seq, *who, self._text(source), self._text(version), self._text(agent), flags)
+        texts = (self._text(source), self._text(version), self._text(agent), self._text(model))
+        return (at, seq, *who, *texts, flags)
 
     def _text(self, text: str) -> int:
         return self._texts.setdefault(text, len(self._texts))
@@ -297,6 +299,7 @@ def _keep(views: Connection, kind: Kind, start: int, stop: int, derived: dict[in
         views.exec_driver_sql(
             "INSERT INTO segments VALUES (?, ?, ?)", [(kind, day, _pack(segment)) for day, segment in derived.items()]
         )
+    views.commit()  # what is kept is whole, whatever becomes of the reading
 
 
 def _pack(segment: Segments) -> bytes:

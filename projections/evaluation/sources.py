@@ -68,16 +68,17 @@ def comparison(graded: Graded, sets: Sequence[SourceSet], views: Connection, siz
 
 
 def _assignment(views: Connection, size: int, graded: Graded) -> dict[str, Any]:
-    """The newest declaration that held when the window began, and the sizes of the sources against it."""
+    """The newest declaration that held when the first of these sessions began, and the sizes of the sources."""
+    first = int(graded.begun["at"][0]) if len(graded.begun) else graded.windows.first
     row = views.exec_driver_sql(
         "SELECT seq, unit, shares, mechanism, since FROM assignments WHERE seq < ? AND since <= ? "
         "ORDER BY seq DESC LIMIT 1",
-        (size, graded.windows.first),
+        (size, first),
     ).first()
     if row is None:
         return {
             "design": "observational",
-            "design_note": "no assignment was declared for this window: a gap shows a correlation, not an effect",
+            "design_note": "no assignment was declared when its first session began: a gap shows a correlation, not an effect",
             "assignment": None,
         }
     seq, unit, shares_text, mechanism, since = row

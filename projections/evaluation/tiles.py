@@ -85,6 +85,12 @@ def of_texts(numbers: Rows, texts: Sequence[str], wanted: Sequence[str]) -> Rows
     return np.isin(numbers, [number for number, text in enumerate(texts) if text in set(wanted)])
 
 
+def counts_of(numbers: Rows, texts: Sequence[str]) -> dict[str, int]:
+    """How often each text stands there, by text. The empty text stands for what nobody said."""
+    counts = np.bincount(numbers, minlength=1).tolist()
+    return dict(sorted((texts[code], count) for code, count in enumerate(counts) if count))
+
+
 def has(rows: Rows, flag: int) -> Rows:
     found: Rows = (rows["flags"] & flag) != 0
     return found
@@ -217,8 +223,6 @@ def sampling(graded: Graded) -> dict[str, Any]:
     strata differently, and nothing else.
     """
     single = one_a_session(graded.trend)
-    counts = np.bincount(single["made"], minlength=1)
-    by = {graded.texts[code]: int(counts[code]) for code in np.flatnonzero(counts).tolist()}
     # Whoever clicks chooses: only what chance chose may speak for its stratum.
     by_chance = one_a_session(graded.trend[~of_texts(graded.trend["made"], graded.texts, ["on_demand"])])
     strata = _strata(by_chance, graded.begun)
@@ -226,7 +230,8 @@ def sampling(graded: Graded) -> dict[str, Any]:
     return {
         "sessions": len(single),
         "population": len(graded.begun),
-        "made": dict(sorted(by.items())),
+        "made": counts_of(single["made"], graded.texts),
+        "judges": counts_of(single["model"], graded.texts),
         "strata": len(strata),
         "weighted": None if weighted is None else weighted.as_json(),
         "mid_session_source_flips": _count(single, FLIPPED),

@@ -62,7 +62,7 @@ CITATIONS = _table("citations", "n:i session created_at:i kind rule title", ("se
 RESULTS = _table(
     "results",
     "session user agent_version evaluation_name success:i failure_type corrections:i turns:i escalated:i started_at:i "
-    "through:i made job result_id:i day:i",
+    "through:i made job result_id:i model day:i",
 )
 VERDICTS = _table(
     "verdicts",
@@ -88,7 +88,7 @@ JOBS = _table(
 )
 JOB_ENDS = _table("job_ends", "job status completed:i failed:i reason at")
 
-Index("requests_of_session", REQUESTS.c.session, REQUESTS.c.requested_at, REQUESTS.c.seq)
+Index("requests_of_session", REQUESTS.c.session, REQUESTS.c.requested_at, REQUESTS.c.seq, REQUESTS.c.source)
 Index("requests_by_day", REQUESTS.c.day)
 Index("requests_by_alias", REQUESTS.c.request)
 Index("requests_of_user", REQUESTS.c.user)
@@ -212,6 +212,7 @@ def _graded(seq: int, user: str | None, event: SessionGraded) -> tuple[Any, ...]
         event.made,
         event.job,
         seq if event.result_id is None else event.result_id,
+        event.model,
         event.started_at // DAY,
     )
 

@@ -38,6 +38,15 @@ BATCH = 500
 LISTED_AT_MOST = 1000
 """Findings that are kept one by one; all are counted."""
 
+FINDINGS: dict[str, str] = {
+    "interaction_without_request": "it names a request that the file does not have; not recorded",
+    "request_differs": "the ledger has this request with other fields; it stays as it was",
+    "request_id_taken": "another user has published under this request id; neither it nor its turns were recorded",
+    "verdict_of_other_session": "its interaction is of another session than it names; counted under the one it names",
+    "verdict_without_turn": "its interaction is not in the file; recorded without one",
+}
+"""Every kind of finding, and what it means."""
+
 Progress = Callable[[int, int], None]
 
 
@@ -91,7 +100,7 @@ class _Import:
         self._file.db.execute("CREATE TABLE turns (id TEXT PRIMARY KEY, seq INTEGER, session TEXT, user TEXT)")
         self._record_all(self._file.requests(), self._request)
         if orphans := self._file.orphans():
-            self._find("interaction_without_request", "interactions", f"{orphans} of them", orphans)
+            self._find("interaction_without_request", "interactions", orphans)
         self._record_all(self._file.results(), self._result)
         self._record_all(self._file.verdicts(), self._verdict)
         self._record_all(self._file.scores(), self._score)
@@ -126,7 +135,7 @@ class _Import:
         known = self._ledger.find_aliases("request", request.request_id)
         user, session = self._session(request.user_id, request.session_id)
         if known and known[0][1] != f"user/{user}":
-            self._find("request_id_taken", f"request {request.request_id}", "another user has published under this id")
+            self._find("request_id_taken", f"request {request.request_id}")
             return []
         alias = known[0][0] if known else self._ledger.alias("request", request.request_id, under=f"user/{user}")
         stream = f"request/{alias}"
@@ -214,9 +223,9 @@ class _Import:
             "SELECT seq, session, user FROM turns WHERE id=?", (row.interaction_id,)
         ).fetchone()
         if turn is None:
-            self._find("verdict_without_turn", f"verdict {row.verdict_id}", "its interaction is not in the file")
+            self._find("verdict_without_turn", f"verdict {row.verdict_id}")
         elif turn[1] not in {alias for alias, _ in sessions}:
-            self._find("verdict_of_other_session", f"verdict {row.verdict_id}", "its interaction is of another session")
+            self._find("verdict_of_other_session", f"verdict {row.verdict_id}")
         else:
             return turn[0], turn[1], turn[2]
         alias, scope = sessions[0] if sessions else (None, "")
@@ -248,7 +257,7 @@ class _Import:
             if isinstance(event, InteractionPublished):
                 self._remember(event, recorded.seq, recorded.meta)
             elif isinstance(event, RequestPublished) and not isinstance(event.sent, Withheld) and event.sent != sent:
-                self._find("request_differs", f"request {request.request_id}", "the ledger has it otherwise")
+                self._find("request_differs", f"request {request.request_id}")
                 return
         self._report.unchanged += 1
 
@@ -290,10 +299,10 @@ class _Import:
         with self._ledger.recorder.reading() as reader:
             return list(self._ledger.event_reader(reader).stream(stream))
 
-    def _find(self, kind: str, place: str, detail: str, count: int = 1) -> None:
+    def _find(self, kind: str, place: str, count: int = 1) -> None:
         self._report.findings[kind] = self._report.findings.get(kind, 0) + count
         if len(self._listed) < LISTED_AT_MOST:
-            self._listed.append({"kind": kind, "place": place, "detail": detail})
+            self._listed.append({"kind": kind, "place": place, "detail": FINDINGS[kind]})
 
     def _complete(self) -> None:
         """Record that the file has been read whole, unless an import of the same file says so already."""

@@ -34,7 +34,7 @@ class JudgePrompt:
         return hashlib.sha256(self.text.encode()).hexdigest()
 
     def messages(self, filled: Mapping[str, str]) -> tuple[dict[str, str], ...]:
-        """The instructions as the system's message, the question as the user's. ``KeyError`` where a name is missing."""
+        """The instructions as the system's message, the question as the user's; ``KeyError`` for a missing name."""
         instructions, question = self.text.split(_PARTING)
         parts = (("system", instructions), ("user", question))
         return tuple({"role": role, "content": Template(part).substitute(filled).strip()} for role, part in parts)

@@ -36,7 +36,8 @@ _FEW = settings(
 def datasets(draw: st.DrawFn) -> dict[str, Any]:
     """Rows as an export has them: few users and sessions, so that they meet; times where windows begin and end."""
     pairs = [(f"u{draw(st.integers(0, 2))}", f"s{draw(st.integers(0, 3))}") for _ in range(draw(st.integers(1, 6)))]
-    requests, interactions = [], []
+    requests: list[dict[str, Any]] = []
+    interactions: list[dict[str, Any]] = []
     for number in range(draw(st.integers(0, 10))):
         user, session = draw(st.sampled_from(pairs))
         request = f"{draw(st.integers(0, 2**32)):08x}{number}"

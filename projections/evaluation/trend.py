@@ -17,7 +17,7 @@ from sqlalchemy import Connection
 from ..rates import dense
 from ..win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject, position_check, win_rate
 from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Segments, load_segments
-from .tiles import has, of_texts, share
+from .tiles import counts_of, has, of_texts, share
 from .view import DAY
 
 MICRO = 1_000_000
@@ -33,7 +33,8 @@ def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Seg
 
 def trend_of(verdicts: Segments, version: str) -> dict[str, Any]:
     """The peer's trend of one version, with the statistics beside it."""
-    return {**_trend(_of_version(verdicts, version)), "judge_prompt_version": version}
+    rows = _of_version(verdicts, version)
+    return {**_trend(rows), "judge_prompt_version": version, "judges": counts_of(rows["model"], verdicts.texts)}
 
 
 def _of_version(verdicts: Segments, version: str) -> Rows:

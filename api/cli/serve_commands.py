@@ -1,0 +1,161 @@
+"""``affidavit serve``, ``affidavit keys …`` and ``affidavit rules publish``."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+from collections.abc import Sequence
+from contextlib import ExitStack, closing
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import uvicorn
+from pydantic import ValidationError
+
+from ...domain.errors import Refused
+from ...domain.evaluation.events import RulePublished
+from ...ledger.application import Ledger
+from ...ledger.keys import KeyFolder
+from ...ledger.reader import open_snapshot
+from ...projections.registry import REGISTRY
+from ..http.access import is_loopback
+from ..http.app import create_app, open_service
+from ..http.limits import Limits
+from ..http.schemas import Rule, RulesRequest
+from ..http.service import Settings, ack
+from ..keyring import Keyring
+from ..models.settings import judge_model
+from ..moment import LiveLedger
+from ..settings import keys_root, ledger_folder
+from ..workers.judges import Judges
+from ..workers.settings import WorkerSettings
+from .output import print_json, print_table, say
+
+DEFAULT_PORT = 8128
+_STOP_SECONDS = 20
+
+
+def serve(
+    given: str | None,
+    host: str,
+    port: int,
+    requests_per_minute: int,
+    max_body_bytes: int,
+    model: str | None,
+    base_url: str | None,
+) -> None:
+    """Serve the HTTP API until interrupted; requests that are being answered are finished.
+
+    With a judge's model the judges work in this process, too. ``Refused`` (``key_needed``) where other machines could
+    call and no key was made.
+    """
+    limits = Limits(body_bytes=max_body_bytes, requests_per_minute=requests_per_minute)
+    workers = WorkerSettings.from_environment()
+    chat = judge_model(model, base_url)
+    with ExitStack() as opened:
+        ledger = opened.enter_context(Ledger(ledger_folder(given), keys_root(), REGISTRY))
+        keyring = Keyring(ledger.keys.path)
+        if not is_loopback(host) and not any(key.revoked_at is None for key in keyring.every()):
+            raise Refused(
+                "key_needed", f"--host {host}: other machines could call; `affidavit keys create --scope …` makes a key"
+            )
+        judges: Judges | None = None
+        if chat is not None:
+            opened.enter_context(closing(chat))
+            live = opened.enter_context(closing(LiveLedger(ledger)))
+            judges = Judges(live, chat, settings=workers)
+            opened.callback(judges.stop)
+            judges.start()
+        settings = Settings(
+            limits, organisation=workers.org, agent_version=os.environ.get("REFLEXIO_AGENT_VERSION") or "agent-v0"
+        )
+        service = opened.enter_context(open_service(ledger, settings, judges=judges))
+        say(f"ledger   {ledger.folder}")
+        say(f"judge    {chat.model if chat is not None else 'none'}")
+        say(f"serving  http://{f'[{host}]' if ':' in host else host}:{port}")
+        # uvicorn sends itself again what stopped it; by default SIGTERM would end the process there and then,
+        # before the ledger is signed.
+        signal.signal(signal.SIGTERM, signal.default_int_handler)
+        uvicorn.run(
+            create_app(service),
+            host=host,
+            port=port,
+            proxy_headers=False,  # a header must not say where a caller is
+            server_header=False,
+            access_log=False,
+            log_level="warning",
+            timeout_graceful_shutdown=_STOP_SECONDS,
+        )
+
+
+def create_key(given: str | None, scopes: Sequence[str], name: str, as_json: bool) -> None:
+    """Make a key and show its token, this once."""
+    token, key = _keyring(given).create(scopes, name, _now())
+    if as_json:
+        print_json({"token": token, "id": key.id, "scopes": list(key.scopes), "name": key.name})
+        return
+    say(token)
+    say(f"key {key.id}, scope {', '.join(key.scopes)}. The token is shown this once; only its digest is kept.")
+
+
+def list_keys(given: str | None, as_json: bool) -> None:
+    """Show every key that was made, without its token."""
+    columns = ("id", "scopes", "name", "created_at", "revoked_at")
+    listed: list[dict[str, Any]] = [
+        {"id": key.id, "scopes": list(key.scopes), "name": key.name}
+        | {"created_at": key.created_at, "revoked_at": key.revoked_at}
+        for key in _keyring(given).every()
+    ]
+    if as_json:
+        print_json({"keys": listed})
+    else:
+        print_table(columns, [(key["id"], " ".join(key["scopes"]), *[key[c] for c in columns[2:]]) for key in listed])
+
+
+def revoke_key(given: str | None, key_id: str) -> None:
+    """Take a key out of use, also for a server that runs."""
+    say(f"key {_keyring(given).revoke(key_id, _now()).id} is revoked")
+
+
+def publish_rules(given: str | None, path: Path, as_json: bool) -> None:
+    """Publish the rules of a file: a JSON object, list or ``{"rules": […]}``, or one object a line."""
+    events = [RulePublished(**rule.model_dump()) for rule in _read_rules(path)]
+    with Ledger(ledger_folder(given), keys_root(), REGISTRY) as ledger, open_service(ledger) as service:
+        published = [(event.rule, service.append(f"rule/{event.rule}", event, service.meta())) for event in events]
+    if as_json:
+        print_json({"rules": [{"rule": rule, **ack(recorded)} for rule, recorded in published]})
+        return
+    for rule, recorded in published:
+        say(f"entry {recorded.seq}  {rule}")
+
+
+def _read_rules(path: Path) -> list[Rule]:
+    try:
+        text = path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise Refused("file_readable", f"{path}: {error}") from error
+    try:
+        try:
+            document = json.loads(text)
+        except ValueError:
+            document = [json.loads(line) for line in text.splitlines() if line.strip()]
+        if isinstance(document, dict) and "rules" not in document:
+            document = [document]
+        return RulesRequest.model_validate(document if isinstance(document, dict) else {"rules": document}).rules
+    except ValidationError as error:
+        first = error.errors(include_url=False, include_input=False)[0]
+        raise Refused("rule_invalid", f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
+    except ValueError as error:
+        raise Refused("file_readable", f"{path}: expected JSON, or JSON lines: {error}") from error
+
+
+def _keyring(given: str | None) -> Keyring:
+    with open_snapshot(ledger_folder(given)) as reader:
+        origin = reader.origin()
+    return Keyring(KeyFolder(keys_root(), origin).path)
+
+
+def _now() -> str:
+    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -1,0 +1,287 @@
+"""Who may ask what, decided before a byte of a body is read.
+
+With a key a caller may do what its scopes open. Without one the server answers only callers on this machine
+that no browser page from elsewhere and no proxy stands behind: peer, ``Host`` and ``Origin`` are loopback, there
+is no forwarding header, and ``Sec-Fetch-Site`` is absent, ``none`` or ``same-origin``. Erasing and changing the
+configuration always need a key.
+
+The peer's gate on ``User-Agent`` is not copied: it stops nobody who means harm, and stops curl.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import ipaddress
+import math
+from dataclasses import dataclass
+from typing import Any
+from urllib.parse import urlsplit
+
+from starlette.datastructures import Headers
+from starlette.types import ASGIApp, Message, Receive, Scope, Send
+
+from ..keyring import Keyring
+from .errors import Problem, problem_of
+from .limits import Limits, RateLimiter
+
+BATCH = "/api/publish_interactions"
+ANY = "any"
+
+SCOPES: dict[tuple[str, str], str] = {
+    ("POST", "/api/publish_interaction"): "publish",
+    ("POST", BATCH): "publish",
+    ("POST", "/api/session_outcome"): "publish",
+    ("POST", "/api/scores"): "publish",
+    ("POST", "/api/search"): "publish",
+    ("POST", "/api/get_evaluation_overview"): "read",
+    ("GET", "/api/evaluations/shadow_comparisons/recent"): "read",
+    ("GET", "/api/evaluations/shadow_comparisons/top_disagreements"): "read",
+    ("POST", "/api/evaluations/sessions"): "read",
+    ("GET", "/api/evaluations/trend"): "read",
+    ("POST", "/api/get_agent_success_evaluation_results"): "read",
+    ("POST", "/api/get_requests"): "read",
+    ("POST", "/api/get_interactions"): "read",
+    ("GET", "/api/get_all_interactions"): "read",
+    ("POST", "/api/get_session_outcomes"): "read",
+    ("GET", "/api/get_config"): "read",
+    ("GET", "/api/config_history"): "read",
+    ("GET", "/api/rules"): "read",
+    ("GET", "/api/assignments"): "read",
+    ("POST", "/api/evaluations/grade_on_demand"): "review",
+    ("POST", "/api/evaluations/regenerate"): "review",
+    ("GET", "/api/evaluations/regenerate/{job_id}"): "read",
+    ("DELETE", "/api/evaluations/regenerate/{job_id}"): "review",
+    ("POST", "/api/rules"): "review",
+    ("POST", "/api/assignments"): "review",
+    ("POST", "/api/set_config"): "admin",
+    ("POST", "/api/update_config"): "admin",
+    ("POST", "/api/clear_user_data"): "admin",
+    ("DELETE", "/api/delete_session"): "admin",
+    ("DELETE", "/api/delete_request"): "admin",
+    ("DELETE", "/api/delete_interaction"): "admin",
+    ("DELETE", "/api/delete_requests_by_ids"): "admin",
+    ("DELETE", "/api/delete_all_interactions"): "admin",
+    ("GET", "/api/whoami"): ANY,
+    ("GET", "/health"): ANY,
+    ("GET", "/healthz"): ANY,
+    ("GET", "/health/live"): ANY,
+    ("GET", "/health/ready"): ANY,
+    ("GET", "/healthz/eval"): ANY,
+    ("GET", "/openapi.json"): ANY,
+}
+"""The scope that each endpoint needs. What is not here needs ``admin``."""
+
+FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+_JOB = "/api/evaluations/regenerate/"
+
+
+@dataclass(frozen=True, slots=True)
+class Caller:
+    """Who asks: a key's id and what it opens, or the address of a caller without one."""
+
+    name: str
+    key_id: str | None
+
+
+def scope_of(method: str, path: str) -> str:
+    """What a request needs."""
+    if path.startswith(_JOB) and len(path) > len(_JOB):
+        path = _JOB + "{job_id}"
+    return SCOPES.get(("GET" if method == "HEAD" else method, path), "admin")
+
+
+class Gate:
+    """Stands before the application: access, rate, content type, size and slowness, in this order."""
+
+    def __init__(self, app: ASGIApp, keyring: Keyring, limits: Limits, limiter: RateLimiter) -> None:
+        self._app = app
+        self._keyring = keyring
+        self._limits = limits
+        self._limiter = limiter
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        if scope["type"] != "http":
+            await self._app(scope, receive, send)
+            return
+        answered = False
+
+        async def hardened(message: Message) -> None:
+            nonlocal answered
+            if message["type"] == "http.response.start":
+                answered = True
+                message["headers"] = [*message.get("headers", ()), *_HARDENING]
+            await send(message)
+
+        try:
+            headers = Headers(scope=scope)
+            caller = self._admit(scope, headers)
+            wait = self._limiter.take(caller.name)
+            if wait:
+                raise Problem(  # noqa: TRY301
+                    429, "rate_limited", "too many requests", {"Retry-After": str(math.ceil(wait))}
+                )
+            scope.setdefault("state", {})["caller"] = caller
+            batch = scope["path"] == BATCH
+            _require_content_type(scope["method"], headers, batch=batch)
+            body = self._metered(receive, headers) if batch else await self._whole(receive, headers)
+            await self._app(scope, body, hardened)
+        except Exception as error:
+            if answered:
+                raise
+            response = problem_of(error).response()
+            if not isinstance(error, Problem) or error.status in (408, 413):
+                response.headers["Connection"] = "close"  # what follows on this connection is the rest of a body
+            await response(scope, receive, hardened)
+
+    def _admit(self, scope: Scope, headers: Headers) -> Caller:
+        needed = scope_of(scope["method"], scope["path"])
+        given = headers.get("authorization")
+        if given is not None:
+            kind, _, token = given.partition(" ")
+            key = self._keyring.find(token.strip()) if kind.lower() == "bearer" else None
+            if key is None:
+                raise _unauthenticated("this key is not known here, or was revoked")
+            if needed != ANY and not key.may(needed):
+                raise Problem(403, "scope_missing", f"this needs a key with scope {needed!r}", needed=needed)
+            return Caller(f"key {key.id}", key.id)
+        why = _not_local(scope, headers)
+        if why is not None:
+            raise _unauthenticated(f"Authentication required: {why}")
+        if needed == "admin":
+            raise _unauthenticated("Authentication required: this always needs a key with scope 'admin'")
+        return Caller(f"client {scope['client'][0]}", None)
+
+    async def _whole(self, receive: Receive, headers: Headers) -> Receive:
+        """The body, read to its end within bounds; nothing of it is acted on before."""
+        most = self._limits.body_bytes
+        _require_length(headers, most)
+        parts: list[bytes] = []
+        held = 0
+        try:
+            async with asyncio.timeout(self._limits.body_seconds):
+                while True:
+                    message = await receive()
+                    if message["type"] == "http.disconnect":
+                        raise Problem(400, "disconnected", "the body ended early")
+                    parts.append(message.get("body", b""))
+                    held += len(parts[-1])
+                    if held > most:
+                        raise _too_large(most)
+                    if not message.get("more_body"):
+                        break
+        except TimeoutError:
+            raise _too_slow(self._limits.body_seconds) from None
+        whole: Message | None = {"type": "http.request", "body": b"".join(parts), "more_body": False}
+
+        async def again() -> Message:
+            nonlocal whole
+            message, whole = whole, None
+            return await receive() if message is None else message
+
+        return again
+
+    def _metered(self, receive: Receive, headers: Headers) -> Receive:
+        """A body that is read as it comes, within bounds."""
+        most = self._limits.batch_bytes
+        _require_length(headers, most)
+        held = 0
+        until: float | None = None
+
+        async def metered() -> Message:
+            nonlocal held, until
+            loop = asyncio.get_running_loop()
+            until = until or loop.time() + self._limits.batch_seconds
+            try:
+                async with asyncio.timeout(min(self._limits.body_seconds, until - loop.time())):
+                    message = await receive()
+            except TimeoutError:
+                raise _too_slow(self._limits.body_seconds) from None
+            held += len(message.get("body", b""))
+            if held > most:
+                raise _too_large(most)
+            return message
+
+        return metered
+
+
+_HARDENING = (
+    (b"x-content-type-options", b"nosniff"),
+    (b"x-frame-options", b"DENY"),
+    (b"referrer-policy", b"no-referrer"),
+    (b"cache-control", b"no-store"),
+)
+
+
+def is_loopback(host: str) -> bool:
+    """Whether a host name or address is this machine's own; no name is looked up."""
+    if host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return False
+
+
+def _not_local(scope: Scope, headers: Headers) -> str | None:
+    """Why a caller without a key is not let in; None where it is on this machine."""
+    client = scope.get("client")
+    if client is None or not is_loopback(client[0]):
+        return "a caller from another machine needs a key"
+    if not _names_loopback(f"//{headers.get('host', '')}"):
+        return "Host is not this machine"
+    origins = headers.getlist("origin")
+    if any(not _names_loopback(origin) for origin in origins):
+        return "Origin is not this machine"
+    if any(name in headers for name in FORWARDING):
+        return "a forwarding header is present"
+    if any(site not in ("none", "same-origin") for site in headers.getlist("sec-fetch-site")):
+        return "the request comes from another site"
+    return None
+
+
+def _names_loopback(url: str) -> bool:
+    try:
+        parts = urlsplit(url)
+        return parts.hostname is not None and parts.username is None and is_loopback(parts.hostname)
+    except ValueError:
+        return False
+
+
+def _require_content_type(method: str, headers: Headers, *, batch: bool) -> None:
+    """Writes say what they send: a page from elsewhere cannot say JSON without being asked first."""
+    if headers.get("content-encoding", "identity").lower() != "identity":
+        raise Problem(415, "encoding_unsupported", "Content-Encoding: bodies are taken as they are")
+    has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
+    if method not in ("POST", "PUT", "PATCH") and not has_body:
+        return
+    wanted = "application/x-ndjson" if batch else "application/json"
+    kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
+    if method in ("GET", "HEAD") or (
+        kind == wanted and all(part in ("charset=utf-8", 'charset="utf-8"', "") for part in parameters)
+    ):
+        return
+    raise Problem(415, "content_type", f"Content-Type: expected {wanted} in UTF-8")
+
+
+def _require_length(headers: Headers, most: int) -> None:
+    length = headers.get("content-length", "")
+    if length.isdecimal() and int(length) > most:
+        raise _too_large(most)
+
+
+def _unauthenticated(detail: str) -> Problem:
+    return Problem(401, "unauthenticated", detail, {"WWW-Authenticate": "Bearer"})
+
+
+def _too_large(most: int) -> Problem:
+    return Problem(413, "body_too_large", f"Request body too large: at most {most} bytes")
+
+
+def _too_slow(seconds: float) -> Problem:
+    return Problem(408, "body_too_slow", f"the body did not arrive within {seconds:g} seconds")
+
+
+def key_id(state: dict[str, Any]) -> str | None:
+    """The id of the key that a request came with."""
+    caller = state.get("caller")
+    return caller.key_id if isinstance(caller, Caller) else None

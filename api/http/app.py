@@ -1,0 +1,113 @@
+"""The application: routes, gate and errors wired together, and nothing else."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from importlib.metadata import version
+from typing import Any
+
+from fastapi import FastAPI
+
+from ...ledger.application import Ledger, system_clock
+from ..keyring import Keyring
+from ..moment import LiveLedger
+from ..publishing import Publisher
+from ..workers.judges import Judges
+from . import config, evaluation, health, outcomes, publish, requests, rules
+from .access import Gate
+from .errors import MEDIA_TYPE, install
+from .limits import RateLimiter
+from .schemas import PublishRequest
+from .service import Service, Settings
+
+ROUTERS = (
+    publish.router,
+    evaluation.router,
+    requests.router,
+    config.router,
+    rules.router,
+    outcomes.router,
+    health.router,
+)
+_PROBLEMS = {
+    400: "The body broke off.",
+    401: "A key is needed, or is not known.",
+    403: "The key's scopes do not open this.",
+    404: "There is no such thing.",
+    405: "There is no such method here.",
+    408: "The body came too slowly.",
+    409: "Somebody else was first.",
+    413: "The body is too large.",
+    415: "The body is of another type.",
+    422: "A field is wrong; `detail` names it.",
+    429: "Too many requests; `Retry-After` says when.",
+    500: "Something failed here.",
+    501: "A ledger does not do this.",
+    503: "It cannot be served now.",
+}
+_PROBLEM_SCHEMA = {
+    "type": "object",
+    "required": ["type", "title", "status", "rule", "detail"],
+    "properties": {
+        "type": {"type": "string"},
+        "title": {"type": "string"},
+        "status": {"type": "integer"},
+        "rule": {"type": "string"},
+        "detail": {},
+    },
+}
+
+
+@contextmanager
+def open_service(
+    ledger: Ledger,
+    settings: Settings | None = None,
+    *,
+    judges: Judges | None = None,
+    clock: Callable[[], int] = system_clock,
+) -> Iterator[Service]:
+    """What a server works with, for a ledger that the caller opened and will close."""
+    with closing(LiveLedger(ledger)) as live, Publisher(ledger) as publisher:
+        yield Service(ledger, live, publisher, Keyring(ledger.keys.path), settings or Settings(), judges, clock)
+
+
+def create_app(service: Service, *, seconds: Callable[[], float] = time.monotonic) -> FastAPI:
+    """The HTTP API over one ledger. ``seconds`` is the clock of the rate limit."""
+    app = FastAPI(
+        title="Affidavit",
+        version=version("affidavit"),
+        description="A tamper-evident ledger for AI quality evidence.",
+        docs_url=None,  # their pages load scripts from elsewhere
+        redoc_url=None,
+        responses={
+            status: {"description": text, "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}}
+            for status, text in _PROBLEMS.items()
+        },
+    )
+    app.state.service = service
+    for router in ROUTERS:
+        app.include_router(router)
+    install(app)
+    limits = service.settings.limits
+    limiter = RateLimiter(limits.requests_per_minute, seconds)
+    app.add_middleware(Gate, keyring=service.keyring, limits=limits, limiter=limiter)
+    _describe_publishing(app)
+    return app
+
+
+def _describe_publishing(app: FastAPI) -> None:
+    """The routes that read their bodies themselves name a schema that FastAPI does not know of."""
+    generate = app.openapi
+
+    def openapi() -> dict[str, Any]:
+        document = generate()
+        schemas = document.setdefault("components", {}).setdefault("schemas", {})
+        model = PublishRequest.model_json_schema(ref_template="#/components/schemas/{model}")
+        for name, schema in model.pop("$defs", {}).items():
+            schemas.setdefault(name, schema)
+        schemas.setdefault("PublishRequest", model)
+        return document
+
+    app.openapi = openapi  # type: ignore[method-assign]

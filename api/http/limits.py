@@ -1,0 +1,50 @@
+"""How much one caller may ask: requests a minute, and how large and how slow a body may be."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+
+MIB = 1024 * 1024
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """All of them may be set. A batch is one NDJSON body; each of its lines is held to ``body_bytes``.
+
+    Gradings on demand have a limit of their own, in the workers' settings.
+    """
+
+    body_bytes: int = 10 * MIB
+    batch_bytes: int = 256 * MIB
+    batch_lines: int = 10_000
+    body_seconds: float = 30.0
+    batch_seconds: float = 600.0
+    requests_per_minute: int = 6000
+
+
+class RateLimiter:
+    """A token bucket for each caller: it holds a minute's worth, and fills evenly. ``clock`` gives seconds."""
+
+    def __init__(
+        self, per_minute: int, clock: Callable[[], float] = time.monotonic, *, most_callers: int = 10_000
+    ) -> None:
+        self._per_minute = per_minute
+        self._clock = clock
+        self._most = most_callers
+        self._buckets: dict[str, tuple[float, float]] = {}
+        self._mutex = threading.Lock()
+
+    def take(self, caller: str) -> float:
+        """Take one token: 0, or how many seconds until there is one."""
+        now, rate = self._clock(), self._per_minute / 60
+        with self._mutex:
+            held, seen = self._buckets.pop(caller, (float(self._per_minute), now))
+            held = min(float(self._per_minute), held + (now - seen) * rate)
+            wait = 0.0 if held >= 1 else (1 - held) / rate
+            self._buckets[caller] = (held if wait else held - 1, now)  # at the end: the first is the idlest
+            if len(self._buckets) > self._most:
+                del self._buckets[next(iter(self._buckets))]
+            return wait

@@ -1,0 +1,376 @@
+"""What is read back over HTTP, in the peer's shapes, as of any moment; and what reviewers and operators do."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from affidavit.api.http.service import Service
+from affidavit.ledger.application import Ledger
+
+from .conftest import a_request
+
+PUBLISH = "/api/publish_interaction"
+Key = Callable[..., dict[str, str]]
+
+
+def publish(client: TestClient, *args: Any, **more: Any) -> dict[str, Any]:
+    answer = client.post(PUBLISH, json=a_request(*args, **more))
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def post(client: TestClient, path: str, body: dict[str, Any], **more: Any) -> dict[str, Any]:
+    answer = client.post(path, json=body, **more)
+    assert answer.status_code == 200, answer.text
+    document: dict[str, Any] = answer.json()
+    return document
+
+
+def test_requests_come_back_in_their_sessions_with_texts(client: TestClient) -> None:
+    publish(client, "r1")
+    publish(client, "r2", session="s2")
+    publish(client, "r3")
+
+    answer = post(client, "/api/get_requests", {})
+
+    assert [session["session_id"] for session in answer["sessions"]] == ["s1", "s2"]
+    first = answer["sessions"][0]["requests"]
+    assert [found["request"]["request_id"] for found in first] == ["r1", "r3"]
+    assert first[0]["interactions"][1]["shadow_content"] == "I do not know."
+    assert first[0]["interactions"][0]["role"] == "User"
+    assert answer["has_more"] is False
+
+
+def test_more_is_said_to_follow_only_if_it_does(client: TestClient) -> None:
+    for n in range(4):
+        publish(client, f"r{n}", session=f"s{n}")
+
+    pages = [post(client, "/api/get_requests", {"top_k": 2, "offset": offset}) for offset in (0, 2, 4)]
+
+    assert [len(page["sessions"]) for page in pages] == [2, 2, 0]
+    assert [page["has_more"] for page in pages] == [True, False, False]
+
+
+@pytest.mark.parametrize(
+    ("given", "found"),
+    [
+        ({"user_id": "u2"}, ["r2"]),
+        ({"request_id": "r1"}, ["r1"]),
+        ({"session_id": "s1"}, ["r2", "r1"]),
+        ({"session_id": "s1", "user_id": "u1"}, ["r1"]),
+        ({"source": "other"}, ["r2"]),
+        ({"source": ""}, []),
+        ({"user_id": "nobody"}, []),
+        ({"start_time": "2026-11-22T10:00:00", "end_time": "2026-11-22T11:00:00"}, ["r2", "r1"]),
+        ({"start_time": "2026-11-22T10:30:00+00:00"}, []),
+        ({"start_time": "2026-11-22T19:00:00+09:00"}, ["r2", "r1"]),
+        ({"end_time": "2026-11-22T09:59:59Z"}, []),
+        ({"user_id": None, "request_id": None, "top_k": None, "offset": None}, ["r2", "r1"]),
+    ],
+)
+def test_requests_are_found_by_what_they_are_asked_for(
+    client: TestClient, given: dict[str, Any], found: list[str]
+) -> None:
+    publish(client, "r1")
+    publish(client, "r2", user="u2", source="other")
+
+    answer = post(client, "/api/get_requests", given)
+
+    listed = [r["request"]["request_id"] for session in answer["sessions"] for r in session["requests"]]
+    assert listed == found
+
+
+def test_interactions_come_back_newest_first(client: TestClient) -> None:
+    publish(client, "r1")
+    publish(client, "r2", user="u2")
+
+    mine = post(client, "/api/get_interactions", {"user_id": "u1", "top_k": 1})["interactions"]
+    all_of_them = client.get("/api/get_all_interactions?limit=3").json()["interactions"]
+
+    assert [(found["user_id"], found["content"]) for found in mine] == [("u1", "In Bern.")]
+    assert [found["request_id"] for found in all_of_them] == ["r2", "r2", "r1"]
+
+
+def test_an_answer_as_of_an_earlier_entry_knows_nothing_later(client: TestClient) -> None:
+    first = publish(client, "r1")
+    publish(client, "r2")
+
+    then = post(client, "/api/get_requests", {"as_of": first["size"] - 1})
+    again = client.post(f"/api/get_requests?as_of={first['size'] - 1}", json={}).json()
+
+    assert len(then["sessions"][0]["requests"]) == 1
+    assert (then["seq"], then["size"], then["root"]) == (first["size"] - 1, first["size"], first["root"])
+    assert again == then
+    assert client.get("/api/get_all_interactions?as_of=99").status_code == 404
+    assert client.get("/api/get_all_interactions?as_of=soon-ish").status_code == 422
+
+
+def test_the_overview_answers_with_the_peer_s_fields_and_refuses_what_it_refuses(client: TestClient) -> None:
+    publish(client)
+
+    answer = post(client, "/api/get_evaluation_overview", {"from_ts": 0, "to_ts": 2_000_000_000})
+
+    assert {"hero", "context_tiles", "score_distribution", "source_set_comparison", "seq", "root"} <= answer.keys()
+    for wrong in ({"from_ts": 2, "to_ts": 1}, {"from_ts": 10**30, "to_ts": 10**30}, {"from_ts": -1, "to_ts": 1}):
+        assert client.post("/api/get_evaluation_overview", json=wrong).status_code == 422
+
+
+def test_recent_comparisons_clamp_their_limit(client: TestClient) -> None:
+    for limit in ("0", "-3", "1000"):
+        assert client.get(f"/api/evaluations/shadow_comparisons/recent?limit={limit}").json()["verdicts"] == []
+    assert client.get("/api/evaluations/shadow_comparisons/recent?limit=x").status_code == 422
+
+
+def test_results_are_listed(client: TestClient) -> None:
+    answer = post(client, "/api/get_agent_success_evaluation_results", {"limit": 5, "start_time": None})
+
+    assert (answer["success"], answer["agent_success_evaluation_results"]) == (True, [])
+    for wrong in ({"limit": 0}, {"start_time": "2026-01-02T00:00:00", "end_time": "2026-01-01T00:00:00"}):
+        assert client.post("/api/get_agent_success_evaluation_results", json=wrong).status_code == 422
+
+
+def test_without_a_judge_grading_says_so(client: TestClient) -> None:
+    graded = client.post("/api/evaluations/grade_on_demand", json={"session_id": "s1", "agent_version": "v1"})
+    started = client.post("/api/evaluations/regenerate", json={"from_ts": 1, "to_ts": 2})
+
+    assert {graded.status_code, started.status_code} == {503}
+    assert graded.json()["rule"] == "no_judge"
+    assert client.post("/api/evaluations/regenerate", json={"from_ts": 2, "to_ts": 2}).status_code == 422
+    for method in ("GET", "DELETE"):
+        unknown = client.request(method, "/api/evaluations/regenerate/nope")
+        assert (unknown.status_code, unknown.json()["detail"]) == (404, "Unknown job_id")
+
+
+def test_a_rule_is_found_by_its_words_and_what_was_found_is_recorded(client: TestClient, ledger: Ledger) -> None:
+    rules = [
+        {"rule": "parcels", "text": "Say where the parcel is.", "tags": ["post"]},
+        {"rule": "tone", "kind": "user_playbook", "text": "Greet the customer.", "agent_version": "v2"},
+        {"rule": "old", "text": "Parcels are lost.", "retired": True},
+    ]
+    published = post(client, "/api/rules", {"rules": rules})
+
+    found = post(
+        client, "/api/search", {"query": 'where is my "parcels" OR NEAR(', "user_id": "u1", "session_id": "s1"}
+    )
+
+    assert [rule["rule"] for rule in found["agent_playbooks"]] == ["parcels"]
+    assert found["agent_playbooks"][0]["content"] == "Say where the parcel is."
+    assert (found["success"], found["profiles"], found["user_playbooks"]) == (True, [], [])
+    with ledger.recorder.reading() as reader:
+        retrieved = ledger.event_reader(reader).event(found["retrieval"]["seq"])
+    assert retrieved is not None
+    assert retrieved.event.rules == (published["rules"][0]["seq"],)  # type: ignore[union-attr]
+    assert retrieved.event.query == 'where is my "parcels" OR NEAR('  # type: ignore[union-attr]
+    assert post(client, "/api/search", {"query": "greet", "agent_version": "v1"})["user_playbooks"] == []
+    assert len(post(client, "/api/search", {"query": "greeting", "agent_version": "v2"})["user_playbooks"]) == 1
+
+
+def test_a_new_version_of_a_rule_replaces_the_old_and_the_old_is_found_as_of_then(client: TestClient) -> None:
+    first = post(client, "/api/rules", {"rule": "parcels", "text": "Say where the parcel is."})
+    post(client, "/api/rules", {"rule": "parcels", "text": "Ask for the number."})
+
+    assert post(client, "/api/search", {"query": "parcel"})["agent_playbooks"] == []
+    then = post(client, "/api/search", {"query": "parcel", "as_of": first["seq"]})
+    assert [rule["content"] for rule in then["agent_playbooks"]] == ["Say where the parcel is."]
+    assert "retrieval" not in then
+    assert [rule["text"] for rule in client.get("/api/rules").json()["rules"]] == ["Ask for the number."]
+
+
+@pytest.mark.parametrize("query", ["!!!", "   ", ""])
+def test_a_question_without_words_finds_nothing(client: TestClient, query: str) -> None:
+    answer = client.post("/api/search", json={"query": query})
+
+    assert answer.status_code == (200 if query == "!!!" else 422)
+
+
+def test_scores_are_matched_by_session(client: TestClient) -> None:
+    publish(client, "r1")
+    publish(client, "r2", user="u2")
+    score = {"source_run_id": "run1", "scorer_name": "fluency", "value": -0.5, "ts": 5}
+
+    scores = [score | {"session_id": "s1"}, score | {"session_id": "unknown"}, score]
+    told = post(client, "/api/scores", {"scores": scores})["scores"]
+
+    assert [found["matched_sessions"] for found in told] == [2, 0, 0]
+    assert client.post("/api/scores", json=score | {"value": "NaN"}).status_code == 422
+    assert client.post("/api/scores", json=score | {"ts": 10**30}).status_code == 422
+
+
+def test_an_outcome_is_recorded_once_and_another_is_a_new_revision(client: TestClient, service: Service) -> None:
+    publish(client)
+    outcome = {"session_id": "s1", "outcome": "success", "occurred_at": service.now(), "metadata": {"a": None}}
+
+    first, again, other = (
+        post(client, "/api/session_outcome", body) for body in (outcome, outcome, outcome | {"outcome": "failure"})
+    )
+
+    assert [found["recorded"] for found in (first, again, other)] == [True, False, True]
+    assert [found["outcome_revision"] for found in (first, again, other)] == [1, 1, 2]
+    listed = post(client, "/api/get_session_outcomes", {"session_ids": ["s1"]})["session_outcomes"]
+    assert [(found["outcome"], found["source"], found["metadata"]) for found in listed] == [
+        ("failure", "prod", {"a": None})
+    ]
+    assert post(client, "/api/get_session_outcomes", {"outcome": "success"})["session_outcomes"] == []
+
+
+@pytest.mark.parametrize(
+    ("change", "reason"),
+    [
+        ({"session_id": "unknown"}, "unknown_session"),
+        ({"occurred_at": 5}, "occurred_before_session"),
+        ({"occurred_at": 2_000_000_000}, "occurred_in_future"),
+    ],
+)
+def test_an_outcome_that_cannot_be_is_answered_no(
+    client: TestClient, service: Service, change: dict[str, Any], reason: str
+) -> None:
+    publish(client)
+
+    told = post(
+        client,
+        "/api/session_outcome",
+        {"session_id": "s1", "outcome": "unknown", "occurred_at": service.now()} | change,
+    )
+
+    assert (told["success"], told["recorded"], told["reason"]) == (False, False, reason)
+
+
+def test_the_configuration_changes_by_fields_and_as_a_whole_with_a_history(client: TestClient, key: Key) -> None:
+    admin = key("admin")
+    post(client, "/api/update_config", {"eval_concurrency_limit": 3}, headers=admin)
+    post(client, "/api/update_config", {"agent_success_config": {"sampling_rate": 1}}, headers=admin)
+
+    config = client.get("/api/get_config").json()
+    history = client.get("/api/config_history").json()["changes"]
+
+    assert (config["eval_concurrency_limit"], config["agent_success_config"]["sampling_rate"]) == (3, 1.0)
+    assert config["storage_config"] is None
+    assert [change["changed"] for change in history] == [["agent_success_config"], ["eval_concurrency_limit"]]
+    assert client.get("/api/get_config?as_of=1").json()["agent_success_config"]["sampling_rate"] == 0.05
+    post(client, "/api/set_config", config | {"eval_concurrency_limit": 7}, headers=admin)
+    assert client.get("/api/get_config").json()["agent_success_config"]["sampling_rate"] == 1.0
+    post(client, "/api/set_config", {}, headers=admin)
+    assert client.get("/api/get_config").json()["eval_concurrency_limit"] == 10
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"unknown": 1}, ["unknown"]),
+        ({"agent_success_config": {"unknown": 1}}, ["agent_success_config", "unknown"]),
+        ({"eval_concurrency_limit": 0}, ["eval_concurrency_limit"]),
+        ({"eval_sample_n_per_stratum": 10**30}, ["eval_sample_n_per_stratum"]),
+        ({"shadow_comparison_judge_prompt_version": " "}, ["shadow_comparison_judge_prompt_version"]),
+        ({"agent_success_config": {"sampling_rate": 2}}, ["agent_success_config", "sampling_rate"]),
+    ],
+)
+def test_a_configuration_that_does_not_fit_is_refused_in_the_peer_s_shape(
+    client: TestClient, key: Key, given: dict[str, Any], place: list[str]
+) -> None:
+    refused = client.post("/api/update_config", json=given, headers=key("admin"))
+
+    assert refused.status_code == 422
+    detail = refused.json()["detail"]
+    assert detail.keys() == {"error", "hint", "validation_errors"}
+    assert detail["validation_errors"][0]["loc"] == place
+
+
+def test_what_the_oldest_clients_send_is_mapped_and_secrets_are_not_kept(
+    client: TestClient, key: Key, ledger: Ledger
+) -> None:
+    old = {
+        "storage_config": None,
+        "batch_size": 10,
+        "agent_success_configs": [{"evaluation_name": "e", "success_definition_prompt": "p", "sampling_rate": 0.5}],
+        "api_key_config": {"openai": {"api_key": "sk-verysecretverysecret"}},
+    }
+
+    post(client, "/api/set_config", old, headers=key("admin"))
+
+    config = client.get("/api/get_config")
+    assert config.json()["agent_success_config"]["sampling_rate"] == 0.5
+    assert "verysecret" not in config.text
+    assert config.json()["api_key_config"]["openai"]["api_key"] == {"redacted": "api_key"}
+
+
+def test_erasing_a_user_leaves_figures_and_no_text(client: TestClient, key: Key) -> None:
+    publish(client, "r1")
+    publish(client, "r2", user="u2")
+
+    told = post(client, "/api/clear_user_data", {"user_id": "u1"}, headers=key("admin"))
+
+    assert told["success"] is True
+    assert {"requested", "executed", "erased", "stays"} <= told.keys()
+    everything = client.post("/api/get_requests", json={})
+    assert everything.text.count("Where is my parcel?") == 1
+    erased = everything.json()["sessions"][1]["requests"][0]["interactions"][0]
+    assert erased["content"] == ""
+    assert "withheld" in erased
+    assert "u1" not in {session["requests"][0]["request"]["user_id"] for session in everything.json()["sessions"]}
+    again = post(client, "/api/clear_user_data", {"user_id": "u1"}, headers=key("admin"))
+    assert again["deleted_counts"] == {}
+
+
+def test_deleting_names_erasure(client: TestClient, key: Key) -> None:
+    for path in (
+        "delete_session",
+        "delete_request",
+        "delete_interaction",
+        "delete_requests_by_ids",
+        "delete_all_interactions",
+    ):
+        refused = client.request("DELETE", f"/api/{path}", json={"session_id": "s1"}, headers=key("admin"))
+        assert refused.status_code == 501
+        assert "erasure" in refused.json()["detail"]
+
+
+def test_an_assignment_is_declared(client: TestClient) -> None:
+    told = {"unit": "session", "shares": {"a": 0.9, "b": 0.1}, "mechanism": "random", "since": 5}
+    post(client, "/api/assignments", told)
+
+    (listed,) = client.get("/api/assignments").json()["assignments"]
+    assert (listed["shares"], listed["unit"]) == ({"a": 0.9, "b": 0.1}, "session")
+    for shares in ({"a": 0.5}, {}, {"Bad Name": 1.0}):
+        assert client.post("/api/assignments", json=told | {"shares": shares}).status_code == 422
+
+
+def test_health_and_identity_are_told(client: TestClient, ledger: Ledger) -> None:
+    for path in ("/health", "/healthz", "/health/live"):
+        assert client.get(path).json()["status"] == "ok"
+    assert client.get("/health/ready").json()["status"] == "ready"
+    assert client.get("/healthz/eval").json()["liveness"] == "off"
+    me = client.get("/api/whoami").json()
+    assert (me["success"], me["org_id"], me["storage_label"]) == (True, "self-host-org", ledger.origin)
+
+
+def test_every_error_has_one_shape(client: TestClient) -> None:
+    for answer in (client.get("/nope"), client.get("/api/search"), client.post("/api/get_interactions", json={})):
+        assert answer.headers["content-type"] == "application/problem+json"
+        problem = answer.json()
+        assert {"type", "title", "status", "rule", "detail"} <= problem.keys()
+        assert problem["status"] == answer.status_code
+
+
+def test_the_search_index_is_kept_until_a_rule_is_published(client: TestClient, service: Service) -> None:
+    post(client, "/api/rules", {"rule": "parcels", "text": "Say where the parcel is."})
+    post(client, "/api/search", {"query": "parcel"})
+
+    with service.moment() as moment:
+        assert moment.views.exec_driver_sql("SELECT count FROM rules_indexed").scalar_one() == 1
+
+
+@pytest.mark.parametrize("path", ["shadow_comparisons/top_disagreements", "trend"])
+def test_a_window_beyond_all_time_is_refused(client: TestClient, path: str) -> None:
+    assert client.get(f"/api/evaluations/{path}?to_ts={10**30}").status_code == 422
+    assert client.get(f"/api/evaluations/{path}?to_ts=9000000000000").status_code == 200
+
+
+def test_an_overview_in_milliseconds_is_answered(client: TestClient) -> None:
+    answer = post(client, "/api/get_evaluation_overview", {"from_ts": 0, "to_ts": 2**53 - 1, "source_sets": []})
+
+    assert answer["hero"]["state"] == "empty"

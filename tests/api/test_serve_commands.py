@@ -1,0 +1,120 @@
+"""The commands around the server: keys, rules, and what serving refuses."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from affidavit.api.cli.serve_commands import create_key, list_keys, publish_rules, revoke_key, serve
+from affidavit.api.client import AffidavitClient, InteractionData
+from affidavit.api.keyring import Keyring
+from affidavit.domain.errors import Refused
+from affidavit.ledger.application import Ledger
+
+
+@pytest.fixture
+def folder(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """The ledger's folder, its keys where the commands look for them."""
+    monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
+    return str(ledger.folder)
+
+
+def test_a_key_is_made_shown_once_listed_and_revoked(
+    folder: str, ledger: Ledger, capsys: pytest.CaptureFixture[str]
+) -> None:
+    create_key(folder, ["publish", "read"], "agents", as_json=True)
+    made = json.loads(capsys.readouterr().out)
+    keyring = Keyring(ledger.keys.path)
+    found = keyring.find(made["token"])
+    assert found is not None
+    assert (found.scopes, found.may("publish"), found.may("admin")) == (("publish", "read"), True, False)
+
+    list_keys(folder, as_json=True)
+    listed = capsys.readouterr().out
+    assert made["token"] not in listed
+    assert json.loads(listed)["keys"][0]["id"] == made["id"]
+
+    revoke_key(folder, made["id"])
+    assert keyring.find(made["token"]) is None
+
+
+def test_a_scope_or_key_that_is_not_known_is_refused(folder: str) -> None:
+    with pytest.raises(Refused, match="publish, read, review, admin"):
+        create_key(folder, ["root"], "", as_json=False)
+    with pytest.raises(Refused, match="'nope'"):
+        revoke_key(folder, "nope")
+
+
+def test_serving_other_machines_needs_a_key(folder: str) -> None:
+    with pytest.raises(Refused, match="affidavit keys create") as caught:
+        serve(folder, "0.0.0.0", 0, 6000, 1024, None, None)
+
+    assert caught.value.rule == "key_needed"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"rule": "a", "text": "x"}',
+        '[{"rule": "a", "text": "x"}]',
+        '{"rules": [{"rule": "a", "text": "x"}]}',
+        '{"rule": "a", "text": "x"}\n\n{"rule": "a", "text": "y"}\n',
+    ],
+)
+def test_rules_are_published_from_a_file(
+    folder: str, tmp_path: Path, capsys: pytest.CaptureFixture[str], text: str
+) -> None:
+    path = tmp_path / "rules"
+    path.write_text(text)
+
+    publish_rules(folder, path, as_json=True)
+
+    told = json.loads(capsys.readouterr().out)["rules"]
+    assert {rule["rule"] for rule in told} == {"a"}
+    assert len(told) == text.count('"rule"')
+
+
+@pytest.mark.parametrize(("text", "said"), [("{", "expected JSON"), ('{"rule": "a b", "text": ""}', "rules.0.rule")])
+def test_a_file_of_rules_that_does_not_fit_is_refused_by_place(
+    folder: str, tmp_path: Path, text: str, said: str
+) -> None:
+    path = tmp_path / "rules"
+    path.write_text(text)
+
+    with pytest.raises(Refused, match=said):
+        publish_rules(folder, path, as_json=True)
+
+
+def test_a_served_ledger_is_signed_when_it_is_told_to_stop(ledger: Ledger, tmp_path: Path) -> None:
+    port = _free_port()
+    command = [sys.executable, "-m", "affidavit.api.cli", "--ledger", str(ledger.folder), "serve", "--port", str(port)]
+    server = subprocess.Popen(
+        command, env={**os.environ, "AFFIDAVIT_KEYS": str(tmp_path / "keys")}, stdout=subprocess.PIPE, text=True
+    )
+    assert server.stdout is not None
+    with server.stdout:
+        while not server.stdout.readline().startswith("serving"):
+            assert server.poll() is None
+        with AffidavitClient(f"http://127.0.0.1:{port}", tries=20) as client:
+            client.health()
+            published = client.publish_interaction("u1", [InteractionData(content="hi")], "s1")
+        server.send_signal(signal.SIGTERM)
+        assert server.wait() == 0
+
+    with ledger.recorder.reading() as reader:
+        latest = reader.latest_checkpoint()
+    assert latest is not None
+    assert latest[0] >= published["size"]
+
+
+def _free_port() -> int:
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])
