@@ -33,7 +33,7 @@ E = TypeVar("E", bound=Event)
 
 
 def seal_view(view: View, events: EventReader, upto: int) -> ProjectionSealed | None:
-    """The seal of a view over the first ``upto`` entries; None where its newest seal says the same.
+    """The seal of a view over the first ``upto`` entries; None where its newest seal says the same, or it is empty.
 
     It is computed from the log alone, onwards from the newest seal: no read model decides what is sealed.
     """
@@ -43,7 +43,7 @@ def seal_view(view: View, events: EventReader, upto: int) -> ProjectionSealed | 
     if newest is not None and newest.version == view.version and newest.upto <= upto:
         start, digest = newest.upto, bytes.fromhex(newest.digest)
     grown = digest_of(view, events.events(start, upto, view.types), digest)
-    if start and grown == digest:
+    if grown == digest:
         return None
     return ProjectionSealed(name=view.name, version=view.version, upto=upto, digest=grown.hex())
 

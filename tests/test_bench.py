@@ -15,7 +15,8 @@ from affidavit.bench.windows import interleave, median_of
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     *("help", "append", "batch", "batch_sealed", "verify", "verify_memory", "verify_jobs", "receipt"),
-    *("memory_1", "memory_2", "rebuild", "growth_singles", "growth_batches"),
+    *("memory_1", "memory_2", "rebuild"),
+    *("overview", "overview_time", "overview_lists", "overview_memory", "growth_singles", "growth_batches"),
 ]
 
 

@@ -72,7 +72,7 @@ def _sessions() -> Iterator[dict[str, Any]]:
     rng = random.Random(8128)
     for number in range(SESSIONS):
         source = WITHOUT if rng.random() < HOLDOUT else WITH
-        turns = []
+        turns: list[dict[str, Any]] = []
         for topic, question, answer in rng.sample(_TOPICS, rng.choice((1, 1, 2))):
             vague = rng.choice(_VAGUE)
             served = answer if rng.random() < (0.8 if source == WITH else 0.3) else vague

@@ -61,17 +61,17 @@ def serve(
             raise Refused(
                 "key_needed", f"--host {host}: other machines could call; `affidavit keys create --scope …` makes a key"
             )
+        live = opened.enter_context(closing(LiveLedger(ledger)))
         judges: Judges | None = None
         if chat is not None:
             opened.enter_context(closing(chat))
-            live = opened.enter_context(closing(LiveLedger(ledger)))
             judges = Judges(live, chat, settings=workers)
             opened.callback(judges.stop)
             judges.start()
         settings = Settings(
             limits, organisation=workers.org, agent_version=os.environ.get("REFLEXIO_AGENT_VERSION") or "agent-v0"
         )
-        service = opened.enter_context(open_service(ledger, settings, judges=judges))
+        service = opened.enter_context(open_service(ledger, settings, live=live, judges=judges))
         say(f"ledger   {ledger.folder}")
         say(f"judge    {chat.model if chat is not None else 'none'}")
         say(f"serving  http://{f'[{host}]' if ':' in host else host}:{port}")

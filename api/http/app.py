@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from importlib.metadata import version
 from typing import Any
 
 from fastapi import FastAPI
+from fastapi.routing import APIRoute
 
 from ...ledger.application import Ledger, system_clock
 from ..keyring import Keyring
@@ -16,7 +17,7 @@ from ..moment import LiveLedger
 from ..publishing import Publisher
 from ..workers.judges import Judges
 from . import config, evaluation, health, outcomes, publish, requests, rules
-from .access import Gate
+from .access import SCOPES, Gate
 from .errors import MEDIA_TYPE, install
 from .limits import RateLimiter
 from .schemas import PublishRequest
@@ -65,12 +66,15 @@ def open_service(
     ledger: Ledger,
     settings: Settings | None = None,
     *,
+    live: LiveLedger | None = None,
     judges: Judges | None = None,
     clock: Callable[[], int] = system_clock,
 ) -> Iterator[Service]:
-    """What a server works with, for a ledger that the caller opened and will close."""
-    with closing(LiveLedger(ledger)) as live, Publisher(ledger) as publisher:
-        yield Service(ledger, live, publisher, Keyring(ledger.keys.path), settings or Settings(), judges, clock)
+    """What a server works with, for a ledger, and read models, that the caller opened and will close."""
+    with ExitStack() as opened:
+        views = live or opened.enter_context(closing(LiveLedger(ledger)))
+        publisher = opened.enter_context(Publisher(ledger))
+        yield Service(ledger, views, publisher, Keyring(ledger.keys.path), settings or Settings(), judges, clock)
 
 
 def create_app(service: Service, *, seconds: Callable[[], float] = time.monotonic) -> FastAPI:
@@ -89,12 +93,23 @@ def create_app(service: Service, *, seconds: Callable[[], float] = time.monotoni
     app.state.service = service
     for router in ROUTERS:
         app.include_router(router)
+    _require_scopes()
     install(app)
     limits = service.settings.limits
     limiter = RateLimiter(limits.requests_per_minute, seconds)
     app.add_middleware(Gate, keyring=service.keyring, limits=limits, limiter=limiter)
     _describe_publishing(app)
     return app
+
+
+def _require_scopes() -> None:
+    """An endpoint whose scope nobody has decided must not be served to everybody."""
+    for router in ROUTERS:
+        for route in router.routes:
+            if isinstance(route, APIRoute):
+                for method in route.methods:
+                    if (method, route.path) not in SCOPES:
+                        raise RuntimeError(f"{method} {route.path}: say in access.SCOPES which scope it needs")
 
 
 def _describe_publishing(app: FastAPI) -> None:

@@ -30,9 +30,10 @@ NONE = -(2**63)
 MENDED_AT_MOST = 400
 """With more stale sessions than these a day is derived as a whole."""
 
-SUCCESS, SYSTEM_ERROR, ESCALATED, REPEATED, FLIPPED = 1, 2, 4, 8, 16
+SUCCESS, SYSTEM_ERROR, ESCALATED, REPEATED, FLIPPED, SUPERSEDED = 1, 2, 4, 8, 16, 32
 """Flags of a result. ``REPEATED``: its session has other results; ``FLIPPED``: its requests had several sources.
-``SYSTEM_ERROR`` is only set on a failure."""
+``SYSTEM_ERROR`` is only set on a failure. ``SUPERSEDED``: somebody asked for another grade since; it counts nowhere but
+among what chance chose."""
 
 SERVED_FIRST, SIGNIFICANT, LOST, TIED = 1, 2, 4, 8
 """Flags of a verdict; neither lost nor tied is a win of the served answer."""
@@ -62,6 +63,10 @@ TEXT_COLUMNS: dict[Kind, tuple[str, ...]] = {
 _FIRST = (
     "(SELECT {} FROM requests q WHERE q.session = t.session AND q.seq < :size ORDER BY q.requested_at, q.seq LIMIT 1)"
 )
+_NEWER = (
+    "EXISTS (SELECT 1 FROM results n WHERE n.session = t.session AND n.seq > t.seq AND n.seq < :size AND n.made {} "
+    "AND n.agent_version = t.agent_version AND n.evaluation_name = t.evaluation_name)"
+)
 _QUERIES: dict[Kind, str] = {
     # The first request of a session, which is the row of which no earlier one exists.
     "begun": f"""SELECT t.day, t.requested_at, t.session, t.user, t.source, t.evaluation_only FROM requests t
@@ -71,10 +76,10 @@ _QUERIES: dict[Kind, str] = {
         t.failure_type,
         t.escalated,
         (SELECT count(*) FROM results o WHERE o.session = t.session AND o.seq < :size),
-        (SELECT count(DISTINCT q.source) FROM requests q WHERE q.session = t.session AND q.seq < :size)
-        FROM results t WHERE t.seq < :size AND NOT EXISTS (SELECT 1 FROM results n WHERE n.session = t.session
-            AND n.seq > t.seq AND n.seq < :size AND n.made <> 'import' AND n.agent_version = t.agent_version
-            AND n.evaluation_name = t.evaluation_name) AND""",
+        (SELECT count(DISTINCT q.source) FROM requests q WHERE q.session = t.session AND q.seq < :size),
+        {_NEWER.format("= 'on_demand'")}
+        FROM results t WHERE t.seq < :size AND NOT {_NEWER.format("NOT IN ('import', 'on_demand')")}
+        AND NOT (t.made = 'on_demand' AND {_NEWER.format("= 'on_demand'")}) AND""",
     "judged": f"""SELECT t.day, t.judged_at, t.seq, t.session, coalesce(t.user, t.session),
         coalesce({_FIRST.format("q.source")}, ''), coalesce(t.version, ''), t.agent_version, coalesce(t.model, ''),
         t.reflexio_is_request_1, t.significant, t.better
@@ -224,10 +229,10 @@ class _Making:
 
     def _graded(self, values: Sequence[Any], cited: dict[str, list[tuple[str, str]]]) -> tuple[int, ...]:
         at, seq, result_id, session, user, corrections, turns, source, made, version, model = values[:11]
-        success, failure_type, escalated, results, sources = values[11:]
+        success, failure_type, escalated, results, sources, superseded = values[11:]
         system_error = not success and (failure_type or "").strip().lower() == "system_error"
         flags = SUCCESS * bool(success) | SYSTEM_ERROR * system_error | ESCALATED * bool(escalated)
-        flags |= REPEATED * (results > 1) | FLIPPED * (sources > 1)
+        flags |= REPEATED * (results > 1) | FLIPPED * (sources > 1) | SUPERSEDED * bool(superseded)
         rules = cited.get(session, ())
         first = len(self._cited)
         self._cited += [self._rules.setdefault(rule, len(self._rules)) for rule in rules]

@@ -8,7 +8,7 @@ declaration the comparison is observational, and says so.
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from typing import Any
 
 import numpy as np
@@ -63,43 +63,46 @@ def comparison(graded: Graded, sets: Sequence[SourceSet], views: Connection, siz
         "arms": {label: clustered_share(has(s, SUCCESS), s["user"]).as_json() for label, s in counts.items()},
         "differences": [found.as_json() for found in compare_sets(arms)],
         "mid_session_source_flips": {label: int(np.count_nonzero(s["flags"] & FLIPPED)) for label, s in counts.items()},
-        **_assignment(views, size, graded),
+        **_design(views, size, graded, [source for given in sets for source in given.sources]),
     }
 
 
-def _assignment(views: Connection, size: int, graded: Graded) -> dict[str, Any]:
-    """The newest declaration that held when the first of these sessions began, and the sizes of the sources."""
+def _design(views: Connection, size: int, graded: Graded, compared: Collection[str]) -> dict[str, Any]:
+    """Whether chance assigned these sessions to their sources, as declared; and the sizes of the sources then."""
     first = int(graded.begun["at"][0]) if len(graded.begun) else graded.windows.first
-    row = views.exec_driver_sql(
+    declared = views.exec_driver_sql(
         "SELECT seq, unit, shares, mechanism, since FROM assignments WHERE seq < ? AND since <= ? "
-        "ORDER BY seq DESC LIMIT 1",
-        (size, first),
-    ).first()
+        "ORDER BY since DESC, seq DESC",
+        (size, graded.windows.last),
+    ).all()
+    row = next((row for row in declared if row.since <= first), None)
     if row is None:
-        return {
-            "design": "observational",
-            "design_note": "no assignment was declared when its first session began: a gap shows a correlation, not an effect",
-            "assignment": None,
-        }
-    seq, unit, shares_text, mechanism, since = row
-    shares = {source: parse_number(share) for source, share in json.loads(shares_text).items()}
-    begun = graded.begun[of_texts(graded.begun["source"], graded.texts, list(shares))]
-    observed = {source: _units(begun[of_texts(begun["source"], graded.texts, [source])], unit) for source in shares}
-    by_chance = mechanism in ("random", "hash")
-    return {
-        "design": "declared" if by_chance else "observational",
-        "design_note": f"{unit}s were assigned to sources by {mechanism}, as declared in entry {seq}"
-        if by_chance
-        else f"entry {seq} declares an assignment that is not by chance",
-        "assignment": {
-            "seq": seq,
-            "unit": unit,
-            "mechanism": mechanism,
-            "since": since,
-            "shares": shares,
-            "sample_ratio": sample_ratio(observed, shares).as_json(),
-        },
+        note = (
+            "no assignment was declared when the first of these sessions began: a gap is a correlation, not an effect"
+        )
+        return {"design": "observational", "design_note": note, "assignment": None}
+    shares = {source: parse_number(share) for source, share in json.loads(row.shares).items()}
+    found = {
+        "seq": row.seq,
+        "unit": row.unit,
+        "mechanism": row.mechanism,
+        "since": row.since,
+        "shares": shares,
+        "sample_ratio": sample_ratio(
+            {source: _units(graded.of_sources([source]).begun, row.unit) for source in shares}, shares
+        ).as_json(),
     }
+    why_not = None
+    if row.mechanism == "other":
+        why_not = f"entry {row.seq} declares an assignment that is not by chance"
+    elif declared[0].seq != row.seq:
+        why_not = f"the assignment changed inside the window (entry {declared[0].seq}): compare before and after apart"
+    elif missing := sorted(set(compared) - shares.keys()):
+        why_not = f"entry {row.seq} assigns nothing to {', '.join(map(repr, missing))}"
+    if why_not is not None:
+        return {"design": "observational", "design_note": why_not, "assignment": found}
+    note = f"{row.unit}s were assigned to sources by {row.mechanism}, as declared in entry {row.seq}"
+    return {"design": "declared", "design_note": note, "assignment": found}
 
 
 def _units(rows: Rows, unit: str) -> int:

@@ -17,7 +17,18 @@ from sqlalchemy import Connection
 
 from ..rates import Clusters, Share, clustered_share, mean_interval, weighted_share
 from ..rates import share as clustered
-from .segments import ESCALATED, FLIPPED, NONE, REPEATED, SUCCESS, SYSTEM_ERROR, alias_of, between, load_segments
+from .segments import (
+    ESCALATED,
+    FLIPPED,
+    NONE,
+    REPEATED,
+    SUCCESS,
+    SUPERSEDED,
+    SYSTEM_ERROR,
+    alias_of,
+    between,
+    load_segments,
+)
 from .stale import fill_sessions
 from .view import DAY
 from .windows import Windows
@@ -32,12 +43,14 @@ SessionNames = Callable[[Sequence[str]], dict[str, str]]
 class Graded:
     """The results of an overview's windows, and the sessions that began in its trend, of all sources or of some.
 
-    Both stand in order of time. In ``rows`` users are numbers from 0 on, into ``users``. Both share one numbering
-    of sources, ``texts``.
+    ``drawn`` are the trend's results that chance chose, also where somebody has asked for another grade since. All
+    stand in order of time. In ``rows`` users are numbers from 0 on, into ``users``. All share one numbering of
+    sources, ``texts``.
     """
 
     windows: Windows
     rows: Rows
+    drawn: Rows
     begun: Rows
     texts: tuple[str, ...]
     users: NDArray[np.uint64]
@@ -58,8 +71,10 @@ class Graded:
 
     def of_sources(self, sources: Sequence[str]) -> Graded:
         """Those whose session's first request had one of these sources."""
-        rows, begun = (rows[of_texts(rows["source"], self.texts, sources)] for rows in (self.rows, self.begun))
-        return replace(self, rows=rows, begun=begun)
+        rows, drawn, begun = (
+            found[of_texts(found["source"], self.texts, sources)] for found in (self.rows, self.drawn, self.begun)
+        )
+        return replace(self, rows=rows, drawn=drawn, begun=begun)
 
     def users_of(self, rows: Rows) -> list[str]:
         """The alias of each row's user."""
@@ -77,7 +92,11 @@ def load_graded(views: Connection, windows: Windows, size: int) -> Graded:
     rows = between(graded.rows, min(windows.first, windows.prior), windows.last).copy()
     users, codes = np.unique(rows["user"], return_inverse=True)
     rows["user"] = codes
-    return Graded(windows, rows, began, tuple(texts), users, graded.cited, graded.rules)
+    drawn = between(rows[~of_texts(rows["made"], graded.texts, ["on_demand"])], windows.first, windows.last)
+    superseded = has(rows, SUPERSEDED)
+    if superseded.any():
+        rows = rows[~superseded]
+    return Graded(windows, rows, drawn, began, tuple(texts), users, graded.cited, graded.rules)
 
 
 def of_texts(numbers: Rows, texts: Sequence[str], wanted: Sequence[str]) -> Rows:
@@ -224,8 +243,7 @@ def sampling(graded: Graded) -> dict[str, Any]:
     """
     single = one_a_session(graded.trend)
     # Whoever clicks chooses: only what chance chose may speak for its stratum.
-    by_chance = one_a_session(graded.trend[~of_texts(graded.trend["made"], graded.texts, ["on_demand"])])
-    strata = _strata(by_chance, graded.begun)
+    strata = _strata(one_a_session(graded.drawn), graded.begun)
     weighted = weighted_share(strata) if len(strata) else None
     return {
         "sessions": len(single),

@@ -230,6 +230,14 @@ def _with(section: str, field: str, value: Any) -> dict[str, Any]:
         (_with("verdicts", "better_request", "3"), "verdicts[0].better_request"),
         (_with("verdicts", "created_at", "yesterday"), "verdicts[0].created_at"),
         (_with("imported_scores", "value", "NaN"), "imported_scores[0].value"),
+        ({**DATASET, "config": {"eval_concurrency_limit": 0}}, "config.eval_concurrency_limit"),
+        (_with("requests", "source", "s" * 1001), "requests[0].source"),
+        (
+            _with("interactions", "citations", [{"kind": "profile", "real_id": "r" * 900}] * 20),
+            "interactions[0].citations",
+        ),
+        ({**DATASET, "requests": DATASET["requests"] * 2}, "request_id r1: more than one request has it"),
+        ({**DATASET, "results": DATASET["results"] * 2}, "result_id 4: more than one result has it"),
         (_with("interactions", "citations", [{"kind": "odd", "real_id": "1"}]), "interactions[0].citations.0.kind"),
     ],
 )
@@ -267,8 +275,44 @@ def test_what_does_not_fit_together_is_a_finding(ledger: Ledger, tmp_path: Path)
     assert overview(ledger)["shadow_win_rate_trend"]["window_total"]["n"] == 2
 
 
-def test_a_request_that_says_otherwise_now_stays_as_it_was(ledger: Ledger, tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("section", "field", "value", "finding"),
+    [
+        ("requests", "source", "changed", "request_differs"),
+        ("interactions", "content", "changed", "request_differs"),
+        ("results", "is_success", True, "result_differs"),
+        ("results", "failure_reason", "changed", "result_differs"),
+        ("verdicts", "better_request", "1", "verdict_differs"),
+    ],
+)
+def test_a_row_that_says_otherwise_now_stays_as_it_was(
+    ledger: Ledger, tmp_path: Path, section: str, field: str, value: Any, finding: str
+) -> None:
     import_evaluation(ledger, write(tmp_path, DATASET))
-    report = import_evaluation(ledger, write(tmp_path, _with("requests", "source", "changed")))
-    assert report.findings == {"request_differs": 1}
-    assert overview(ledger)["source_set_comparison"]["available_sources"] == ["a"]
+    before = overview(ledger)
+    report = import_evaluation(ledger, write(tmp_path, _with(section, field, value)))
+    assert report.findings == {finding: 1}
+    assert overview(ledger) == before
+
+
+def test_a_score_that_changed_replaces_the_old_one(ledger: Ledger, tmp_path: Path) -> None:
+    import_evaluation(ledger, write(tmp_path, DATASET))
+    import_evaluation(ledger, write(tmp_path, _with("imported_scores", "value", 0.75)))
+    assert [tile["current"] for tile in overview(ledger)["braintrust_tiles"]] == [0.75]
+
+
+def test_a_verdict_that_came_before_its_turn_counts_once(ledger: Ledger, tmp_path: Path) -> None:
+    import_evaluation(ledger, write(tmp_path, {**DATASET, "requests": [], "interactions": []}))
+    import_evaluation(ledger, write(tmp_path, DATASET))
+    assert overview(ledger)["shadow_win_rate_trend"]["window_total"]["n"] == 1
+
+
+def test_a_file_does_not_bring_back_whom_the_ledger_has_erased(ledger: Ledger, tmp_path: Path) -> None:
+    path = write(tmp_path, DATASET)
+    import_evaluation(ledger, path)
+    ((_, scope),) = ledger.find_aliases("session", "s1")
+    ledger.erase(scope, "user_request")
+    size = ledger.recorder.max_notification_id()
+    with pytest.raises(Refused, match="erased somebody"):
+        import_evaluation(ledger, path)
+    assert ledger.recorder.max_notification_id() == size

@@ -13,6 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+from ....domain.errors import Refused
 from ....domain.evaluation.events import (
     Citation,
     EvaluationImported,
@@ -27,6 +28,7 @@ from ....domain.event import Event, Meta, NewEvent, Recorded, Withheld
 from ....domain.redaction import redact
 from ....domain.registry import invalid_is_refused
 from ....ledger.application import Ledger
+from ....ledger.erasure import ERASURE_STREAM
 from ...config import change_config, read_config
 from ...settings import recorder_name
 from .rows import EvaluationFile, InteractionRow, RequestRow, ResultRow, ScoreRow, VerdictRow, open_file
@@ -40,12 +42,18 @@ LISTED_AT_MOST = 1000
 
 FINDINGS: dict[str, str] = {
     "interaction_without_request": "it names a request that the file does not have; not recorded",
-    "request_differs": "the ledger has this request with other fields; it stays as it was",
+    "request_differs": "the ledger has this request or its turns otherwise; they stay as they were",
     "request_id_taken": "another user has published under this request id; neither it nor its turns were recorded",
+    "result_differs": "the ledger has this result otherwise; it stays as it was",
+    "verdict_differs": "the ledger has this verdict otherwise; it stays as it was",
     "verdict_of_other_session": "its interaction is of another session than it names; counted under the one it names",
     "verdict_without_turn": "its interaction is not in the file; recorded without one",
 }
 """Every kind of finding, and what it means."""
+
+_COMPLETED = "import/evaluation"
+_VERDICTS = "import/verdicts"
+"""The stream of verdicts that name no turn of this ledger."""
 
 Progress = Callable[[int, int], None]
 
@@ -96,6 +104,7 @@ class _Import:
         self._listed: list[dict[str, str]] = []
 
     def run(self) -> EvaluationImport:
+        self._refuse_the_erased()
         self._configure()
         self._file.db.execute("CREATE TABLE turns (id TEXT PRIMARY KEY, seq INTEGER, session TEXT, user TEXT)")
         self._record_all(self._file.requests(), self._request)
@@ -106,6 +115,19 @@ class _Import:
         self._record_all(self._file.scores(), self._score)
         self._complete()
         return self._report
+
+    def _refuse_the_erased(self) -> None:
+        """The same file again would bring back whom the ledger has erased since."""
+        imported = [recorded for recorded in self._recorded(_COMPLETED) if self._is_of_this_file(recorded.event)]
+        if not imported:
+            return
+        erased = [recorded.seq for recorded in self._recorded(ERASURE_STREAM) if recorded.seq > imported[-1].seq]
+        if erased:
+            raise Refused(
+                "erased_since",
+                f"the ledger has erased somebody (entry {erased[-1]}) since this file was imported (entry "
+                f"{imported[-1].seq}); importing it again would bring them back: take them out of the file first",
+            )
 
     def _configure(self) -> None:
         found = self._file.config()
@@ -140,9 +162,6 @@ class _Import:
         alias = known[0][0] if known else self._ledger.alias("request", request.request_id, under=f"user/{user}")
         stream = f"request/{alias}"
         sent = request.model_dump(mode="json")
-        if self._next(stream):
-            self._compare(stream, request, sent)
-            return []
         with invalid_is_refused():
             events: list[Event] = [
                 RequestPublished(
@@ -159,13 +178,14 @@ class _Import:
                 ),
                 *(_interaction(alias, session, index, turn) for index, turn in enumerate(turns)),
             ]
+        if self._next(stream):
+            self._compare(stream, events, request.request_id)
+            return []
         return self._placed(stream, events, user)
 
     def _result(self, row: ResultRow) -> list[NewEvent]:
         user, session = self._session(row.user_id, row.session_id)
         stream = f"session/{session}"
-        if self._has(stream, lambda event: isinstance(event, SessionGraded) and event.result_id == row.result_id):
-            return []
         known = {
             "user_id",
             "session_id",
@@ -191,13 +211,13 @@ class _Import:
                 result_id=row.result_id,
                 detail=row.model_dump(mode="json", exclude=known),
             )
+        if self._has(stream, event, "result_differs", "result_id"):
+            return []
         return self._placed(stream, [event], user)
 
     def _verdict(self, row: VerdictRow) -> list[NewEvent]:
         turn, session, user = self._turn_of(row)
-        stream = "import/verdicts" if turn is None else f"shadow/{turn}"
-        if self._has(stream, lambda event: isinstance(event, ShadowJudged) and event.verdict_id == row.verdict_id):
-            return []
+        stream = _VERDICTS if turn is None else f"shadow/{turn}"
         detail: dict[str, Any] = {"comparison_reason": row.comparison_reason, "interaction_id": row.interaction_id}
         if session is None or self._ledger.name_of(session) != row.session_id:
             detail["session_id"] = row.session_id
@@ -214,6 +234,11 @@ class _Import:
                 verdict_id=row.verdict_id,
                 detail={**detail, **(row.model_extra or {})},
             )
+        # Without its turn it may have been imported before, and the turn since.
+        if self._has(stream, event, "verdict_differs", "verdict_id") or (
+            turn is not None and self._has(_VERDICTS, event, "verdict_differs", "verdict_id")
+        ):
+            return []
         return self._placed(stream, [event], user, row.judge_prompt_version)
 
     def _turn_of(self, row: VerdictRow) -> tuple[int | None, str | None, str | None]:
@@ -246,20 +271,21 @@ class _Import:
                 names_session=row.session_id is not None,
                 detail={"source_run_id": row.source_run_id, "session_id": row.session_id, **(row.model_extra or {})},
             )
-        if self._has(stream, lambda found: found == event):
+        if self._has(stream, event, "", "source", "scorer", "value", "scored_at", "sessions"):
             return []
         return self._placed(stream, [event], sessions[0][1].removeprefix("user/") if sessions else None)
 
-    def _compare(self, stream: str, request: RequestRow, sent: dict[str, Any]) -> None:
+    def _compare(self, stream: str, events: list[Event], request_id: str) -> None:
         """A request that is on the ledger already: it stays as it is, and what differs is a finding."""
-        for recorded in self._recorded(stream):
-            event = recorded.event
-            if isinstance(event, InteractionPublished):
-                self._remember(event, recorded.seq, recorded.meta)
-            elif isinstance(event, RequestPublished) and not isinstance(event.sent, Withheld) and event.sent != sent:
-                self._find("request_differs", f"request {request.request_id}")
-                return
-        self._report.unchanged += 1
+        recorded = self._recorded(stream)
+        for found in recorded:
+            if isinstance(found.event, InteractionPublished):
+                self._remember(found.event, found.seq, found.meta)
+        earlier = [found.event for found in recorded]
+        if len(earlier) == len(events) and all(map(_same, earlier, events)):
+            self._report.unchanged += len(events)
+        else:
+            self._find("request_differs", f"request {request_id}")
 
     def _remember(self, event: InteractionPublished, seq: int, meta: Meta) -> None:
         if event.interaction_id is not None:
@@ -270,13 +296,18 @@ class _Import:
         user = self._ledger.alias("user", user_id)
         return user, self._ledger.alias("session", session_id, under=f"user/{user}")
 
-    def _has(self, stream: str, matches: Callable[[Any], bool]) -> bool:
-        """Whether the stream had such an event before this import; then the row is unchanged."""
+    def _has(self, stream: str, event: Event, differs: str, *identity: str) -> bool:
+        """Whether the stream had this row before this import; then it stays, and what is different is a finding."""
         if self._next(stream) and stream not in self._before:
             self._before[stream] = [recorded.event for recorded in self._recorded(stream)]
-        found = any(matches(event) for event in self._before.get(stream, ()))
-        self._report.unchanged += found
-        return found
+        for earlier in self._before.get(stream, ()):
+            if type(earlier) is type(event) and all(getattr(earlier, n) == getattr(event, n) for n in identity):
+                if differs and not _same(earlier, event):
+                    self._find(differs, f"{identity[0]} {getattr(event, identity[0])}")
+                else:
+                    self._report.unchanged += 1
+                return True
+        return False
 
     def _placed(self, stream: str, events: list[Event], user: str | None, version: str | None = None) -> list[NewEvent]:
         meta = Meta(recorder=self._recorder)
@@ -320,18 +351,25 @@ class _Import:
                 "findings": self._listed,
             },
         )
-        new = self._placed("import/evaluation", [event], None)
+        new = self._placed(_COMPLETED, [event], None)
         self._ledger.record(*new)
         self._report.stream = new[0].stream
         self._report.events += 1
 
     def _is_completed(self) -> bool:
-        return any(
-            isinstance(recorded.event, EvaluationImported)
-            and not isinstance(recorded.event.detail, Withheld)
-            and recorded.event.detail["sha256"] == self._file.sha256
-            for recorded in self._recorded("import/evaluation")
-        )
+        return any(self._is_of_this_file(recorded.event) for recorded in self._recorded(_COMPLETED))
+
+    def _is_of_this_file(self, event: object) -> bool:
+        if not isinstance(event, EvaluationImported) or isinstance(event.detail, Withheld):
+            return False
+        return bool(event.detail["sha256"] == self._file.sha256)
+
+
+def _same(earlier: Any, event: Any) -> bool:
+    """Whether two events say the same, as far as both are open."""
+    return type(earlier) is type(event) and all(
+        value == getattr(event, name) or isinstance(value, Withheld) for name, value in earlier
+    )
 
 
 def _interaction(request: str, session: str, index: int, turn: InteractionRow) -> InteractionPublished:

@@ -20,15 +20,20 @@ from tempfile import TemporaryDirectory
 from typing import Annotated, Any, Literal
 
 import orjson
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, ValidationError
 
 from ....domain.errors import Refused
+from ....domain.evaluation.config import EvaluationConfig
 from ....domain.evaluation.events import Better, CitationKind
+from ....domain.evaluation.publication import MAX_OPEN_BYTES
 from ....ledger.errors import Unavailable
 from ....ledger.grammar import MAX_INTEGER
 
 MAX_DOCUMENT_BYTES = 512 * 1024 * 1024
 MAX_LINE_BYTES = 64 * 1024 * 1024
+
+Name = Annotated[str, StringConstraints(max_length=1000)]
+"""Text that stands in the open; an entry has room for it."""
 
 Whole = Annotated[int, Field(ge=-MAX_INTEGER, le=MAX_INTEGER)]
 Kind = Literal["config", "request", "interaction", "result", "verdict", "imported_score"]
@@ -55,25 +60,28 @@ class Row(BaseModel):
     model_config = ConfigDict(frozen=True, extra="allow", allow_inf_nan=False, strict=False)
 
 
-class ConfigRow(Row):
-    pass
-
-
 class RequestRow(Row):
     request_id: str
     user_id: str
     session_id: str
     created_at: Whole
-    source: str = ""
-    agent_version: str = ""
+    source: Name = ""
+    agent_version: Name = ""
     evaluation_only: bool = False
 
 
 class CitationRow(Row):
     kind: CitationKind
-    real_id: str
-    title: str = ""
+    real_id: Name
+    title: Name = ""
     tag: str = ""
+
+
+def _that_fit(citations: tuple[CitationRow, ...]) -> tuple[CitationRow, ...]:
+    size = sum(64 + 6 * (len(cited.real_id) + len(cited.title)) for cited in citations)
+    if size > MAX_OPEN_BYTES:
+        raise ValueError(f"{len(citations)} citations may take {size} bytes of an entry, at most {MAX_OPEN_BYTES} fit")
+    return citations
 
 
 class InteractionRow(Row):
@@ -83,18 +91,18 @@ class InteractionRow(Row):
     role: str = "User"
     content: str = ""
     shadow_content: str = ""
-    citations: tuple[CitationRow, ...] = ()
+    citations: Annotated[tuple[CitationRow, ...], AfterValidator(_that_fit)] = ()
 
 
 class ResultRow(Row):
     result_id: Whole
     user_id: str
     session_id: str
-    agent_version: str
+    agent_version: Name
     is_success: bool
-    failure_type: str | None = None
+    failure_type: Name | None = None
     failure_reason: str | None = None
-    evaluation_name: str = "agent_success"
+    evaluation_name: Name = "agent_success"
     created_at: Whole
     number_of_correction_per_session: Whole = 0
     user_turns_to_resolution: Whole | None = None
@@ -105,26 +113,26 @@ class VerdictRow(Row):
     verdict_id: Whole
     interaction_id: str
     session_id: str
-    agent_version: str
+    agent_version: Name
     reflexio_is_request_1: bool
     better_request: Better
     is_significantly_better: bool = False
     comparison_reason: str | None = None
-    judge_prompt_version: str
+    judge_prompt_version: Name
     created_at: Moment
 
 
 class ScoreRow(Row):
-    source: str
+    source: Name
     source_run_id: str
     session_id: str | None = None
-    scorer_name: str
+    scorer_name: Name
     value: float
     ts: Whole
 
 
-MODELS: dict[Kind, type[Row]] = {
-    "config": ConfigRow,
+MODELS: dict[Kind, type[BaseModel]] = {
+    "config": EvaluationConfig,
     "request": RequestRow,
     "interaction": InteractionRow,
     "result": ResultRow,
@@ -201,7 +209,21 @@ def open_file(path: Path) -> Iterator[EvaluationFile]:
         db.execute("CREATE INDEX by_key ON rows (kind, k1, n1)")
         db.execute("CREATE INDEX by_number ON rows (kind, n1, k1)")
         db.commit()
+        _refuse_twice(db)
         yield EvaluationFile(digest.hexdigest(), size, counts, db)
+
+
+def _refuse_twice(db: sqlite3.Connection) -> None:
+    """An id stands for one row."""
+    for kind, column, name in (
+        *(("request", "k1", "request_id"), ("interaction", "n1", "interaction_id")),
+        *(("result", "n1", "result_id"), ("verdict", "n1", "verdict_id")),
+    ):
+        found = db.execute(
+            f"SELECT {column} FROM rows WHERE kind=? GROUP BY {column} HAVING count(*) > 1 LIMIT 1", (kind,)
+        ).fetchone()
+        if found is not None:
+            raise Refused("import_readable", f"{name} {found[0]}: more than one {kind} has it")
 
 
 def _rows(path: Path, size: int) -> Iterator[tuple[str, Kind, Any]]:

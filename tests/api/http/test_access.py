@@ -123,7 +123,6 @@ def test_a_compressed_body_is_refused(client: TestClient) -> None:
         ("POST", "/api/set_config", {}),
         ("POST", "/api/update_config", {}),
         ("POST", "/api/clear_user_data", {"user_id": "u1"}),
-        ("DELETE", "/api/delete_session", None),
     ],
 )
 def test_erasing_and_configuring_always_need_an_admin_s_key(
@@ -196,3 +195,16 @@ def test_a_bucket_fills_evenly_and_idle_callers_are_forgotten() -> None:
     assert (limiter.take("a"), limiter.take("a")) == (0.0, 0.5)
     assert [limiter.take(name) for name in "bc"] == [0.0, 0.0]
     assert limiter.take("a") == 0.0
+
+
+@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/api/publish_interaction", 405)])
+def test_what_is_no_endpoint_needs_no_key_to_be_told_so(
+    client: TestClient, method: str, path: str, status: int
+) -> None:
+    assert client.request(method, path).status_code == status
+
+
+def test_an_endpoint_without_a_scope_is_not_served(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delitem(SCOPES, ("GET", "/health"))
+    with pytest.raises(RuntimeError, match="GET /health"):
+        create_app(service)

@@ -28,6 +28,7 @@ def port(service: Service) -> Iterator[int]:
     """The port of a server that runs in a thread."""
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
+    listening.listen()  # callers queue until the server is there
     config = uvicorn.Config(create_app(service), log_level="critical", proxy_headers=False, ws="none")
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})

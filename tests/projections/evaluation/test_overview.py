@@ -14,6 +14,8 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from affidavit.bench.peer_overview import DAY, WEEK, peer_overview
+from affidavit.domain.evaluation.events import AssignmentDeclared, SessionGraded
+from affidavit.domain.event import Meta, NewEvent
 
 from .conftest import Ledgers, differences
 
@@ -263,18 +265,44 @@ def test_mid_session_flips_of_the_source_are_counted(ledgers: Ledgers) -> None:
 
 
 def test_sets_are_observational_until_an_assignment_by_chance_is_declared(ledgers: Ledgers) -> None:
-    from affidavit.domain.evaluation.events import AssignmentDeclared
-    from affidavit.domain.event import Meta, NewEvent
-
     request = {"from_ts": END - DAY, "to_ts": END, "source_sets": [{"label": "x", "sources": ["a"]}]}
     with ledgers.filled(_one_session()) as ledger:
         before = ledger.overview(request)["source_set_comparison"]["comparison"]
         declared = AssignmentDeclared(unit="session", shares={"a": 0.5, "b": 0.5}, mechanism="random", since=END - WEEK)
         ledger.ledger.record(NewEvent("assignment", 0, declared, Meta()))
         after = ledger.overview(request)["source_set_comparison"]["comparison"]
+        request["source_sets"] = [{"label": "x", "sources": ["a", "c"]}]
+        wider = ledger.overview(request)["source_set_comparison"]["comparison"]
+        later = declared.model_copy(update={"since": END - 5})
+        ledger.ledger.record(NewEvent("assignment", 1, later, Meta()))
+        changed = ledger.overview({**request, "source_sets": [{"label": "x", "sources": ["a"]}]})
     assert (before["design"], before["assignment"]) == ("observational", None)
     assert after["design"] == "declared"
     assert after["assignment"]["sample_ratio"]["observed"] == {"a": 1, "b": 0}
+    assert (wider["design"], "'c'" in wider["design_note"]) == ("observational", True)
+    assert "changed inside" in changed["source_set_comparison"]["comparison"]["design_note"]
+
+
+def test_a_grade_that_somebody_asked_for_counts_but_does_not_speak_for_its_stratum(ledgers: Ledgers) -> None:
+    """Whoever clicks on failures until they succeed must not raise the weighted share."""
+    dataset = _one_session()
+    dataset["results"] = []
+    with ledgers.filled(dataset) as ledger:
+        ((session, scope),) = ledger.ledger.find_aliases("session", "s1")
+        for pos, (made, success) in enumerate((("live", False), ("on_demand", False), ("on_demand", True))):
+            graded = SessionGraded(
+                session=session,
+                agent_version="v1",
+                success=success,
+                corrections=0,
+                escalated=False,
+                started_at=END - 10,
+                made=made,
+                detail={},
+            )
+            ledger.ledger.record(NewEvent(f"session/{session}", pos, graded, Meta(scope=scope)))
+        hero = ledger.overview({"from_ts": END - DAY, "to_ts": END})["hero"]
+    assert (hero["row_count"], hero["by_session"]["rate"], hero["sampling"]["weighted"]["rate"]) == (1, 1.0, 0.0)
 
 
 def _one_session(user: str = "u1", session: str = "s1", source: str = "a", number: int = 1) -> dict[str, Any]:
