@@ -23,7 +23,7 @@ NEW_RUNS = 900_000
 def measure_append(bench: Bench) -> list[Row]:
     """One event per commit against bare sqlite3 commits of an entry's bytes."""
     sizes = bench.sizes
-    with bench.ledgers.create("append") as ledger, closing(_bare_table(bench.folder / "bare.db")) as bare:
+    with bench.ledgers.create("append") as ledger, closing(bare_table(bench.folder / "bare.db")) as bare:
         events = evaluations()
         ledger.record(*islice(events, sizes.singles))
         with ledger.recorder.reading() as reader:
@@ -32,7 +32,7 @@ def measure_append(bench: Bench) -> list[Row]:
         seconds = interleave(
             {
                 "affidavit": _recording_singly(ledger, events, sizes.singles),
-                "bare": lambda: timed(lambda: _commit_each(bare, raws, seqs)),
+                "bare": lambda: timed(lambda: commit_each(bare, raws, seqs)),
                 "sync": _syncing(bench.folder / "synced", sizes.singles),
             },
             sizes.windows,
@@ -141,7 +141,8 @@ def _recording_singly(ledger: Ledger, events: Iterator[NewEvent], number: int) -
     return record
 
 
-def _bare_table(path: Path) -> sqlite3.Connection:
+def bare_table(path: Path) -> sqlite3.Connection:
+    """What ours is held against: a table in WAL mode, each INSERT durable by itself."""
     db = sqlite3.connect(path, isolation_level=None)  # each INSERT is its own transaction
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
@@ -149,7 +150,8 @@ def _bare_table(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _commit_each(db: sqlite3.Connection, raws: Sequence[bytes], seqs: Iterator[int]) -> None:
+def commit_each(db: sqlite3.Connection, raws: Sequence[bytes], seqs: Iterator[int]) -> None:
+    """One commit for each of ``raws``."""
     for raw in raws:
         db.execute("INSERT INTO entries VALUES (?, ?)", (next(seqs), raw))
 

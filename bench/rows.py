@@ -29,6 +29,7 @@ class Sizes:
     large: int = 1_000_000
     receipts: int = 50
     sessions: int = 100_000
+    published: int = 40
 
 
 QUICK = Sizes(
@@ -41,6 +42,7 @@ QUICK = Sizes(
     large=10_000,
     receipts=5,
     sessions=400,
+    published=2,
 )
 
 

@@ -19,6 +19,7 @@ from typing import Any
 
 from affidavit.bench.evaluating import measure_overview, measure_overview_memory
 from affidavit.bench.machine import load, machine_facts
+from affidavit.bench.publishing import measure_publish
 from affidavit.bench.reading import measure_help, measure_rebuild, measure_receipt
 from affidavit.bench.recording import measure_append, measure_batch, measure_growth
 from affidavit.bench.report import print_rows
@@ -36,6 +37,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "receipt": measure_receipt,
     "memory": measure_memory,
     "rebuild": measure_rebuild,
+    "publish": measure_publish,
     "overview": measure_overview,
     "overview_memory": measure_overview_memory,
     "growth": measure_growth,  # the last one: it appends to the large ledger

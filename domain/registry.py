@@ -43,6 +43,12 @@ class Registry:
         fields = dict(data)
         for name, digest in sealed.items():
             fields[name] = opened[name] if name in opened else Withheld(digest)
+        cls = self._classes.get(type_name)
+        if cls is not None and type_name not in self._upcasts:  # as nearly all are
+            try:
+                return cls.model_validate(fields)
+            except ValidationError as error:
+                raise _refused(error) from error
         seen = {type_name}
         while type_name in self._upcasts:
             type_name, upcast = self._upcasts[type_name]
@@ -63,6 +69,10 @@ def invalid_is_refused() -> Iterator[None]:
     try:
         yield
     except ValidationError as error:
-        first = error.errors(include_url=False, include_input=False)[0]
-        place = ".".join(str(part) for part in first["loc"]) or "event"
-        raise Refused("event_invalid", f"{error.title}: {place}: {first['msg']}") from error
+        raise _refused(error) from error
+
+
+def _refused(error: ValidationError) -> Refused:
+    first = error.errors(include_url=False, include_input=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "event"
+    return Refused("event_invalid", f"{error.title}: {place}: {first['msg']}")

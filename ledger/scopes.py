@@ -4,6 +4,10 @@
 ever backed up with the ledger: destroying a row is what erasure means. Keys are fetched inside the
 append lock and not kept, so nothing is sealed under a key that has been destroyed meanwhile; the names of
 destroyed scopes are, so that none gets a second key.
+
+While it is open for writing the database is in WAL mode, with one wait for the disk for each commit; whoever
+closes it last makes it a single file again, with a rollback journal. A reader never writes, not even into
+``-shm``. Opening and closing take the append lock, so that nobody copies the files meanwhile.
 """
 
 from __future__ import annotations
@@ -25,6 +29,8 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..domain.errors import Refused
 from .errors import Unavailable
+from .reader import hold_lock
+from .schema import LOCK_FILE
 from .seal import KEY_BYTES, NONCE_BYTES
 
 OWN_SCOPE = "ledger"
@@ -85,24 +91,34 @@ class ScopeKeys:
         self._held: dict[str, AESGCM] = {}
         self._master = AESGCM(master)
         self._lookup_key = hmac.digest(master, b"affidavit alias lookup", "sha256")
+        self._read_only = read_only
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
-        source = self._copied() if read_only and path.with_name(path.name + "-journal").exists() else path
-        mode = "ro" if read_only and source == path else "rw"
-        uri = f"{source.absolute().as_uri()}?mode={mode}"
-        with self._wrapped():
-            self._db = sqlite3.connect(
-                uri, uri=True, timeout=_BUSY_SECONDS, check_same_thread=False, isolation_level=None
-            )
-        try:
+        with hold_lock(self._path.with_name(LOCK_FILE), alone=not read_only):
+            source, options = path, "mode=rw"
+            if read_only and self._needs_recovery():
+                source = self._copied()
+            elif read_only:
+                options = "mode=ro&readonly_shm=1"
             with self._wrapped():
-                self._db.execute("PRAGMA secure_delete=ON")
-                self._db.execute("PRAGMA synchronous=FULL")
-                self._db.execute("PRAGMA cache_size=-16384")  # KiB: aliases are random, so each is on a page of its own
-                self._require_own(self.cipher(OWN_SCOPE))
-                self._bring_up_to_date(read_only)
-        except Unavailable:
-            self.close()
-            raise
+                self._db = sqlite3.connect(
+                    f"{source.absolute().as_uri()}?{options}",
+                    uri=True,
+                    timeout=_BUSY_SECONDS,
+                    check_same_thread=False,
+                    isolation_level=None,
+                )
+            try:
+                with self._wrapped():
+                    self._db.execute("PRAGMA secure_delete=ON")
+                    self._db.execute("PRAGMA synchronous=FULL")
+                    self._db.execute("PRAGMA cache_size=-16384")  # KiB: aliases are random, so each is on its own page
+                    self._require_own(self.cipher(OWN_SCOPE))
+                    if not read_only:
+                        self._db.execute("PRAGMA journal_mode=WAL")
+                    self._bring_up_to_date()
+            except Unavailable:
+                self._close()
+                raise
 
     @classmethod
     def create(cls, path: Path, master: bytes, origin: str, random: Callable[[int], bytes]) -> None:
@@ -244,6 +260,13 @@ class ScopeKeys:
         self.require_outside()
         with self._mutex, self._wrapped():
             self._db.execute("VACUUM")
+            # All of it is in the -wal now, behind what was there before. Waits for those who read.
+            busy, *_ = self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if busy:
+            raise Unavailable(
+                f"key database {self._path}: somebody has read it for {_BUSY_SECONDS} seconds, so what was destroyed "
+                "may still lie in its -wal; erasing or opening the ledger again finishes it"
+            )
 
     def destroyed(self, scope: str) -> Destroyed | None:
         """How a scope's key was destroyed; None where it is there, or never was."""
@@ -255,28 +278,49 @@ class ScopeKeys:
         return int(self._rows("SELECT count(*) FROM destroyed")[0][0])
 
     def close(self) -> None:
+        with hold_lock(self._path.with_name(LOCK_FILE), alone=not self._read_only):
+            self._close()
+
+    def _close(self) -> None:
+        if not self._read_only:
+            with suppress(sqlite3.Error):  # others have it open, or it is closed
+                self._db.execute("PRAGMA journal_mode=DELETE")
         self._db.close()
         if self._scratch is not None:
             self._scratch.cleanup()
 
+    def _needs_recovery(self) -> bool:
+        """Whether SQLite would have to write before it can read: a kill left a journal, or a -wal without its -shm."""
+        wal, shm = self._beside("-wal").exists(), self._beside("-shm").exists()
+        if self._beside("-journal").exists() or wal != shm:
+            return True
+        if wal:
+            return False
+        with suppress(FileNotFoundError), self._path.open("rb") as file:
+            return file.read(20)[18:] == b"\2\2"  # in WAL mode
+        return False
+
     def _copied(self) -> Path:
-        """A copy in which SQLite may roll back what a kill left half done; a reader must not do it in place."""
+        """A copy in which SQLite may recover what a kill left half done; a reader must not do it in place."""
         self._scratch = tempfile.TemporaryDirectory(prefix="affidavit-")
         copy = Path(self._scratch.name) / self._path.name
-        for suffix in ("", "-journal"):
-            with suppress(FileNotFoundError):  # its writer has just committed
-                shutil.copyfile(self._path.with_name(self._path.name + suffix), copy.with_name(copy.name + suffix))
+        for suffix in ("", "-journal", "-wal"):
+            with suppress(FileNotFoundError):
+                shutil.copyfile(self._beside(suffix), copy.with_name(copy.name + suffix))
         return copy
+
+    def _beside(self, suffix: str) -> Path:
+        return self._path.with_name(self._path.name + suffix)
 
     def _require_own(self, cipher: AESGCM | None) -> None:
         if cipher is None:
             raise Unavailable(f"key database {self._path}: no key for scope {OWN_SCOPE!r}; it is not this ledger's")
 
-    def _bring_up_to_date(self, read_only: bool) -> None:
+    def _bring_up_to_date(self) -> None:
         version = self._rows("PRAGMA user_version")[0][0]
         if version > _VERSION:
             raise Unavailable(f"key database {self._path}: version {version}, this program knows up to {_VERSION}")
-        if version == 0 and read_only:
+        if version == 0 and self._read_only:
             for statement in _VERSION_0_READ_AS_1:
                 self._db.execute(statement)
         elif version == 0:

@@ -28,9 +28,9 @@ from sqlalchemy import (
     Text,
     create_engine,
     event,
-    inspect,
 )
 from sqlalchemy.exc import DatabaseError
+from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..ledger.errors import Unavailable
 from ..ledger.keys import lock_file
@@ -77,6 +77,8 @@ def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> i
     for start, together in reached.items():
         if start < size:
             _feed(engine, together, events, start, size)
+        if start == 0:
+            _index(engine, together)
     return size
 
 
@@ -162,15 +164,30 @@ def _prepare(engine: Engine, view: View, size: int) -> None:
     with engine.begin() as connection:
         _TRACKING.create(connection, checkfirst=True)
         row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one_or_none()
-        whole = set(inspect(connection).get_table_names()) >= set(view.metadata.tables)
+        there = {name for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master")}
+        tables = view.metadata.sorted_tables
+        whole = all(table.name in there and all(index.name in there for index in table.indexes) for table in tables)
         if row is not None and row.version == view.version and row.size <= size and whole:
             return
         view.metadata.drop_all(connection)
-        view.metadata.create_all(connection)
+        for table in tables:
+            connection.execute(CreateTable(table))
         connection.execute(_TRACKING.delete().where(_TRACKING.c.view == view.name))
         connection.execute(
             _TRACKING.insert(), {"view": view.name, "version": view.version, "size": 0, "digest": NO_ROWS}
         )
+
+
+def _index(engine: Engine, views: list[View]) -> None:
+    """Make the indexes, once the rows are there: entering rows one by one into an index of random keys takes longer.
+
+    A view without its indexes is one whose making was cut short, and is made anew.
+    """
+    with engine.begin() as connection:
+        for view in views:
+            for table in view.metadata.sorted_tables:
+                for index in table.indexes:
+                    connection.execute(CreateIndex(index, if_not_exists=True))
 
 
 def _feed(engine: Engine, views: list[View], events: EventReader, start: int, stop: int) -> None:
@@ -188,7 +205,7 @@ def _feed(engine: Engine, views: list[View], events: EventReader, start: int, st
                 added: defaultdict[Table, list[tuple[Any, ...]]] = defaultdict(list)
                 digest = digests[number]
                 for recorded in batch:
-                    rows = view.rows(recorded)
+                    rows = view.rows(recorded) if recorded.type_name in view.types else ()
                     if rows:
                         digest = extend_digest(digest, rows)
                         for table, values in rows:

@@ -16,6 +16,7 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     *("help", "append", "batch", "batch_sealed", "verify", "verify_memory", "verify_jobs", "receipt"),
     *("memory_1", "memory_2", "rebuild"),
+    *("publish", "publish_batches"),
     *("overview", "overview_time", "overview_lists", "overview_memory", "growth_singles", "growth_batches"),
 ]
 

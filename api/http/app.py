@@ -107,7 +107,7 @@ def _require_scopes() -> None:
     for router in ROUTERS:
         for route in router.routes:
             if isinstance(route, APIRoute):
-                for method in route.methods:
+                for method in route.methods or ():
                     if (method, route.path) not in SCOPES:
                         raise RuntimeError(f"{method} {route.path}: say in access.SCOPES which scope it needs")
 
