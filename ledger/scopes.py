@@ -90,7 +90,7 @@ class ScopeKeys:
         self._inside: int | None = None
         self._held: dict[str, AESGCM] = {}
         self._master = AESGCM(master)
-        self._lookup_key = hmac.digest(master, b"affidavit alias lookup", "sha256")
+        self._lookup_mac = hmac.new(hmac.digest(master, b"affidavit alias lookup", "sha256"), digestmod="sha256")
         self._read_only = read_only
         self._scratch: tempfile.TemporaryDirectory[str] | None = None
         with hold_lock(self._path.with_name(LOCK_FILE), alone=not read_only):
@@ -183,9 +183,7 @@ class ScopeKeys:
                 if cipher is None:
                     if self.destroyed(scope) is not None:
                         raise Refused("scope_erased", f"scope {scope!r} was erased; nothing more is sealed under it")
-                    wrapped = _wrap(self._master, self._random, scope, self._origin)
-                    self._db.execute("INSERT INTO scopes VALUES (?, ?)", (scope, wrapped))
-                    cipher = AESGCM(self._unwrap(scope, wrapped))
+                    cipher = self._make_key(scope)
         return cipher
 
     def alias(self, kind: str, name: str, under: str | None = None) -> str:
@@ -204,6 +202,15 @@ class ScopeKeys:
                 with self._writing():  # another process may have made it before we began
                     alias = self._alias_of(lookup, kind, name, under) or self._make_alias(lookup, kind, name, under)
             return alias
+
+    def first_alias(self, kind: str, name: str, under: str) -> tuple[str, bool]:
+        """The oldest living alias of a name in any scope, or one made under ``under``, and whether it was made.
+
+        It stays the oldest: no other process makes one meanwhile. ``Refused`` as ``alias``.
+        """
+        with self._writing():
+            found = self.find(kind, name)
+            return (found[0][0], False) if found else (self._make_alias(self._lookup(kind, name), kind, name, under), True)
 
     def find(self, kind: str, name: str) -> list[tuple[str, str]]:
         """(alias, scope) of every living alias of a name, in the order in which they were made."""
@@ -361,7 +368,9 @@ class ScopeKeys:
             yield from self._rows(f"{statement} ({','.join('?' * len(chunk))})", *chunk)
 
     def _lookup(self, kind: str, name: str) -> bytes:
-        return hmac.digest(self._lookup_key, f"{kind}\n{name}".encode(), "sha256")
+        mac = self._lookup_mac.copy()  # `hmac.digest` lets go of the interpreter each time, and waits to have it again
+        mac.update(f"{kind}\n{name}".encode())
+        return mac.digest()
 
     def _alias_of(self, lookup: bytes, kind: str, name: str, under: str | None) -> str | None:
         if under is None:
@@ -384,14 +393,24 @@ class ScopeKeys:
 
     def _make_alias(self, lookup: bytes, kind: str, name: str, under: str | None) -> str:
         alias = f"{kind}-{self._random(8).hex()}"
-        scope = f"{kind}/{alias}" if under is None else under
-        cipher, nonce = self.cipher_for_sealing(scope), self._random(NONCE_BYTES)
+        if under is None:
+            scope = f"{kind}/{alias}"
+            cipher = self._make_key(scope)  # as new as the alias: there is none to look for
+        else:
+            scope, cipher = under, self.cipher_for_sealing(under)
+        nonce = self._random(NONCE_BYTES)
         box = nonce + cipher.encrypt(nonce, name.encode(), alias.encode())
         self._db.execute(
             "INSERT INTO aliases (alias, scope, lookup, box) VALUES (?, ?, ?, ?)",
             (alias, scope, lookup, box),
         )
         return alias
+
+    def _make_key(self, scope: str) -> AESGCM:
+        wrapped = _wrap(self._master, self._random, scope, self._origin)
+        self._db.execute("INSERT INTO scopes VALUES (?, ?)", (scope, wrapped))
+        cipher = self._held[scope] = AESGCM(self._unwrap(scope, wrapped))
+        return cipher
 
     def _renamed(self, alias: str) -> Unavailable:
         return Unavailable(f"key database {self._path}: alias {alias} was changed to another name")

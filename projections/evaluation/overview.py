@@ -13,27 +13,13 @@ from sqlalchemy import Connection
 
 from ...domain.evaluation.config import DEFAULT_PIN
 from ...ledger.opening import EventReader
+from .attribution import SessionNames, Titles, rule_attribution, rules_as_json
 from .comparisons import open_results
+from .graded import Graded, load_graded, of_texts, one_a_session
 from .scores import Score, load_scores, score_tiles
 from .segments import alias_of
 from .sources import available_sources, comparison, source_sessions
-from .tiles import (
-    Graded,
-    SessionNames,
-    Titles,
-    buckets,
-    clustered_rate,
-    distribution,
-    load_graded,
-    of_texts,
-    one_a_session,
-    rule_attribution,
-    rules_as_json,
-    sampling,
-    share,
-    successes,
-    tiles,
-)
+from .tiles import buckets, clustered_rate, distribution, sampling, share, successes, tiles
 from .trend import empty_trend, load_verdicts, trend_of
 from .windows import OverviewRequest, Windows
 

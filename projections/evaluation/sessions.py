@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 from sqlalchemy import Connection
 
+from .graded import load_graded, one_a_session
 from .segments import ESCALATED, FLIPPED, NONE, SUCCESS, alias_of
-from .tiles import load_graded, one_a_session
 from .windows import Windows
 
 

@@ -17,8 +17,8 @@ from sqlalchemy import Connection
 
 from ...domain.number import parse_number
 from ..rates import Arm, clustered_share, compare_sets, sample_ratio
+from .graded import Graded, has, of_texts, one_a_session
 from .segments import FLIPPED, SUCCESS, alias_of
-from .tiles import Graded, has, of_texts, one_a_session
 from .windows import SourceSet
 
 Rows = NDArray[Any]

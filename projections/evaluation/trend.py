@@ -16,8 +16,9 @@ from sqlalchemy import Connection
 
 from ..rates import dense
 from ..win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject, position_check, win_rate
+from .graded import counts_of, has, of_texts
 from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Segments, load_segments
-from .tiles import counts_of, has, of_texts, share
+from .tiles import share
 from .view import DAY
 
 MICRO = 1_000_000
