@@ -137,7 +137,6 @@ class Publisher:
         fresh: list[_Waiting] = []
         seen: set[str] = set()
         with self._ledger.naming():
-            self._named_one = False
             for waiting in batch:
                 request_id = waiting.publication.request_id
                 if request_id in seen:
@@ -196,15 +195,7 @@ class Publisher:
         """The alias whose stream decides about a request id: the oldest, whoever's it is."""
         if new_id:
             return self._ledger.alias("request", request_id, under=scope)
-        known = self._ledger.find_aliases("request", request_id)
-        if known:
-            return known[0][0]
-        alias = self._ledger.alias("request", request_id, under=scope)
-        if self._named_one:
-            return alias
-        # Making the first one has waited for other processes, which may have named it meanwhile.
-        self._named_one = True
-        return self._ledger.find_aliases("request", request_id)[0][0]
+        return self._ledger.scopes.oldest_alias("request", request_id, scope)
 
     def _append(self, fresh: list[_Waiting], repeats: list[_Waiting], erased: list[_Waiting]) -> None:
         """Record all in one commit; where one of them cannot be, each in its own, so that it fails alone."""

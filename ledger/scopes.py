@@ -203,14 +203,14 @@ class ScopeKeys:
                     alias = self._alias_of(lookup, kind, name, under) or self._make_alias(lookup, kind, name, under)
             return alias
 
-    def first_alias(self, kind: str, name: str, under: str) -> tuple[str, bool]:
-        """The oldest living alias of a name in any scope, or one made under ``under``, and whether it was made.
+    def oldest_alias(self, kind: str, name: str, under: str) -> str:
+        """The oldest living alias of a name, in whichever scope; where there is none, one made under ``under``.
 
-        It stays the oldest: no other process makes one meanwhile. ``Refused`` as ``alias``.
+        Two processes never make one each. ``Refused`` as ``alias``.
         """
         with self._writing():
             found = self.find(kind, name)
-            return (found[0][0], False) if found else (self._make_alias(self._lookup(kind, name), kind, name, under), True)
+            return found[0][0] if found else self._make_alias(self._lookup(kind, name), kind, name, under)
 
     def find(self, kind: str, name: str) -> list[tuple[str, str]]:
         """(alias, scope) of every living alias of a name, in the order in which they were made."""
