@@ -298,14 +298,15 @@ class ScopeKeys:
 
     def _needs_recovery(self) -> bool:
         """Whether SQLite would have to write before it can read: a kill left a journal, or a -wal without its -shm."""
+        if not self._path.exists():
+            return False
         wal, shm = self._beside("-wal").exists(), self._beside("-shm").exists()
         if self._beside("-journal").exists() or wal != shm:
             return True
-        if wal:
+        if wal:  # its header is not looked at: closing a file lets go of the locks that SQLite holds on it here
             return False
-        with suppress(FileNotFoundError), self._path.open("rb") as file:
+        with self._path.open("rb") as file:
             return file.read(20)[18:] == b"\2\2"  # in WAL mode
-        return False
 
     def _copied(self) -> Path:
         """A copy in which SQLite may recover what a kill left half done; a reader must not do it in place."""

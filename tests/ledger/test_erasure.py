@@ -6,9 +6,11 @@ import json
 import os
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import closing, suppress
+from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
 from pathlib import Path
 
 import pytest
@@ -202,7 +204,29 @@ def every_file(*folders: Path) -> Iterator[tuple[Path, bytes]]:
         yield from ((path, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file())
 
 
-def test_no_byte_of_the_key_or_of_an_alias_is_left_in_any_file(ledger: Ledger) -> None:
+READS_AND_WAITS = """
+import sqlite3, sys
+keys = sqlite3.connect(sys.argv[1])
+print(keys.execute("SELECT count(*) FROM aliases").fetchone(), flush=True)
+sys.stdin.read()
+"""
+
+
+@contextmanager
+def another_process(ledger: Ledger) -> Iterator[None]:
+    """One that has the key database open, and does nothing."""
+    arguments = [sys.executable, "-c", READS_AND_WAITS, str(ledger.folder / "keys.db")]
+    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline()
+        yield
+        process.communicate()
+
+
+@pytest.mark.parametrize("beside", [nullcontext, another_process])
+def test_no_byte_of_the_key_or_of_an_alias_is_left_in_any_file(
+    ledger: Ledger, beside: Callable[[Ledger], AbstractContextManager[None]]
+) -> None:
     """Among so many rows SQLite splits and joins pages, and would leave a copy of some."""
     scopes = []
     for n in range(60):
@@ -221,16 +245,35 @@ def test_no_byte_of_the_key_or_of_an_alias_is_left_in_any_file(ledger: Ledger) -
         rows += [row for scope in scopes[:8] for row in keys.execute("SELECT box FROM aliases WHERE scope=?", (scope,))]
     needles = [row[0][at : at + 12] for row in rows for at in (0, len(row[0]) - 12)]
     assert len(needles) == 80
-    keys_db = (ledger.folder / "keys.db").read_bytes()
-    assert all(needle in keys_db for needle in needles)
-    for scope in scopes[:8]:
-        ledger.erase(scope, "user_asked")
-    for path, data in every_file(ledger.folder, ledger.keys.path):
-        assert not [needle for needle in needles if needle in data], path
+    before = b"".join(data for path, data in every_file(ledger.folder) if path.name.startswith("keys.db"))
+    assert all(needle in before for needle in needles)
+    with beside(ledger):
+        for scope in scopes[:8]:
+            ledger.erase(scope, "user_asked")
+        for path, data in every_file(ledger.folder, ledger.keys.path):
+            assert not [needle for needle in needles if needle in data], path
     assert not (ledger.folder / "keys.db-journal").exists()
     ledger.close()
     for path, data in every_file(ledger.folder, ledger.keys.path):
         assert not [needle for needle in needles if needle in data], path
+
+
+def test_an_erasure_that_a_reader_holds_up_is_not_claimed_and_is_finished_later(ledger: Ledger, scope: str) -> None:
+    """Its bytes stand in the -wal, which cannot be emptied while somebody reads what is in it."""
+    keys_db = ledger.folder / "keys.db"
+    with closing(sqlite3.connect(keys_db)) as keys:
+        (wrapped,) = keys.execute("SELECT wrapped FROM scopes WHERE scope=?", (scope,)).fetchone()
+    ledger.scopes._db.execute("PRAGMA busy_timeout=1")
+    with closing(sqlite3.connect(keys_db, isolation_level=None)) as reader:
+        reader.execute("BEGIN")
+        reader.execute("SELECT count(*) FROM scopes").fetchone()
+        with pytest.raises(Unavailable, match="may still lie in its -wal"):
+            ledger.erase(scope, "user_asked")
+    assert [type(event) for _, event in erasures(ledger)] == [ErasureRequested]
+    assert any(wrapped in data for _, data in every_file(ledger.folder))
+    with reopen(ledger) as again:
+        assert [type(event) for _, event in erasures(again)] == [ErasureRequested, ErasureExecuted]
+        assert not any(wrapped in data for _, data in every_file(ledger.folder))
 
 
 class Killed(Exception):
@@ -349,6 +392,7 @@ def test_an_erasure_that_no_entry_requested_excuses_nothing(ledger: Ledger, scop
 def test_an_older_key_database_that_is_put_back_is_said_and_erased_again(
     ledger: Ledger, scope: str, tmp_path: Path
 ) -> None:
+    ledger.scopes.sweep()  # which leaves nothing in the -wal
     shutil.copyfile(ledger.folder / "keys.db", tmp_path / "backup.db")
     ledger.erase(scope, "user_asked")
     fingerprint = ledger.scopes.destroyed(scope)

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import os
 import random
+import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -354,3 +357,122 @@ def test_a_database_of_a_later_version_is_refused(path: Path) -> None:
     change(path, "PRAGMA user_version=2")
     with pytest.raises(Unavailable, match="version 2, this program knows up to 1"):
         ScopeKeys(path, MASTER, ORIGIN, os.urandom)
+
+
+def mode_of(path: Path) -> str:
+    with closing(sqlite3.connect(path)) as db:
+        return str(db.execute("PRAGMA journal_mode").fetchone()[0])
+
+
+def files(folder: Path) -> dict[str, bytes]:
+    return {path.name: path.read_bytes() for path in folder.iterdir()}
+
+
+def test_a_database_is_in_wal_mode_while_it_is_open_for_writing_and_one_file_after(path: Path) -> None:
+    assert mode_of(path) == "delete"  # as every version before left it
+    first, second = (ScopeKeys(path, MASTER, ORIGIN, os.urandom) for _ in range(2))
+    assert mode_of(path) == "wal"
+    alias = first.alias("user", "Ada")
+    first.close()
+    assert second.name_of(alias) == "Ada"
+    assert second.alias("user", "Eve") != alias
+    second.close()
+    assert [name for name in files(path.parent) if name.startswith("keys.db")] == ["keys.db"]
+    assert mode_of(path) == "delete"
+
+
+FINDS_USERS = f"""
+import os, sys
+from pathlib import Path
+from affidavit.ledger.scopes import ScopeKeys
+keys = ScopeKeys(Path(sys.argv[1]), {MASTER!r}, {ORIGIN!r}, os.urandom, read_only=True)
+for line in sys.stdin:
+    print(keys.find("user", line.strip()), flush=True)
+keys.close()
+"""
+
+
+class Finder:
+    """A process that reads a key database."""
+
+    def __init__(self, path: Path) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-c", FINDS_USERS, str(path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+        )
+
+    def find(self, name: str) -> str:
+        assert self.process.stdin is not None
+        assert self.process.stdout is not None
+        self.process.stdin.write(f"{name}\n")
+        self.process.stdin.flush()
+        return self.process.stdout.readline().strip()
+
+
+@pytest.fixture
+def finder(path: Path) -> Iterator[Finder]:
+    finder = Finder(path)
+    yield finder
+    finder.process.communicate(timeout=60)
+
+
+def test_a_reader_sees_what_writers_do_and_changes_no_byte(path: Path, finder: Finder) -> None:
+    assert finder.find("Ada") == "[]"  # opened before there is a writer
+    with closing(ScopeKeys(path, MASTER, ORIGIN, os.urandom)) as writer:
+        for name in ("Ada", "Eve"):
+            scope = f"user/{writer.alias('user', name)}"
+            before = files(path.parent)
+            assert scope in finder.find(name)
+            assert files(path.parent) == before
+        writer.destroy(scope)
+        writer.sweep()
+        before = files(path.parent)
+        assert finder.find("Eve") == "[]"
+        assert files(path.parent) == before
+    before = files(path.parent)
+    assert "user/" in finder.find("Ada")
+    assert files(path.parent) == before
+
+
+@pytest.mark.parametrize("left", [("", "-wal", "-shm"), ("", "-wal"), ("", "-shm"), ("",)])
+def test_what_a_kill_left_is_read_without_a_change_and_taken_up_by_the_next_writer(
+    path: Path, scopes: ScopeKeys, tmp_path: Path, left: tuple[str, ...]
+) -> None:
+    """A kill leaves all three files; between two steps of closing, fewer, and then nothing is in those that are gone."""
+    alias = scopes.alias("user", "Ada")
+    if "-wal" not in left:
+        scopes.sweep()
+    killed = tmp_path / "killed" / "keys.db"
+    killed.parent.mkdir()
+    for suffix in left:
+        shutil.copyfile(f"{path}{suffix}", f"{killed}{suffix}")
+    before = files(killed.parent)
+    with closing(ScopeKeys(killed, MASTER, ORIGIN, os.urandom, read_only=True)) as reader:
+        assert reader.name_of(alias) == "Ada"
+    assert files(killed.parent) == before
+    with closing(ScopeKeys(killed, MASTER, ORIGIN, os.urandom)) as writer:
+        assert writer.alias("user", "Ada") == alias
+    assert list(files(killed.parent)) == ["keys.db"]
+
+
+def test_a_half_written_end_of_the_wal_is_not_read(path: Path, scopes: ScopeKeys, tmp_path: Path) -> None:
+    """The process died in the middle of its second commit: the first one stands, the second never was."""
+    alias = scopes.alias("user", "Ada")
+    size = Path(f"{path}-wal").stat().st_size
+    scopes.alias("user", "Eve")
+    wal = Path(f"{path}-wal").read_bytes()
+    killed = tmp_path / "killed.db"
+    shutil.copyfile(path, killed)
+    Path(f"{killed}-wal").write_bytes(wal[: (size + len(wal)) // 2])
+    for read_only in (True, False):
+        with closing(ScopeKeys(killed, MASTER, ORIGIN, os.urandom, read_only=read_only)) as back:
+            assert back.name_of(alias) == "Ada"
+            assert back.find("user", "Eve") == []
+
+
+def test_of_a_name_the_oldest_alias_stands_whoever_asks(scopes: ScopeKeys) -> None:
+    ada, eve = (f"user/{scopes.alias('user', name)}" for name in ("Ada", "Eve"))
+    first = scopes.oldest_alias("request", "r1", eve)
+    assert scopes.oldest_alias("request", "r1", ada) == first
+    assert scopes.find("request", "r1") == [(first, eve)]
+    scopes.destroy(eve)
+    assert scopes.oldest_alias("request", "r1", ada) != first

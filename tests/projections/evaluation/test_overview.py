@@ -18,6 +18,7 @@ from affidavit.domain.evaluation.events import AssignmentDeclared, SessionGraded
 from affidavit.domain.event import Meta, NewEvent
 
 from .conftest import Ledgers, differences
+from .golden import make_edge_cases
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "reflexio"
 END = 1_704_067_200
@@ -186,6 +187,14 @@ def test_it_does_not_depend_on_when_it_was_looked_at(
         with looked.live.moment() as moment:
             moment.views.exec_driver_sql("DELETE FROM segments")
         assert looked.overview(request_) == after
+
+
+def test_edge_cases_are_answered_as_the_peer_answers_them(ledgers: Ledgers) -> None:
+    golden = json.loads(make_edge_cases.FILE.read_text(encoding="utf-8"))
+    assert golden == json.loads(json.dumps(make_edge_cases.build())), "run make_edge_cases.py"
+    with ledgers.filled(golden["dataset"]) as ledger:
+        for number, (asked, answer) in enumerate(zip(golden["requests"], golden["answers"], strict=True)):
+            assert differences(answer, ledger.overview(asked)) == [], f"request {number}"
 
 
 def test_the_peers_own_answers_are_met(ledgers: Ledgers) -> None:
