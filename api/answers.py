@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from base64 import b64encode
+from collections.abc import Mapping
 from typing import Any
 
 from ..projections.evaluation.overview import build_overview
@@ -16,10 +17,17 @@ def stamped(moment: Moment, answer: dict[str, Any]) -> dict[str, Any]:
     return {**answer, "seq": moment.size - 1, "size": moment.size, "root": b64encode(moment.root).decode()}
 
 
+_KEPT_WHOLE = frozenset({"tool_data", "metadata"})
+
+
 def without_nulls(value: Any) -> Any:
-    """JSON data without the keys whose value is null, at every depth, as the peer leaves them out."""
-    if isinstance(value, dict):
-        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    """JSON data without its null members, at every depth but inside what users sent, as the peer leaves them out."""
+    if isinstance(value, Mapping):
+        return {
+            name: item if name in _KEPT_WHOLE else without_nulls(item)
+            for name, item in value.items()
+            if item is not None
+        }
     if isinstance(value, list):
         return [without_nulls(item) for item in value]
     return value
@@ -27,7 +35,7 @@ def without_nulls(value: Any) -> Any:
 
 def overview_answer(moment: Moment, request: OverviewRequest) -> dict[str, Any]:
     """The evaluation overview as of a moment."""
-    overview = build_overview(moment.views, moment.events, moment.size, request, moment.names_of)
+    overview = build_overview(moment.views, moment.events, moment.size, request, moment.names_of, moment.sessions_named)
     found: dict[str, Any] = without_nulls(stamped(moment, overview))
     return found
 

@@ -176,6 +176,10 @@ class AffidavitClient:
         """The shadow win rate: ``from_ts``, ``to_ts``, ``source``, ``version``, ``as_of``."""
         return self._get("/api/evaluations/trend", **given)
 
+    def list_undecided(self, limit: int = 50, offset: int = 0, as_of: int | str | None = None) -> Document:
+        """Turns and sessions whose judging ended undecided and that have no verdict since, the newest first."""
+        return self._get("/api/evaluations/undecided", limit=limit, offset=offset, as_of=as_of)
+
     def list_sessions(self, from_ts: int, to_ts: int, **more: Any) -> Document:
         """A page of the evaluated sessions of a window."""
         return self._read("/api/evaluations/sessions", {"from_ts": from_ts, "to_ts": to_ts, **more})

@@ -20,6 +20,9 @@ from .reading import open_for_reading, size_as_of
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 """The names that aliases stand for; None where a name is erased, or no key is at hand."""
 
+SessionsNamed = Callable[[Iterable[str]], dict[str, list[str]]]
+"""By alias of a session id, the sessions that have this id now."""
+
 
 @dataclass(frozen=True, slots=True)
 class Moment:
@@ -30,6 +33,7 @@ class Moment:
     size: int
     root: bytes
     names_of: NamesOf
+    sessions_named: SessionsNamed
 
 
 class LiveLedger:
@@ -56,7 +60,10 @@ class LiveLedger:
             head = reader.head()
             root = head.root() if head.size == size else reader.frontier_at(size).root()
             with self._engine.connect() as views:
-                yield Moment(views, events, size, root, self.ledger.names_of)
+                yield Moment(views, events, size, root, self.ledger.names_of, self._sessions_named)
+
+    def _sessions_named(self, aliases: Iterable[str]) -> dict[str, list[str]]:
+        return _sessions(self.ledger.names_of(aliases), self.ledger.find_aliases)
 
     @contextmanager
     def _locked(self) -> Iterator[None]:
@@ -79,8 +86,20 @@ def open_moment(folder: Path, keys: Path, as_of: str | None = None) -> Iterator[
     """A moment of a ledger that somebody else may be writing; no byte of its folder changes."""
     with open_for_reading(folder, keys) as opened, opened.views() as views:
         size = opened.size_as_of(as_of)
-        names = opened.scopes.names_of if opened.scopes is not None else _no_names
-        yield Moment(views, opened.events, size, opened.root_at(size), names)
+        scopes = opened.scopes
+        names = scopes.names_of if scopes is not None else _no_names
+
+        def sessions_named(aliases: Iterable[str]) -> dict[str, list[str]]:
+            return {} if scopes is None else _sessions(scopes.names_of(aliases), scopes.find)
+
+        yield Moment(views, opened.events, size, opened.root_at(size), names, sessions_named)
+
+
+def _sessions(names: dict[str, str | None], find: Callable[[str, str], list[tuple[str, str]]]) -> dict[str, list[str]]:
+    """By alias of a session id, the sessions that have the id now."""
+    return {
+        alias: [session for session, _ in find("session", name)] for alias, name in names.items() if name is not None
+    }
 
 
 def _no_names(aliases: Iterable[str]) -> dict[str, str | None]:

@@ -8,11 +8,12 @@ under its id is answered from the log: with the same acknowledgement where it sa
 from __future__ import annotations
 
 import threading
+import time
 from collections import deque
 from collections.abc import Callable, Sequence
 from concurrent.futures import Future
 from dataclasses import dataclass, field
-from typing import Self
+from typing import Any, Self
 
 from ..domain.errors import AffidavitError, Refused
 from ..domain.evaluation.events import RequestPublished
@@ -28,6 +29,9 @@ MAX_WAITING = 20_000
 BATCH = 2000
 """Interactions that the writer takes into one commit, but for the last request of it."""
 
+LINGER = 0.0003
+"""Seconds that the writer waits after a commit that several shared: who has just been answered may have the next
+request at hand, which then waits for the disk with the others and not after them."""
 
 MAX_KNOWN = 50_000
 """Aliases that are kept in memory."""
@@ -119,6 +123,8 @@ class Publisher:
             except Exception as error:  # nobody may wait for ever
                 for waiting in batch:
                     _fail(waiting, error)
+            if len(batch) > 1:
+                time.sleep(LINGER)
 
     def _take(self) -> list[_Waiting]:
         with self._ready:
@@ -264,9 +270,24 @@ def _says_the_same(recorded: Sequence[object], again: Sequence[object]) -> bool:
         fields = {**old.__dict__}, {**new.__dict__}
         for found in fields:
             found.pop("requested_at" if isinstance(new, RequestPublished) else "created_at")
+        if isinstance(old, RequestPublished) and isinstance(new, RequestPublished):
+            _forget_version(old, new, *fields)
         if fields[0] != fields[1]:
             return False
     return True
+
+
+def _forget_version(old: RequestPublished, new: RequestPublished, *fields: dict[str, Any]) -> None:
+    """Take the agent version out of what is compared where both mean the same one.
+
+    Who leaves it out means the server's, which may be another by now, and may be named when it is sent again.
+    """
+    if not isinstance(old.sent, dict) or not isinstance(new.sent, dict):
+        return
+    if old.agent_version == new.agent_version or old.sent.get("agent_version") == new.sent.get("agent_version"):
+        for found in fields:
+            del found["agent_version"]
+            found["sent"] = {name: value for name, value in found["sent"].items() if name != "agent_version"}
 
 
 def _is_erased(error: Exception) -> bool:

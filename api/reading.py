@@ -99,8 +99,9 @@ def parse_time(text: str) -> str:
     """A moment as people write it, in the form of ``at``; without a zone it is UTC."""
     try:
         moment = datetime.fromisoformat(text)
-    except ValueError as error:
+        if moment.tzinfo is None:
+            moment = moment.replace(tzinfo=UTC)
+        # Nothing was recorded before 1970, and the years below 1000 would print with fewer digits.
+        return format_at(max(0, round(moment.astimezone(UTC).timestamp() * 1_000_000)))
+    except (ValueError, OverflowError) as error:
         raise Refused("time_readable", f"time {text!r}: expected like 2026-11-22 or 2026-11-22T10:00:00Z") from error
-    if moment.tzinfo is None:
-        moment = moment.replace(tzinfo=UTC)
-    return format_at(round(moment.timestamp() * 1_000_000))

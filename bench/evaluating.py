@@ -196,7 +196,9 @@ def _request(rng: random.Random) -> dict[str, Any]:
 def _overview(live: LiveLedger, request: dict[str, Any]) -> dict[str, Any]:
     with live.moment() as moment:
         asked = OverviewRequest.model_validate(request)
-        found: dict[str, Any] = build_overview(moment.views, moment.events, moment.size, asked, moment.names_of)
+        found: dict[str, Any] = build_overview(
+            moment.views, moment.events, moment.size, asked, moment.names_of, moment.sessions_named
+        )
     return found
 
 

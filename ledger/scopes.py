@@ -5,13 +5,15 @@ ever backed up with the ledger: destroying a row is what erasure means. Keys are
 append lock and not kept, so nothing is sealed under a key that has been destroyed meanwhile; the names of
 destroyed scopes are, so that none gets a second key.
 
-While it is open for writing the database is in WAL mode, with one wait for the disk for each commit; whoever
-closes it last makes it a single file again, with a rollback journal. A reader never writes, not even into
-``-shm``. Opening and closing take the append lock, so that nobody copies the files meanwhile.
+From the first name that is made until whoever closes it last the database is in WAL mode, with one wait for the
+disk for each commit; closed, it is a single file with a rollback journal. A reader never writes, not even into
+``-shm``; SQLite shares that within a process, so a process that reads while others write cannot open it for
+writing as well. Opening, changing the mode and closing take the append lock, so that nobody copies the files meanwhile.
 """
 
 from __future__ import annotations
 
+import fcntl
 import hmac
 import shutil
 import sqlite3
@@ -19,7 +21,7 @@ import tempfile
 import threading
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -66,6 +68,7 @@ _VERSION_0_READ_AS_1 = (
 _SELECT_ALIAS = "SELECT alias, scope, box FROM aliases WHERE lookup=? AND scope ="
 _CHUNK = 1000
 _BUSY_SECONDS = 60
+_READ_ONLY = "mode=ro&readonly_shm=1"
 
 
 class Destroyed(NamedTuple):
@@ -89,6 +92,7 @@ class ScopeKeys:
         self._depth = 0
         self._inside: int | None = None
         self._held: dict[str, AESGCM] = {}
+        self._mode_is_set = False
         self._master = AESGCM(master)
         self._lookup_mac = hmac.new(hmac.digest(master, b"affidavit alias lookup", "sha256"), digestmod="sha256")
         self._read_only = read_only
@@ -98,7 +102,7 @@ class ScopeKeys:
             if read_only and self._needs_recovery():
                 source = self._copied()
             elif read_only:
-                options = "mode=ro&readonly_shm=1"
+                options = _READ_ONLY
             with self._wrapped():
                 self._db = sqlite3.connect(
                     f"{source.absolute().as_uri()}?{options}",
@@ -113,8 +117,6 @@ class ScopeKeys:
                     self._db.execute("PRAGMA synchronous=FULL")
                     self._db.execute("PRAGMA cache_size=-16384")  # KiB: aliases are random, so each is on its own page
                     self._require_own(self.cipher(OWN_SCOPE))
-                    if not read_only:
-                        self._db.execute("PRAGMA journal_mode=WAL")
                     self._bring_up_to_date()
             except Unavailable:
                 self._close()
@@ -300,8 +302,14 @@ class ScopeKeys:
         """Whether SQLite would have to write before it can read: a kill left a journal, or a -wal without its -shm."""
         if not self._path.exists():
             return False
+        if self._beside("-journal").exists():  # of a kill, or of somebody who is just writing: SQLite knows
+            with closing(sqlite3.connect(f"{self._path.absolute().as_uri()}?{_READ_ONLY}", uri=True)) as db:
+                try:
+                    db.execute("SELECT 1 FROM scopes").fetchone()
+                except sqlite3.Error as error:
+                    return error.sqlite_errorcode == sqlite3.SQLITE_READONLY_ROLLBACK
         wal, shm = self._beside("-wal").exists(), self._beside("-shm").exists()
-        if self._beside("-journal").exists() or wal != shm:
+        if wal != shm:
             return True
         if wal:  # its header is not looked at: closing a file lets go of the locks that SQLite holds on it here
             return False
@@ -342,8 +350,24 @@ class ScopeKeys:
         """As ``together``, begun for writing, so that what is read inside cannot change before it is written."""
         with self.together(), self._wrapped():
             if not self._db.in_transaction:
+                if not self._mode_is_set:
+                    self._enter_wal()
                 self._db.execute("BEGIN IMMEDIATE")
             yield
+
+    def _enter_wal(self) -> None:
+        """Change to WAL mode, unless the append lock is taken, by this thread perhaps: then with a later write."""
+        with ExitStack() as held:
+            try:
+                lock = held.enter_context(self._path.with_name(LOCK_FILE).open("rb"))
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except FileNotFoundError:
+                pass  # a ledger that is being made: nobody else has it
+            except BlockingIOError:
+                return
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._rows("PRAGMA user_version")  # whatever is read makes -wal and -shm, which a reader looks for
+            self._mode_is_set = True
 
     @contextmanager
     def _wrapped(self) -> Iterator[None]:

@@ -170,12 +170,30 @@ def _prepare(engine: Engine, view: View, size: int) -> None:
         if row is not None and row.version == view.version and row.size <= size and whole:
             return
         view.metadata.drop_all(connection)
+        _drop_caches(connection)
         for table in tables:
             connection.execute(CreateTable(table))
         connection.execute(_TRACKING.delete().where(_TRACKING.c.view == view.name))
         connection.execute(
             _TRACKING.insert(), {"view": view.name, "version": view.version, "size": 0, "digest": NO_ROWS}
         )
+
+
+def _drop_caches(connection: Connection) -> None:
+    """Drop what others keep beside the views: it was derived from rows that are made anew."""
+    known = {_TRACKING.name, *(name for view in VIEWS for name in view.metadata.tables)}
+    found = connection.exec_driver_sql(
+        # Virtual tables first: theirs are dropped with them.
+        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
+        "ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'"
+    ).all()
+    virtual = [
+        name
+        for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'")
+    ]
+    for (name,) in found:
+        if name not in known and not any(name.startswith(f"{table}_") for table in virtual):
+            connection.exec_driver_sql(f'DROP TABLE "{name}"')
 
 
 def _index(engine: Engine, views: list[View]) -> None:

@@ -70,9 +70,9 @@ def show_trend(
     as_of: str | None,
     as_json: bool,
 ) -> None:
-    first, last = _window(start, end)
+    window = _overview_request(start, end, None, None, [], None)
     with open_moment(ledger_folder(given), keys_root(), as_of) as moment:
-        answer = trend_answer(moment, from_ts=first, to_ts=last, source=source, version=version)
+        answer = trend_answer(moment, from_ts=window.from_ts, to_ts=window.to_ts, source=source, version=version)
         pin = pinned_version(moment.views, moment.size)
     if as_json:
         print_json(answer)
@@ -84,6 +84,7 @@ def show_trend(
         pinned = " (pinned)" if trend["judge_prompt_version"] == pin else ""
         say(f"judge prompt {trend['judge_prompt_version']}{pinned}: {_tile(trend)}")
         _print_judges(trend["judges"])
+        _print_undecided(trend["undecided"], "turns")
         _print_reading(trend["statistics"])
         print_table(
             ("date", "n", "wins", "losses", "ties"),
@@ -153,6 +154,7 @@ def _print_overview(answer: dict[str, Any], request: OverviewRequest) -> None:
     say(f"{_date(request.from_ts)} to {_date(request.to_ts)}, UTC" + _of_source(request))
     say(f"success  {_percent(session)} of {session['n']} graded sessions; {hero['sampling']['population']} began")
     _print_judges(hero["sampling"]["judges"])
+    _print_undecided(hero["sampling"]["undecided"], "sessions")
     if hero["sampling"].get("weighted", {}).get("rate") is not None:
         weighted = hero["sampling"]["weighted"]
         say(f"weighted by day and source: {_percent(weighted)}, covering {100 * weighted['coverage']:.0f} %")
@@ -169,18 +171,25 @@ def _print_overview(answer: dict[str, Any], request: OverviewRequest) -> None:
     print_table(("last 7 days", "current", "before"), rows)
     print_table(
         ("rule", "kind", "title", "with success", "with failure", "net"),
-        [_rule(rule) for rule in (*answer["rule_attribution"], *answer["harmful_rules"])],
+        [_rule(rule) for rule in _both_ends(answer)],
         right=("with success", "with failure", "net"),
     )
     trend = answer["shadow_win_rate_trend"]
     say(f"shadow   {_tile(trend)} (judge prompt {trend['judge_prompt_version']})")
     _print_judges(trend["judges"])
+    _print_undecided(trend.get("undecided", {"n": 0}), "turns")
     _print_reading(trend["statistics"])
     if request.source_sets:
         _print_sets(answer["source_set_comparison"])
     for warning in answer["warnings"]:
         say(f"note     {warning}")
     _print_stamp(answer)
+
+
+def _both_ends(answer: dict[str, Any]) -> list[dict[str, Any]]:
+    """The best rules and the worst, each once."""
+    shown = {(rule["kind"], rule["rule_id"]): rule for rule in (*answer["rule_attribution"], *answer["harmful_rules"])}
+    return list(shown.values())
 
 
 def _print_sets(comparison: dict[str, Any]) -> None:
@@ -213,6 +222,12 @@ def _print_judges(judges: dict[str, int]) -> None:
         say(f"         judged by {', '.join(named)}")
 
 
+def _print_undecided(undecided: dict[str, Any], what: str) -> None:
+    if undecided["n"]:
+        reasons = ", ".join(f"{reason} {count}" for reason, count in undecided["reasons"].items())
+        say(f"         {undecided['n']} {what} could not be judged: {reasons}")
+
+
 def _print_reading(statistics: dict[str, Any]) -> None:
     if not statistics["n"]:
         return
@@ -229,6 +244,8 @@ def _print_stamp(answer: dict[str, Any]) -> None:
 
 def _tile(trend: dict[str, Any]) -> str:
     total = trend["window_total"]
+    if not total["n"]:
+        return "no verdict in this window"
     counts = f"{total['wins']} wins · {total['ties']} ties · {total['losses']} losses · n={total['n']} sampled"
     return f"{100 * total['win_rate']:.0f}% win rate · {counts}"
 

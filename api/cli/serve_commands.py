@@ -123,7 +123,8 @@ def publish_rules(given: str | None, path: Path, as_json: bool) -> None:
     """Publish the rules of a file: a JSON object, list or ``{"rules": […]}``, or one object a line."""
     events = [RulePublished(**rule.model_dump()) for rule in _read_rules(path)]
     with Ledger(ledger_folder(given), keys_root(), REGISTRY) as ledger, open_service(ledger) as service:
-        published = [(event.rule, service.append(f"rule/{event.rule}", event, service.meta())) for event in events]
+        recorded = service.append_all([(f"rule/{event.rule}", event) for event in events], service.meta())
+    published = [(event.rule, found) for event, found in zip(events, recorded, strict=True)]
     if as_json:
         print_json({"rules": [{"rule": rule, **ack(recorded)} for rule, recorded in published]})
         return

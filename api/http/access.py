@@ -36,6 +36,7 @@ SCOPES: dict[tuple[str, str], str] = {
     ("POST", "/api/get_evaluation_overview"): "read",
     ("GET", "/api/evaluations/shadow_comparisons/recent"): "read",
     ("GET", "/api/evaluations/shadow_comparisons/top_disagreements"): "read",
+    ("GET", "/api/evaluations/undecided"): "read",
     ("POST", "/api/evaluations/sessions"): "read",
     ("GET", "/api/evaluations/trend"): "read",
     ("POST", "/api/get_agent_success_evaluation_results"): "read",
@@ -71,7 +72,25 @@ SCOPES: dict[tuple[str, str], str] = {
 }
 """The scope that each endpoint needs; ``create_app`` refuses to serve one that is not here."""
 
-FORWARDING = ("forwarded", "x-forwarded-for", "x-forwarded-host", "x-forwarded-proto", "x-real-ip", "via")
+FORWARDING = frozenset(
+    {
+        "cf-connecting-ip",
+        "client-ip",
+        "fastly-client-ip",
+        "forwarded",
+        "true-client-ip",
+        "via",
+        "x-client-ip",
+        "x-cluster-client-ip",
+        "x-original-forwarded-for",
+        "x-original-host",
+        "x-original-url",
+        "x-real-ip",
+        "x-rewrite-url",
+    }
+)
+"""Headers that proxies add, beside those that begin with ``x-forwarded``."""
+
 _JOB = "/api/evaluations/regenerate/"
 
 
@@ -107,6 +126,8 @@ class Gate:
 
         async def hardened(message: Message) -> None:
             nonlocal answered
+            if message["type"] == "http.response.body" and scope["method"] == "HEAD":
+                message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 answered = True
                 message["headers"] = [*message.get("headers", ()), *_HARDENING]
@@ -115,16 +136,14 @@ class Gate:
         try:
             headers = Headers(scope=scope)
             caller = self._admit(scope, headers)
-            wait = self._limiter.take(caller.name)
-            if wait:
-                raise Problem(  # noqa: TRY301
-                    429, "rate_limited", "too many requests", {"Retry-After": str(math.ceil(wait))}
-                )
+            self._meter(caller.name)
             scope.setdefault("state", {})["caller"] = caller
             batch = scope["path"] == BATCH
             _require_content_type(scope["method"], headers, batch=batch)
             body = self._metered(receive, headers) if batch else await self._whole(receive, headers)
-            await self._app(scope, body, hardened)
+            # What can be got can be asked about, too, with HEAD.
+            got = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
+            await self._app(got, body, hardened)
         except Exception as error:
             if answered:
                 raise
@@ -133,7 +152,20 @@ class Gate:
                 response.headers["Connection"] = "close"  # what follows on this connection is the rest of a body
             await response(scope, receive, hardened)
 
+    def _meter(self, name: str) -> None:
+        wait = self._limiter.take(name)
+        if wait:
+            raise Problem(429, "rate_limited", "too many requests", {"Retry-After": str(math.ceil(wait))})
+
     def _admit(self, scope: Scope, headers: Headers) -> Caller:
+        try:
+            return self._recognise(scope, headers)
+        except Problem:
+            client = scope.get("client")
+            self._meter(f"refused {client[0] if client else ''}")
+            raise
+
+    def _recognise(self, scope: Scope, headers: Headers) -> Caller:
         needed = scope_of(scope["method"], scope["path"])
         given = headers.get("authorization")
         if given is not None:
@@ -232,7 +264,7 @@ def _not_local(scope: Scope, headers: Headers) -> str | None:
     origins = headers.getlist("origin")
     if any(not _names_loopback(origin) for origin in origins):
         return "Origin is not this machine"
-    if any(name in headers for name in FORWARDING):
+    if any(name in FORWARDING or name.startswith("x-forwarded") for name in headers):
         return "a forwarding header is present"
     if any(site not in ("none", "same-origin") for site in headers.getlist("sec-fetch-site")):
         return "the request comes from another site"

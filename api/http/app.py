@@ -85,6 +85,7 @@ def create_app(service: Service, *, seconds: Callable[[], float] = time.monotoni
         description="A tamper-evident ledger for AI quality evidence.",
         docs_url=None,  # their pages load scripts from elsewhere
         redoc_url=None,
+        redirect_slashes=False,  # a redirect would name a path that no scope was asked for
         responses={
             status: {"description": text, "content": {MEDIA_TYPE: {"schema": _PROBLEM_SCHEMA}}}
             for status, text in _PROBLEMS.items()

@@ -15,9 +15,10 @@ from starlette.responses import Response
 from ...domain.evaluation.config import AgentSuccessConfig, EvaluationConfig
 from ...projections.evaluation.configs import config_history
 from ..config import change_config, read_config
+from ..scoring import NAMED_SESSION
 from .errors import Problem, plain_errors
 from .schemas import ClearUserDataRequest
-from .service import AsOfQuery, ServiceDep, StrictRoute, ack, answer
+from .service import AsOfQuery, Service, ServiceDep, StrictRoute, ack, answer
 
 router = APIRouter(tags=["configuration"], route_class=StrictRoute)
 
@@ -103,15 +104,31 @@ def update_config(asked: ConfigBody, service: ServiceDep, request: Request) -> R
     return _change(service, request, asked, whole=False)
 
 
+def _scopes_of_session_ids(service: Service, user: str) -> list[str]:
+    """The scopes of session ids of this user that outside scorers have named, and that lie under no person."""
+    with service.moment() as moment:
+        sessions = moment.views.exec_driver_sql(
+            "SELECT session FROM requests WHERE user = ? UNION SELECT session FROM results WHERE user = ?", (user, user)
+        ).scalars()
+        names = moment.names_of(sessions).values()
+    return [
+        scope for name in names if name is not None for _, scope in service.ledger.find_aliases(NAMED_SESSION, name)
+    ]
+
+
 @router.post("/api/clear_user_data")
 def clear_user_data(asked: ClearUserDataRequest, service: ServiceDep, request: Request) -> Response:
     """Erase a person: the key that their texts, ids and what judges said of them lie under is destroyed."""
-    known = service.ledger.find_aliases("user", asked.user_id)
+    known = service.find("user", asked.user_id)
     if not known:
         document: dict[str, Any] = {"success": True, "deleted_counts": {}, "message": "nothing is known of this user"}
         return answer(*service.head(), document)
     alias, scope = known[0]
-    requested, executed = service.ledger.erase(scope, "user_request", meta=service.meta(actor=service.actor(request)))
+    meta = service.meta(actor=service.actor(request))
+    named = _scopes_of_session_ids(service, alias)  # while their names can be read
+    requested, executed = service.ledger.erase(scope, "user_request", meta=meta)
+    for session_id in named:
+        service.ledger.erase(session_id, "user_request", meta=meta)
     service.publisher.forget()
     document = {
         "success": True,

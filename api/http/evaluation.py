@@ -10,14 +10,16 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
-from ...domain.evaluation.events import AssignmentDeclared
+from ...domain.evaluation.events import AssignmentDeclared, RegenerationStarted
 from ...domain.registry import invalid_is_refused
 from ...projections.evaluation.comparisons import evaluation_results, recent_comparisons, top_disagreements
 from ...projections.evaluation.jobs import job_progress
 from ...projections.evaluation.overview import pinned_version
 from ...projections.evaluation.sessions import list_sessions as sessions_of_window
+from ...projections.evaluation.undecided import list_undecided
 from ...projections.evaluation.windows import OverviewRequest
 from ..answers import overview_answer, trend_answer
+from ..workers.on_demand import Ungraded, look_up
 from ..workers.regeneration import cancel_regeneration, start_regeneration
 from .errors import Problem
 from .schemas import (
@@ -56,15 +58,19 @@ def get_evaluation_overview(asked: OverviewBody, service: ServiceDep, as_of: AsO
 def recent_shadow_comparisons(
     service: ServiceDep, limit: Annotated[int, Query(ge=-MAX_INTEGER, le=MAX_INTEGER)] = 10, as_of: AsOfQuery = None
 ) -> Response:
-    """The newest verdicts of the pinned version, of the last 30 days; ``limit`` is clamped to 1 to 100."""
+    """The newest verdicts of the pinned version, of the last 30 days; ``limit`` is clamped to 1 to 100.
+
+    The 30 days end now, with ``as_of`` when its entry was recorded.
+    """
     with service.moment(as_of) as moment:
+        last = None if as_of is None else moment.events.event(moment.size - 1)
         version = pinned_version(moment.views, moment.size)
         verdicts = recent_comparisons(
             moment.views,
             moment.events,
             moment.size,
             version=version,
-            now=service.now(),
+            now=service.now() if last is None else int(_timestamp(last.at)),
             limit=min(max(limit, 1), RECENT_MOST),
             names_of=moment.names_of,
         )
@@ -95,6 +101,21 @@ def top_shadow_disagreements(
             offset=offset,
             names_of=moment.names_of,
             source=source,
+        )
+    return answer(moment.size, moment.root, found)
+
+
+@router.get("/api/evaluations/undecided")
+def undecided(
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=1000)] = 50,
+    offset: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
+    as_of: AsOfQuery = None,
+) -> Response:
+    """Turns and sessions whose judging ended undecided and that have no verdict since, by pages, the newest first."""
+    with service.moment(as_of) as moment:
+        found = list_undecided(
+            moment.views, moment.events, moment.size, limit=limit, offset=offset, names_of=moment.names_of
         )
     return answer(moment.size, moment.root, found)
 
@@ -153,13 +174,16 @@ def get_results(asked: GetResultsRequest, service: ServiceDep, as_of: AsOfQuery 
 
 @router.post("/api/evaluations/grade_on_demand")
 def grade_on_demand(asked: GradeRequest, service: ServiceDep) -> Response:
-    """Grade one session now, or answer with its grade of the last 24 hours.
+    """Grade one session now, or answer with its grade of the last 24 hours; without a judge's model only the latter.
 
     ``evaluation_name`` is accepted and changes nothing, as with the peer.
     """
     if service.judges is None:
+        graded = look_up(service.live, asked.session_id, asked.agent_version, service.clock())
+    else:
+        graded = service.judges.on_demand.grade(asked.session_id, asked.agent_version)
+    if isinstance(graded, Ungraded):
         raise no_judge()
-    graded = service.judges.on_demand.grade(asked.session_id, asked.agent_version)
     size, root = service.head()
     # ``seq`` names the last entry that an answer was computed from, here as everywhere.
     document = {name: value for name, value in asdict(graded).items() if name != "seq"}
@@ -168,11 +192,13 @@ def grade_on_demand(asked: GradeRequest, service: ServiceDep) -> Response:
 
 @router.post("/api/evaluations/regenerate")
 def regenerate(asked: RegenerateRequest, service: ServiceDep, request: Request) -> Response:
-    """Start judging a sample of a window again; ``total`` counts what is in the window before sampling."""
-    if service.judges is None:
-        raise no_judge()
+    """Start judging a sample of a window again; ``total`` counts what is in the window before sampling.
+
+    The work is done by the judges of this process, or by an ``affidavit judge`` beside it.
+    """
     started = start_regeneration(service.live, asked.from_ts, asked.to_ts, actor=service.actor(request))
-    service.judges.poke()
+    if service.judges is not None:
+        service.judges.poke()
     document = {
         "job_id": started.job,
         "total": started.total,
@@ -190,15 +216,17 @@ def regeneration_status(job_id: str, service: ServiceDep, as_of: AsOfQuery = Non
         job = job_progress(moment.views, moment.size, job_id)
         if job is None:
             raise Problem(404, "job_known", "Unknown job_id")
+        started = moment.events.event(job.seq)
         names = moment.names_of([failure.session for failure in job.failures])
     failures = [
         {"session_id": names[failure.session] or f"[withheld {failure.session}]", "reason": failure.reason}
         for failure in job.failures
     ]
+    tuples = started.event.tuples if started and isinstance(started.event, RegenerationStarted) else None
     document = {
         "job_id": job.job,
         "status": job.status,
-        "total": job.candidates,
+        "total": job.candidates if tuples is None else tuples,
         "completed": job.completed,
         "failed": job.failed,
         "failures": failures,

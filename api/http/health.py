@@ -7,11 +7,15 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from ...ledger.entry import format_at
 from ...ledger.errors import LedgerError
+from ...projections.evaluation.undecided import failures_since
 from .errors import Problem
 from .service import ServiceDep, StrictRoute, answer
 
 router = APIRouter(tags=["health"], route_class=StrictRoute)
+
+_DAY = 86_400_000_000
 
 
 @router.get("/health")
@@ -34,9 +38,15 @@ def ready(service: ServiceDep) -> Response:
 
 @router.get("/healthz/eval")
 def evaluation(service: ServiceDep) -> Response:
-    """What the judges are doing; ``off`` where none work here."""
+    """What the judges are doing, ``off`` where none work here; and how often judging failed in the last 24 hours."""
     status: dict[str, Any] = {"liveness": "off"} if service.judges is None else service.judges.status()
-    return answer(*service.head(), status)
+    try:
+        with service.moment() as moment:
+            start = moment.events.reader.size_at(format_at(service.clock() - _DAY))
+            status["failures_24h"] = failures_since(moment.views, moment.size, start)
+            return answer(moment.size, moment.root, status)
+    except LedgerError as error:
+        raise Problem(503, "not_ready", str(error)) from error
 
 
 @router.get("/api/whoami")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Callable
@@ -26,12 +27,13 @@ class Limits:
 
 
 class RateLimiter:
-    """A token bucket for each caller: it holds a minute's worth, and fills evenly. ``clock`` gives seconds."""
+    """A token bucket for each caller: it holds six seconds' worth, and fills evenly. ``clock`` gives seconds."""
 
     def __init__(
         self, per_minute: int, clock: Callable[[], float] = time.monotonic, *, most_callers: int = 10_000
     ) -> None:
         self._per_minute = per_minute
+        self._burst = float(math.ceil(per_minute / 10))
         self._clock = clock
         self._most = most_callers
         self._buckets: dict[str, tuple[float, float]] = {}
@@ -41,8 +43,8 @@ class RateLimiter:
         """Take one token: 0, or how many seconds until there is one."""
         now, rate = self._clock(), self._per_minute / 60
         with self._mutex:
-            held, seen = self._buckets.pop(caller, (float(self._per_minute), now))
-            held = min(float(self._per_minute), held + (now - seen) * rate)
+            held, seen = self._buckets.pop(caller, (self._burst, now))
+            held = min(self._burst, held + (now - seen) * rate)
             wait = 0.0 if held >= 1 else (1 - held) / rate
             self._buckets[caller] = (held if wait else held - 1, now)  # at the end: the first is the idlest
             if len(self._buckets) > self._most:

@@ -7,11 +7,12 @@ from typing import Annotated, Any
 from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
-from ...domain.evaluation.events import RulePublished, RulesRetrieved, ScoreImported
+from ...domain.evaluation.events import RulePublished, RulesRetrieved
 from ...domain.registry import invalid_is_refused
 from ...ledger.entry import format_at
 from ...projections.evaluation.rules import by_kind, list_rules, search_rules
-from .schemas import Rule, RulesRequest, Score, ScoresRequest, SearchRequest
+from ..scoring import score_event
+from .schemas import RulesRequest, Score, ScoresRequest, SearchRequest
 from .service import AsOfQuery, Service, ServiceDep, StrictRoute, ack, answer
 
 router = APIRouter(tags=["rules"], route_class=StrictRoute)
@@ -47,14 +48,14 @@ def search(asked: SearchRequest, service: ServiceDep, as_of: AsOfQuery = None) -
 
 
 @router.post("/api/rules")
-def publish_rules(asked: Annotated[RulesRequest | Rule, Body()], service: ServiceDep, request: Request) -> Response:
-    """Publish rules; under an id that is known, a new version. All of them or none is not promised: each is a fact."""
-    rules = asked.rules if isinstance(asked, RulesRequest) else [asked]
-    meta = service.meta(actor=service.actor(request))
+def publish_rules(asked: RulesRequest, service: ServiceDep, request: Request) -> Response:
+    """Publish rules, all or none; under an id that is known, a new version. One may stand alone, without ``rules``."""
     with invalid_is_refused():
-        events = [RulePublished(**rule.model_dump()) for rule in rules]
-    recorded = [{"rule": event.rule, **ack(service.append(f"rule/{event.rule}", event, meta))} for event in events]
-    return answer(*service.head(), {"success": True, "rules": recorded})
+        events = [RulePublished(**rule.model_dump()) for rule in asked.rules]
+    placed = [(f"rule/{event.rule}", event) for event in events]
+    recorded = service.append_all(placed, service.meta(actor=service.actor(request)))
+    listed = [{"rule": event.rule, **ack(found)} for event, found in zip(events, recorded, strict=True)]
+    return answer(*service.head(), {"success": True, "rules": listed})
 
 
 @router.get("/api/rules")
@@ -69,29 +70,31 @@ def import_scores(asked: Annotated[ScoresRequest | Score, Body()], service: Serv
     """Figures of outside scorers. The same source, run and scorer again replaces the one before."""
     scores = asked.scores if isinstance(asked, ScoresRequest) else [asked]
     actor = service.actor(request)
-    recorded = [_record_score(service, score, actor) for score in scores]
-    return answer(*service.head(), {"success": True, "scores": recorded})
+    with service.ledger.naming():
+        events = [
+            score_event(
+                service.ledger,
+                0,
+                source=score.source,
+                source_run_id=score.source_run_id,
+                session_id=score.session_id,
+                scorer=score.scorer_name,
+                value=score.value,
+                scored_at=score.ts,
+                actor=actor,
+            )
+            for score in scores
+        ]
+    recorded = service.append_all(events)
+    answers = [
+        {"source_run_id": score.source_run_id, "matched_sessions": _matched(service, score), **ack(found)}
+        for score, found in zip(scores, recorded, strict=True)
+    ]
+    return answer(*service.head(), {"success": True, "scores": answers})
 
 
-def _record_score(service: Service, score: Score, actor: str | None) -> dict[str, Any]:
-    run = service.ledger.alias("run", f"{score.source}\n{score.source_run_id}")
-    sessions = [] if score.session_id is None else service.ledger.find_aliases("session", score.session_id)
-    scopes = {scope for _, scope in sessions}
-    with invalid_is_refused():
-        event = ScoreImported(
-            source=score.source,
-            run=run,
-            scorer=score.scorer_name,
-            value=score.value,
-            scored_at=score.ts,
-            sessions=tuple(alias for alias, _ in sessions),
-            names_session=score.session_id is not None,
-            detail={"source_run_id": score.source_run_id, "session_id": score.session_id},
-        )
-    # The session's id is that of one person, if it is: it goes with them.
-    scope = scopes.pop() if len(scopes) == 1 else f"run/{run}"
-    recorded = service.append(f"score/{run}", event, service.meta(scope, actor))
-    return {"source_run_id": score.source_run_id, "matched_sessions": len(sessions), **ack(recorded)}
+def _matched(service: Service, score: Score) -> int:
+    return 0 if score.session_id is None else len(service.ledger.find_aliases("session", score.session_id))
 
 
 def _record_retrieval(service: Service, asked: SearchRequest, rules: list[int]) -> dict[str, Any]:
@@ -103,8 +106,8 @@ def _record_retrieval(service: Service, asked: SearchRequest, rules: list[int]) 
             if asked.session_id:
                 session = service.ledger.alias("session", asked.session_id, under=scope)
             if asked.request_id:
-                known = service.ledger.find_aliases("request", asked.request_id)
-                request = known[0][0] if known else service.ledger.alias("request", asked.request_id, under=scope)
+                # Of another kind than that of published requests: whose the request is, its publishing decides.
+                request = service.ledger.alias("retrieval", asked.request_id, under=scope)
         else:
             named = service.ledger.find_aliases("session", asked.session_id) if asked.session_id else []
             if len(named) == 1:  # else nobody can say whose it is

@@ -7,22 +7,30 @@ what every JSON reader takes exactly.
 from __future__ import annotations
 
 import ipaddress
+import json
+import math
+import socket
+import unicodedata
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from typing import Annotated, Any, Literal, Self
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 from pydantic import AfterValidator, BaseModel, BeforeValidator, ConfigDict, Field, StringConstraints, model_validator
 
+from ...domain.errors import Refused
 from ...domain.evaluation.events import CitationKind
+from ...projections.evaluation.windows import MAX_TIME
+from ..reading import parse_time
 
 MAX_INTEGER = 2**53 - 1
-MAX_TIME = 9_000_000_000_000
-"""Seconds; their microseconds fit 64 bits."""
-
 MAX_DEPTH = 32
 MAX_TEXT = 1_000_000
 MAX_LEARNINGS = 1000
+MAX_RULE_BYTES = 60_000
+"""How long a rule may be as JSON: with the rest it must fit an entry."""
+
+_METADATA = frozenset(map(ipaddress.ip_address, ("169.254.169.254", "fd00:ec2::254")))
 
 NonEmpty = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Id = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=4096)]
@@ -33,8 +41,11 @@ Source = Annotated[str, StringConstraints(pattern=r"^([a-z0-9][a-z0-9._:-]{0,127
 Finite = Annotated[float, Field(allow_inf_nan=False)]
 
 
-def _plain(value: Any) -> Any:
-    """JSON that can be kept exactly: not too deep, no integer that some reader would round."""
+def require_plain(value: Any) -> Any:
+    """JSON that can be kept exactly: not too deep, no infinity, no integer that some reader would round.
+
+    ``ValueError`` where it cannot.
+    """
     level, depth = [value], 0
     while level:
         depth += 1
@@ -44,6 +55,8 @@ def _plain(value: Any) -> Any:
         for item in level:
             if type(item) is int and abs(item) > MAX_INTEGER:
                 raise ValueError(f"integers must be within ±{MAX_INTEGER}")
+            if type(item) is float and not math.isfinite(item):
+                raise ValueError("numbers must be finite")
             if isinstance(item, dict):
                 below += item.values()
             elif isinstance(item, list):
@@ -54,41 +67,64 @@ def _plain(value: Any) -> Any:
 
 def _moment(value: datetime) -> datetime:
     """A time without a zone is UTC; the peer reads it in its server's own zone, which no client can know."""
-    return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    try:
+        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("the time lies beyond the years 1 to 9999") from None
 
 
 def _as_of(value: object) -> object:
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
 
 
+def _require_readable(as_of: str | None) -> str | None:
+    if as_of is not None and not (as_of.isascii() and as_of.isdecimal()):
+        try:
+            parse_time(as_of)
+        except Refused as error:
+            raise ValueError(str(error)) from None
+    return as_of
+
+
 def _image_url(url: str) -> str:
     if not url:
         return url
-    parts = urlsplit(url)
-    if parts.scheme not in ("http", "https", "data"):
+    parts = urlsplit(url.replace("\\", "/"))  # as browsers read it
+    if parts.scheme == "data":
+        return url
+    if parts.scheme not in ("http", "https") or not parts.hostname:
         raise ValueError("expected an http, https or data URL")
-    host = parts.hostname or ""
+    host = unicodedata.normalize("NFKC", unquote(parts.hostname)).rstrip(".").lower()
     if host == "metadata.google.internal" or _is_metadata_address(host):
         raise ValueError("the URL must not name a cloud's metadata endpoint")
     return url
 
 
 def _is_metadata_address(host: str) -> bool:
+    """Whether a host is such an address, in any of the forms that resolvers take: 0xa9fea9fe, ::ffff:a9fe:a9fe."""
+    address: ipaddress.IPv4Address | ipaddress.IPv6Address | None
     try:
-        return str(ipaddress.ip_address(host)) in ("169.254.169.254", "fd00:ec2::254")
+        address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return False
+        try:
+            address = ipaddress.IPv4Address(socket.inet_aton(host))
+        except OSError:
+            return False
+    if address in _METADATA:
+        return True
+    return address.version == 6 and (address.ipv4_mapped or ipaddress.IPv4Address(address.packed[-4:])) in _METADATA
 
 
 def _status(value: object) -> str:
     return "" if value is None else str(value)[:100]
 
 
-PlainJson = Annotated[dict[str, Any], AfterValidator(_plain)]
+PlainJson = Annotated[dict[str, Any], AfterValidator(require_plain)]
 Moment = Annotated[datetime, AfterValidator(_moment)]
 AsOf = Annotated[
     Annotated[str, StringConstraints(max_length=64)] | None,
     BeforeValidator(_as_of),
+    AfterValidator(_require_readable),
     Field(description="Answer as the ledger stood: all digits is a seq, anything with '-' a time."),
 ]
 
@@ -195,7 +231,7 @@ class GetRequestsRequest(Read):
 
 
 class GetInteractionsRequest(Read):
-    user_id: NonEmpty
+    user_id: str
     start_time: Moment | None = None
     end_time: Moment | None = None
     top_k: Annotated[int, Field(gt=0, le=10_000)] | None = 30
@@ -253,7 +289,7 @@ class RegenerateRequest(Wire):
 
 
 class SessionOutcomeRequest(Wire):
-    session_id: NonEmpty
+    session_id: str
     outcome: Literal["success", "failure", "unknown"]
     occurred_at: Seconds
     label: Annotated[str, StringConstraints(strip_whitespace=True, min_length=1, max_length=128)] | None = None
@@ -268,7 +304,7 @@ class SessionOutcomeRequest(Wire):
 
 
 class GetSessionOutcomesRequest(Read):
-    session_ids: Annotated[list[NonEmpty], Field(max_length=100)] | None = None
+    session_ids: Annotated[list[str], Field(max_length=100)] | None = None
     user_id: str | None = None
     source: Source | None = None
     outcome: Literal["success", "failure", "unknown"] | None = None
@@ -312,9 +348,21 @@ class Rule(Wire):
     agent_version: Annotated[str, Field(max_length=1000)] | None = None
     retired: bool = False
 
+    @model_validator(mode="after")
+    def _require_short(self) -> Self:
+        held = len(self.model_dump_json().encode())
+        if held > MAX_RULE_BYTES:
+            raise ValueError(f"the rule takes {held} bytes as JSON, at most {MAX_RULE_BYTES} fit an entry")
+        return self
+
 
 class RulesRequest(Wire):
     rules: Annotated[list[Rule], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_one(cls, given: Any) -> Any:
+        return _listed(given, "rules")
 
 
 class Score(Wire):
@@ -330,6 +378,11 @@ class Score(Wire):
 
 class ScoresRequest(Wire):
     scores: Annotated[list[Score], Field(min_length=1, max_length=1000)]
+
+    @model_validator(mode="before")
+    @classmethod
+    def _take_one(cls, given: Any) -> Any:
+        return _listed(given, "scores")
 
 
 class AssignmentRequest(Wire):
@@ -349,7 +402,12 @@ class AssignmentRequest(Wire):
 
 
 class ClearUserDataRequest(Wire):
-    user_id: NonEmpty
+    user_id: str
+
+
+def _listed(given: Any, name: str) -> Any:
+    """A body that is one item alone, as the list of it."""
+    return {name: [given]} if isinstance(given, dict) and name not in given else given
 
 
 def _require_after(start: datetime | None, end: datetime | None) -> None:
@@ -358,8 +416,6 @@ def _require_after(start: datetime | None, end: datetime | None) -> None:
 
 
 def _printed(value: Any) -> bytes:
-    import json
-
     return json.dumps(value, sort_keys=True, separators=(",", ":")).encode()
 
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from base64 import b64encode
-from collections.abc import Callable, Coroutine, Iterator, Mapping
+from collections.abc import Callable, Coroutine, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Annotated, Any
 
@@ -22,6 +22,7 @@ from ...domain.errors import Refused
 from ...domain.event import Event, Meta, NewEvent
 from ...ledger.application import Acknowledged, Ledger, system_clock
 from ...ledger.errors import Conflict
+from ..answers import without_nulls
 from ..keyring import Keyring
 from ..moment import LiveLedger, Moment
 from ..publishing import Publisher
@@ -63,13 +64,21 @@ class Service:
 
     def append(self, stream: str, event: Event, meta: Meta) -> Acknowledged:
         """Record at the end of a stream whose events do not depend on one another."""
+        return self.append_all([(stream, event)], meta)[0]
+
+    def append_all(self, events: Sequence[tuple[str, Event]], meta: Meta) -> list[Acknowledged]:
+        """Record events, all or none, each at the end of its stream, as ``append`` does."""
         with self.appending:
             for _ in range(_TRIES):
                 with self.ledger.recorder.reading() as reader:
-                    pos = reader.next_pos(stream)
+                    ends = {stream: reader.next_pos(stream) for stream, _ in events}
+                placed = []
+                for stream, event in events:
+                    placed.append(NewEvent(stream, ends[stream], event, meta))
+                    ends[stream] += 1
                 with suppress(Conflict):  # another process was faster
-                    return self.ledger.record(NewEvent(stream, pos, event, meta))[0]
-        raise Refused("stream_contended", f"stream {stream}: other writers took the place {_TRIES} times")
+                    return self.ledger.record(*placed)
+        raise Refused("stream_contended", f"stream {events[0][0]}: other writers took the place {_TRIES} times")
 
     def meta(self, scope: str | None = None, actor: str | None = None) -> Meta:
         """The metadata of what is recorded here."""
@@ -87,7 +96,12 @@ class Service:
 
     def aliases(self, kind: str, name: str | None) -> list[str] | None:
         """The aliases of a name that a filter names; None where it names none."""
-        return None if name is None else [alias for alias, _ in self.ledger.find_aliases(kind, name.strip())]
+        return None if name is None else [alias for alias, _ in self.find(kind, name)]
+
+    def find(self, kind: str, name: str) -> list[tuple[str, str]]:
+        """(alias, scope) of every alias of a name as it is given, else as publishing would take it, without blanks
+        around it: an import keeps ids that publishing does not make."""
+        return self.ledger.find_aliases(kind, name) or self.ledger.find_aliases(kind, name.strip())
 
     def head(self) -> tuple[int, bytes]:
         with self.ledger.recorder.reading() as reader:
@@ -159,22 +173,6 @@ def answer(size: int, root: bytes, body: Mapping[str, Any], *, nulls: bool = Tru
     return Response(printed, status, headers, media_type="application/json")
 
 
-_KEPT_WHOLE = frozenset({"tool_data", "metadata"})
-
-
-def without_nulls(value: Any) -> Any:
-    """JSON data without its null members, at every depth but inside what users sent."""
-    if isinstance(value, Mapping):
-        return {
-            name: item if name in _KEPT_WHOLE else without_nulls(item)
-            for name, item in value.items()
-            if item is not None
-        }
-    if isinstance(value, list):
-        return [without_nulls(item) for item in value]
-    return value
-
-
 def ack(acknowledged: Acknowledged) -> dict[str, Any]:
     """An acknowledgement as JSON: the place of the entry and its leaf hash in hex."""
     return {"seq": acknowledged.seq, "leaf_hash": acknowledged.leaf_hash.hex()}
@@ -189,6 +187,6 @@ def no_judge() -> Problem:
     return Problem(
         503,
         "no_judge",
-        "no judge model is configured here: start the server with --judge-model and --judge-base-url, "
-        "or run `affidavit judge`",
+        "no judge model is configured here: start the server with --model and --base-url, "
+        "or set AFFIDAVIT_JUDGE_MODEL and AFFIDAVIT_JUDGE_BASE_URL",
     )

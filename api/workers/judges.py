@@ -16,7 +16,7 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from ...domain.errors import AffidavitError
 from ...domain.evaluation.config import AgentSuccessConfig, EvaluationConfig
@@ -44,13 +44,17 @@ from .claims import Claims
 from .judging import Bench, Outcome
 from .on_demand import OnDemandGrader
 from .regeneration import Plan, finish_job, is_cancelled, left_of, plan_job
-from .settings import WorkerSettings
+from .settings import MAX_THREADS, WorkerSettings
 
-MAX_THREADS = 64
 PAGE = 1000
 TRIES = 3
 TRY_AGAIN_AFTER = 600
 """Seconds until a turn that the provider failed is tried again."""
+
+_LIGHTS = (("green", 300), ("amber", 1800))
+"""Up to how many seconds after the last look at the ledger that went well."""
+
+_Part = Literal["look", "pin", "provider", "work"]
 
 _PAUSES = (5.0, 15.0, 60.0, 300.0)
 _POLL = 1.0
@@ -114,8 +118,10 @@ class Judges:
         self._on_outcome = on_outcome
         self._stopping = threading.Event()
         self.bench = Bench(live.ledger, Asker(model, patience or Patience(), self._sleep), clock)
-        self.on_demand = OnDemandGrader(live, self.bench, grades_per_minute=self._settings.grades_per_minute)
         self._claims = Claims(live.ledger.folder)
+        self.on_demand = OnDemandGrader(
+            live, self.bench, self._claims, grades_per_minute=self._settings.grades_per_minute
+        )
         self._changed = threading.Condition()
         self._waiting: deque[Item] = deque()
         self._of_jobs: deque[Item] = deque()
@@ -131,7 +137,7 @@ class Judges:
         self._looked_again = float("-inf")
         self._pauses = 0
         self._paused_until = float("-inf")
-        self._problem: str | None = None
+        self._problems: dict[_Part, str] = {}
         self._counts: Counter[tuple[str, str]] = Counter()
         self._jobs_ended = 0
         self._last_tick: int | None = None
@@ -187,16 +193,18 @@ class Judges:
                 sessions_undecided=self._counts["session", "undecided"],
                 jobs=self._jobs_ended,
                 waiting=len(self._known),
-                problem=self._problem,
+                problem=self._problem(),
             )
 
     def status(self) -> dict[str, Any]:
         """For health checks: what waits (as far as it is queued), what is wrong, when the ledger was last looked at."""
+        age = float("inf") if self._last_tick is None else (self._clock() - self._last_tick) / 1_000_000
         with self._changed:
             items = [*self._waiting, *self._of_jobs, *(item for _, item in self._later)]
             return {
                 "model": self._model.model,
                 "running": self._thread is not None,
+                "liveness": next((light for light, seconds in _LIGHTS if age <= seconds), "red"),
                 "last_tick": None if self._last_tick is None else format_at(self._last_tick),
                 "in_flight": self._in_flight,
                 "pending_turns": sum(item.session is None for item in items),
@@ -207,8 +215,19 @@ class Judges:
                 "graded_sessions": self._counts["session", "judged"],
                 "undecided_sessions": self._counts["session", "undecided"],
                 "paused": self._pauses > 0,
-                "problem": self._problem,
+                "problem": self._problem(),
             }
+
+    def _problem(self) -> str | None:
+        return "; ".join(self._problems.values()) or None
+
+    def _note(self, part: _Part, problem: str | None) -> None:
+        """Say what is wrong with a part, None for nothing any more."""
+        with self._changed:
+            if problem is None:
+                self._problems.pop(part, None)
+            else:
+                self._problems[part] = problem
 
     # Finding work. Only one thread at a time does this: the one that follows, or the one in run_once.
 
@@ -224,7 +243,9 @@ class Judges:
                 self._dispatch()
             except Exception as error:  # a look that fails must not end the judging
                 self._more = False
-                self._problem = f"{type(error).__name__}: {error}"
+                self._note("look", f"{type(error).__name__}: {error}")
+            else:
+                self._note("look", None)
             with self._changed:
                 looks_on = self._more and len(self._waiting) < PAGE
                 if not self._poked and not looks_on:
@@ -233,7 +254,11 @@ class Judges:
 
     def _refill(self, again_before: int | None = None) -> bool:
         """Queue what waits on the ledger, as far as there is room; whether something is queued, or more to find."""
+        more = self._look(again_before)
         self._last_tick = self._clock()
+        return more
+
+    def _look(self, again_before: int | None) -> bool:
         with self._changed:
             due = [item for at, item in self._later if at <= time.monotonic()]
             self._later = [(at, item) for at, item in self._later if at > time.monotonic()]
@@ -334,8 +359,10 @@ class Judges:
         """The pinned version; None, and a problem shown, where there is no prompt of that version: turns wait then."""
         version = current_config(self._live.ledger).shadow_comparison_judge_prompt_version
         if version in SHADOW_PROMPTS:
+            self._note("pin", None)
             return version
-        self._problem = f"no shadow judge prompt {version!r} (known: {', '.join(sorted(SHADOW_PROMPTS))}); turns wait"
+        known = ", ".join(sorted(SHADOW_PROMPTS))
+        self._note("pin", f"no shadow judge prompt {version!r} (known: {known}); turns wait")
         return None
 
     # Doing it.
@@ -394,7 +421,7 @@ class Judges:
 
     def _settle(self, item: Item, outcome: Outcome | None, problem: str | None, again: bool) -> None:
         if problem is not None:
-            self._problem = problem
+            self._note("work", problem)
         if again:
             self._later.append((time.monotonic() + _LATER, item))
             return
@@ -406,9 +433,11 @@ class Judges:
         if outcome.provider_failed:
             self._paused_until = time.monotonic() + _PAUSES[min(self._pauses, len(_PAUSES) - 1)]
             self._pauses += 1
-            self._problem = f"the provider fails: {outcome.reason}"
-        elif self._pauses and outcome.kind == "judged":
-            self._pauses, self._problem = 0, None
+            self._note("provider", f"the provider fails: {outcome.reason}")
+        elif outcome.kind == "judged":
+            self._pauses = 0
+            self._note("provider", None)
+            self._note("work", None)
 
     def _end_jobs(self) -> None:
         """End the jobs that are through, or cancelled with nothing of them in flight."""

@@ -33,6 +33,7 @@ from ...projections.evaluation.pending import regeneration_candidates, turns_to_
 from ..config import current_config
 from ..moment import LiveLedger
 from ..settings import recorder_name
+from .settings import MAX_THREADS
 
 LOCK_FILE = "regeneration.lock"
 
@@ -93,8 +94,9 @@ def start_regeneration(
             upto=upto,
             seed=seed,
             sample_n=n,
-            concurrency=config.eval_concurrency_limit,
+            concurrency=min(config.eval_concurrency_limit, MAX_THREADS),
             candidates=sum(map(len, found.strata.values())),
+            tuples=found.tuples,
             strata=len(strata),
             sampled=len(sessions),
             shadow=bool(anew),

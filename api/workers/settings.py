@@ -9,6 +9,9 @@ from typing import Self
 from ...domain.errors import Refused
 from ...domain.evaluation.sampling import DEFAULT_ORG
 
+MAX_THREADS = 64
+"""How many are judged at once at most, whatever the configuration says."""
+
 _IDLE_SECONDS = 600
 _GRADES_PER_MINUTE = 30
 

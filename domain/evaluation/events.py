@@ -25,7 +25,7 @@ server saw them. When an event was recorded is the entry's own ``at``.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -227,8 +227,8 @@ class SessionOutcomeReported(Event):
 class ScoreImported(Event):
     """An outside scorer's figure. The same run and scorer again replaces it.
 
-    ``run`` is the alias of the scorer's run id. ``sessions`` are the sessions whose id it names: none where it names
-    none, or one that is not on the ledger; several where users share an id. ``detail`` has the ids.
+    ``run`` is the alias of the scorer's run id. ``sessions`` is the session that it names, where exactly one has that
+    id; else ``named`` is the alias of the id itself, to be matched when it is read. ``detail`` has the ids.
     """
 
     type_name = "score.imported.v1"
@@ -238,7 +238,7 @@ class ScoreImported(Event):
     value: Number
     scored_at: int
     sessions: tuple[str, ...] = ()
-    names_session: bool = False
+    named: str | None = Field(default=None, pattern=ALIAS)
     detail: Sealed[dict[str, Any]]
 
 
@@ -273,7 +273,7 @@ class AssignmentDeclared(Event):
 
     type_name = "assignment.declared.v1"
     unit: Literal["session", "user"]
-    shares: dict[str, Number]
+    shares: dict[str, Annotated[Number, Field(gt=0, le=1)]] = Field(min_length=1)
     mechanism: Literal["random", "hash", "other"]
     since: int
     note: str = ""
@@ -284,7 +284,8 @@ class RegenerationStarted(Event):
 
     Its strata are (UTC day of the first request, first source); at most ``sample_n`` sessions of each are drawn, by
     ``seed``. Which ones follows from seed and entries. ``shadow`` says that the sampled sessions' turns are judged,
-    too. ``plan`` is ``{"strata": [[day, source, size, sampled], …]}``.
+    too. ``tuples`` counts the distinct (session, agent version, source) among the window's requests, before sampling.
+    ``plan`` is ``{"strata": [[day, source, size, sampled], …]}``.
     """
 
     type_name = "regeneration.started.v1"
@@ -296,6 +297,7 @@ class RegenerationStarted(Event):
     sample_n: int = Field(gt=0)
     concurrency: int = Field(gt=0)
     candidates: int = Field(ge=0)
+    tuples: int | None = Field(default=None, ge=0)
     strata: int = Field(ge=0)
     sampled: int = Field(ge=0)
     shadow: bool

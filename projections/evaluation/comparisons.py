@@ -11,16 +11,13 @@ from sqlalchemy import Connection
 from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
 from ...domain.event import Withheld
 from ...ledger.opening import EventReader
+from .effective import RESULT_COUNTS, VERDICT_COUNTS
 from .trend import MICRO, outcome_of
 from .view import DAY
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 RECENT_DAYS = 30
 
-# Of a turn and a version the verdict that counts: see docs/evaluation.md, "Which verdict counts".
-_EFFECTIVE = """(t.made = 'import' OR t.turn IS NULL OR NOT EXISTS (
-    SELECT 1 FROM verdicts n WHERE n.turn = t.turn AND n.version = t.version AND n.seq < :size AND n.made <> 'import'
-    AND CASE WHEN n.job IS t.job THEN n.seq < t.seq ELSE n.seq > t.seq END))"""
 _SIGNIFICANT_LOSS = "t.significant = 1 AND t.better <> 'tie' AND (t.better = '1') <> (t.reflexio_is_request_1 = 1)"
 _SOURCE = """coalesce((SELECT q.source FROM requests q WHERE q.session = t.session AND q.seq < :size
     ORDER BY q.requested_at, q.seq LIMIT 1), '')"""
@@ -84,8 +81,7 @@ def evaluation_results(
         "SELECT t.seq FROM results t WHERE t.seq < :size AND (:version IS NULL OR t.agent_version = :version) "
         "AND (:start IS NULL OR (t.day >= :first_day AND t.started_at >= :start)) "
         "AND (:end IS NULL OR (t.day <= :last_day AND t.started_at <= :end)) "
-        "AND NOT EXISTS (SELECT 1 FROM results n WHERE n.session = t.session AND n.seq > t.seq AND n.seq < :size "
-        "AND n.made <> 'import' AND n.agent_version = t.agent_version AND n.evaluation_name = t.evaluation_name) "
+        f"AND {RESULT_COUNTS} "
         "ORDER BY t.day DESC, t.started_at DESC, t.result_id DESC, t.seq DESC LIMIT :limit",
         {
             "size": size,
@@ -117,7 +113,7 @@ def recent_comparisons(
     """
     rows = views.exec_driver_sql(
         f"SELECT t.seq FROM verdicts t WHERE t.seq < :size AND t.version = :version AND t.day BETWEEN :first AND :last "
-        f"AND t.judged_at BETWEEN :start AND :end AND {_EFFECTIVE} "
+        f"AND t.judged_at BETWEEN :start AND :end AND {VERDICT_COUNTS} "
         "ORDER BY t.day DESC, t.judged_at DESC, t.seq DESC LIMIT :limit",
         {**_window(now - RECENT_DAYS * DAY, now), "size": size, "version": version, "limit": max(1, min(limit, 100))},
     )
@@ -141,7 +137,7 @@ def top_disagreements(
     bound = {**_window(from_at, to_at), "size": size, "version": version, "source": source}
     where = (
         f"FROM verdicts t WHERE t.seq < :size AND t.version = :version AND t.day BETWEEN :first AND :last "
-        f"AND t.judged_at BETWEEN :start AND :end AND {_SIGNIFICANT_LOSS} AND {_EFFECTIVE} "
+        f"AND t.judged_at BETWEEN :start AND :end AND {_SIGNIFICANT_LOSS} AND {VERDICT_COUNTS} "
         f"AND (:source IS NULL OR {_SOURCE} = :source)"
     )
     total = views.exec_driver_sql(f"SELECT count(*) {where}", bound).scalar_one()

@@ -24,10 +24,11 @@ class JobProgress:
     """A job as of a size. ``completed`` sessions were graded, ``failed`` could not be; ``turns`` were judged anew.
 
     ``cancelling`` is true from the request to cancel until what was being judged is finished. Times are those of
-    the entries. ``failures`` are the first 50.
+    the entries, ``seq`` is that of its start. ``failures`` are the first 50.
     """
 
     job: str
+    seq: int
     status: Literal["running", "completed", "cancelled", "error"]
     cancelling: bool
     reason: str | None
@@ -108,6 +109,7 @@ def _progress(views: Connection, size: int, row: RowMapping) -> JobProgress:
     )
     return JobProgress(
         job=row["job"],
+        seq=row["seq"],
         status="running" if end is None else end.status,
         cancelling=end is None and bool(ends),
         reason=None if end is None else end.reason,

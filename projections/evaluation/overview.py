@@ -15,11 +15,12 @@ from ...domain.evaluation.config import DEFAULT_PIN
 from ...ledger.opening import EventReader
 from .attribution import SessionNames, Titles, rule_attribution, rules_as_json
 from .comparisons import open_results
+from .counts import undecided_sessions, undecided_turns
 from .graded import Graded, load_graded, of_texts, one_a_session
-from .scores import Score, load_scores, score_tiles
+from .scores import Score, SessionsNamed, load_scores, score_tiles
 from .segments import alias_of
 from .sources import available_sources, comparison, source_sessions
-from .tiles import buckets, clustered_rate, distribution, sampling, share, successes, tiles
+from .tiles import buckets, clustered_rate, distribution, mixed_rulers, sampling, share, successes, tiles
 from .trend import empty_trend, load_verdicts, trend_of
 from .windows import OverviewRequest, Windows
 
@@ -28,12 +29,17 @@ NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 
 
 def build_overview(
-    views: Connection, events: EventReader, size: int, request: OverviewRequest, names_of: NamesOf
+    views: Connection,
+    events: EventReader,
+    size: int,
+    request: OverviewRequest,
+    names_of: NamesOf,
+    sessions_named: SessionsNamed,
 ) -> dict[str, Any]:
     """Answer an overview request from the first ``size`` entries."""
     windows = Windows.of(request)
     everything = load_graded(views, windows, size)
-    scores = load_scores(views, windows, size)
+    scores = load_scores(views, windows, size, sessions_named)
     graded = everything if request.source is None else everything.of_sources([request.source])
     names = shown_names(names_of)
     listing = names if request.session_lists else None
@@ -42,7 +48,7 @@ def build_overview(
     helpful, harmful = rule_attribution(graded, trend)
     within = None if request.source is None else set(trend["session"].tolist())
     return {
-        "hero": {**_hero(graded), "buckets": buckets(trend, graded.begun, windows.step)},
+        "hero": {**_hero(graded, views, size), "buckets": buckets(trend, graded.begun, windows.step)},
         "context_tiles": tiles(graded),
         "rule_attribution": rules_as_json(helpful, titles_of, listing),
         "harmful_rules": rules_as_json(harmful, titles_of, None),
@@ -52,7 +58,7 @@ def build_overview(
         "recent_results": open_results(views, events, newest_first(graded, RECENT_RESULTS), names_of),
         "source_set_comparison": _source_sets(views, everything, graded, scores, size, request, listing, titles_of),
         "windows": windows.as_json(),
-        "warnings": windows.warnings,
+        "warnings": [*windows.warnings, *mixed_rulers(graded)],
     }
 
 
@@ -83,7 +89,7 @@ def newest_first(graded: Graded, count: int) -> list[int]:
     return [int(seq) for seq in trend["seq"][order]]
 
 
-def _hero(graded: Graded) -> dict[str, Any]:
+def _hero(graded: Graded, views: Connection, size: int) -> dict[str, Any]:
     trend = graded.trend
     single = one_a_session(trend)
     return {
@@ -93,7 +99,7 @@ def _hero(graded: Graded) -> dict[str, Any]:
         "delta_pp": None,
         "row_count": len(trend),
         "by_session": clustered_rate(single).as_json(),
-        "sampling": sampling(graded),
+        "sampling": {**sampling(graded), "undecided": undecided_sessions(views, graded.windows, size)},
     }
 
 
@@ -101,7 +107,10 @@ def _shadow(views: Connection, windows: Windows, size: int, request: OverviewReq
     pin = pinned_version(views, size)
     if not request.include_shadow:
         return empty_trend(pin)
-    return trend_of(load_verdicts(views, windows.first, windows.last, size), pin)
+    return {
+        **trend_of(load_verdicts(views, windows.first, windows.last, size), pin),
+        "undecided": undecided_turns(views, pin, windows.first, windows.last, size),
+    }
 
 
 def _source_sets(

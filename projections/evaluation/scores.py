@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Callable, Container, Iterable, Mapping, Sequence
 from math import fsum
 from typing import Any, NamedTuple
 
@@ -12,10 +12,14 @@ from ...domain.number import parse_number
 from .segments import number_of
 from .windows import Windows
 
-_EFFECTIVE = """SELECT t.seq, t.scorer, t.value, t.scored_at FROM scores t
+_EFFECTIVE = """SELECT t.seq, t.scorer, t.value, t.scored_at, t.named FROM scores t
     WHERE t.seq < :size AND t.scored_at BETWEEN :first AND :last AND NOT EXISTS (SELECT 1 FROM scores n
         WHERE n.source = t.source AND n.run = t.run AND n.scorer = t.scorer AND n.seq > t.seq AND n.seq < :size)
     ORDER BY t.seq"""
+
+
+SessionsNamed = Callable[[Iterable[str]], Mapping[str, Sequence[str]]]
+"""The sessions whose id an alias of a session id stands for."""
 
 
 class Score(NamedTuple):
@@ -25,8 +29,11 @@ class Score(NamedTuple):
     sessions: frozenset[int]
 
 
-def load_scores(views: Connection, windows: Windows, size: int) -> list[Score]:
-    """The scores of both windows, of each run and scorer the newest. Sessions are the bits of their aliases."""
+def load_scores(views: Connection, windows: Windows, size: int, sessions_named: SessionsNamed) -> list[Score]:
+    """The scores of both windows, of each run and scorer the newest. Sessions are the bits of their aliases.
+
+    A score that came before its session, or whose session id several users share, is matched by name now.
+    """
     bound = {"size": size, "first": windows.prior, "last": windows.last}
     rows = views.exec_driver_sql(_EFFECTIVE, bound).all()
     sessions: dict[int, list[int]] = {}
@@ -34,7 +41,12 @@ def load_scores(views: Connection, windows: Windows, size: int) -> list[Score]:
         f"SELECT l.seq, l.session FROM ({_EFFECTIVE}) e JOIN score_sessions l ON l.seq = e.seq", bound
     ):
         sessions.setdefault(seq, []).append(number_of(session))
-    return [Score(scorer, parse_number(value), at, frozenset(sessions.get(seq, ()))) for seq, scorer, value, at in rows]
+    found = sessions_named({row.named for row in rows if row.named is not None})
+    for row in rows:
+        sessions.setdefault(row.seq, []).extend(number_of(session) for session in found.get(row.named, ()))
+    return [
+        Score(scorer, parse_number(value), at, frozenset(sessions.get(seq, ()))) for seq, scorer, value, at, _ in rows
+    ]
 
 
 def score_tiles(scores: list[Score], windows: Windows, within: Container[int] | None = None) -> list[dict[str, Any]]:
@@ -69,4 +81,7 @@ def score_tiles(scores: list[Score], windows: Windows, within: Container[int] | 
 
 
 def _mean(values: list[float]) -> float:
-    return fsum(values) / len(values) if values else 0.0
+    try:
+        return fsum(values) / len(values) if values else 0.0
+    except OverflowError:  # finite numbers whose sum is not
+        return fsum(value / len(values) for value in values)

@@ -21,7 +21,8 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ..runner import tracked
-from .stale import CACHE, SOURCE_TABLES, fill_sessions
+from .effective import VERDICT_COUNTS, newer_result
+from .stale import CACHE, SOURCE_TABLES, fill_sessions, kept_as
 from .view import EVALUATION_VIEW
 
 Kind = Literal["begun", "graded", "judged"]
@@ -39,53 +40,54 @@ SERVED_FIRST, SIGNIFICANT, LOST, TIED = 1, 2, 4, 8
 """Flags of a verdict; neither lost nor tied is a win of the served answer."""
 
 DTYPES: dict[Kind, Any] = {
-    "begun": np.dtype([("at", "i8"), ("session", "u8"), ("user", "u8"), ("source", "i4"), ("flags", "u4")]),
+    "begun": np.dtype([("at", "i8"), ("seq", "i8"), ("session", "u8"), ("user", "u8"), ("source", "i4")]),
     "graded": np.dtype(
         [
             *(("at", "i8"), ("seq", "i8"), ("result_id", "i8"), ("session", "u8"), ("user", "u8")),
             *(("corrections", "i8"), ("turns", "i8"), ("source", "i4"), ("made", "i4"), ("version", "i4")),
-            *(("model", "i4"), ("flags", "u4"), ("first_cited", "u4"), ("cited", "u4")),
+            *(
+                ("model", "i4"),
+                ("name", "i4"),
+                ("prompt", "i4"),
+                ("flags", "u4"),
+                ("first_cited", "u4"),
+                ("cited", "u4"),
+            ),
         ]
     ),
     "judged": np.dtype(
         [
             *(("at", "i8"), ("seq", "i8"), ("session", "u8"), ("user", "u8"), ("source", "i4"), ("version", "i4")),
-            *(("agent", "i4"), ("model", "i4"), ("flags", "u4")),
+            *(("made", "i4"), ("model", "i4"), ("flags", "u4")),
         ]
     ),
 }
 TEXT_COLUMNS: dict[Kind, tuple[str, ...]] = {
     "begun": ("source",),
-    "graded": ("source", "made", "version", "model"),
-    "judged": ("source", "version", "agent", "model"),
+    "graded": ("source", "made", "version", "model", "name", "prompt"),
+    "judged": ("source", "version", "made", "model"),
 }
 
 _FIRST = (
     "(SELECT {} FROM requests q WHERE q.session = t.session AND q.seq < :size ORDER BY q.requested_at, q.seq LIMIT 1)"
 )
-_NEWER = (
-    "EXISTS (SELECT 1 FROM results n WHERE n.session = t.session AND n.seq > t.seq AND n.seq < :size AND n.made {} "
-    "AND n.agent_version = t.agent_version AND n.evaluation_name = t.evaluation_name)"
-)
+# What somebody has graded anew by a click still counts among what chance chose, so that it is kept, and flagged.
+_CLICKED, _AGAIN = newer_result("= 'on_demand'"), newer_result("NOT IN ('import', 'on_demand')")
 _QUERIES: dict[Kind, str] = {
     # The first request of a session, which is the row of which no earlier one exists.
-    "begun": f"""SELECT t.day, t.requested_at, t.session, t.user, t.source, t.evaluation_only FROM requests t
+    "begun": f"""SELECT t.day, t.requested_at, t.seq, t.session, t.user, t.source FROM requests t
         WHERE t.seq < :size AND t.seq = {_FIRST.format("q.seq")} AND""",
     "graded": f"""SELECT t.day, t.started_at, t.seq, t.result_id, t.session, coalesce(t.user, t.session), t.corrections,
         t.turns, coalesce({_FIRST.format("q.source")}, ''), t.made, t.agent_version, coalesce(t.model, ''), t.success,
-        t.failure_type,
-        t.escalated,
+        t.failure_type, t.escalated,
         (SELECT count(*) FROM results o WHERE o.session = t.session AND o.seq < :size),
         (SELECT count(DISTINCT q.source) FROM requests q WHERE q.session = t.session AND q.seq < :size),
-        {_NEWER.format("= 'on_demand'")}
-        FROM results t WHERE t.seq < :size AND NOT {_NEWER.format("NOT IN ('import', 'on_demand')")}
-        AND NOT (t.made = 'on_demand' AND {_NEWER.format("= 'on_demand'")}) AND""",
+        {_CLICKED}, t.evaluation_name, coalesce(t.version, '')
+        FROM results t WHERE t.seq < :size AND NOT {_AGAIN} AND NOT (t.made = 'on_demand' AND {_CLICKED}) AND""",
     "judged": f"""SELECT t.day, t.judged_at, t.seq, t.session, coalesce(t.user, t.session),
-        coalesce({_FIRST.format("q.source")}, ''), coalesce(t.version, ''), t.agent_version, coalesce(t.model, ''),
+        coalesce({_FIRST.format("q.source")}, ''), coalesce(t.version, ''), t.made, coalesce(t.model, ''),
         t.reflexio_is_request_1, t.significant, t.better
-        FROM verdicts t WHERE t.seq < :size AND (t.made = 'import' OR t.turn IS NULL OR NOT EXISTS (
-            SELECT 1 FROM verdicts n WHERE n.turn = t.turn AND n.version = t.version AND n.seq < :size
-            AND n.made <> 'import' AND CASE WHEN n.job IS t.job THEN n.seq < t.seq ELSE n.seq > t.seq END)) AND""",
+        FROM verdicts t WHERE t.seq < :size AND {VERDICT_COUNTS} AND""",
 }
 _CITED = """SELECT DISTINCT t.session, c.kind, c.rule FROM results t JOIN citations c ON c.session = t.session
     WHERE t.seq < :size AND c.seq < :size AND"""
@@ -113,12 +115,13 @@ def load_segments(views: Connection, kind: Kind, first_day: int, last_day: int, 
     kept = {
         day: _unpack(kind, content)
         for day, content in views.exec_driver_sql(
-            "SELECT day, content FROM segments WHERE kind = ? AND day BETWEEN ? AND ?", (kind, first_day, last_day)
+            "SELECT day, content FROM segments WHERE kind = ? AND day BETWEEN ? AND ?",
+            (kept_as(kind), first_day, last_day),
         )
     }
     stale: dict[int, list[str]] = {}
     for day, session in views.exec_driver_sql(
-        "SELECT day, session FROM stale WHERE kind = ? AND day BETWEEN ? AND ?", (kind, first_day, last_day)
+        "SELECT day, session FROM stale WHERE kind = ? AND day BETWEEN ? AND ?", (kept_as(kind), first_day, last_day)
     ):
         stale.setdefault(day, []).append(session)
     missing = [
@@ -212,8 +215,8 @@ class _Making:
     def add(self, values: Sequence[Any], cited: dict[str, list[tuple[str, str]]]) -> None:
         match self._kind:
             case "begun":
-                at, session, user, source, evaluation_only = values
-                row: tuple[int, ...] = (at, number_of(session), number_of(user), self._text(source), evaluation_only)
+                at, seq, session, user, source = values
+                row: tuple[int, ...] = (at, seq, number_of(session), number_of(user), self._text(source))
             case "graded":
                 row = self._graded(values, cited)
             case "judged":
@@ -229,24 +232,31 @@ class _Making:
 
     def _graded(self, values: Sequence[Any], cited: dict[str, list[tuple[str, str]]]) -> tuple[int, ...]:
         at, seq, result_id, session, user, corrections, turns, source, made, version, model = values[:11]
-        success, failure_type, escalated, results, sources, superseded = values[11:]
+        success, failure_type, escalated, results, sources, superseded, name, prompt = values[11:]
         system_error = not success and (failure_type or "").strip().lower() == "system_error"
         flags = SUCCESS * bool(success) | SYSTEM_ERROR * system_error | ESCALATED * bool(escalated)
         flags |= REPEATED * (results > 1) | FLIPPED * (sources > 1) | SUPERSEDED * bool(superseded)
         rules = cited.get(session, ())
         first = len(self._cited)
         self._cited += [self._rules.setdefault(rule, len(self._rules)) for rule in rules]
-        texts = (self._text(source), self._text(made), self._text(version), self._text(model))
+        texts = (
+            self._text(source),
+            self._text(made),
+            self._text(version),
+            self._text(model),
+            self._text(name),
+            self._text(prompt),
+        )
         known = (at, seq, result_id, number_of(session), number_of(user), corrections, NONE if turns is None else turns)
         return (*known, *texts, flags, first, len(rules))
 
     def _judged(self, values: Sequence[Any]) -> tuple[int, ...]:
-        at, seq, session, user, source, version, agent, model, first, significant, better = values
+        at, seq, session, user, source, version, made, model, first, significant, better = values
         won = (better == "1") == bool(first)
         flags = SERVED_FIRST * bool(first) | SIGNIFICANT * bool(significant)
         flags |= TIED if better == "tie" else 0 if won else LOST
         who = (0 if session is None else number_of(session), 0 if user is None else number_of(user))
-        texts = (self._text(source), self._text(version), self._text(agent), self._text(model))
+        texts = (self._text(source), self._text(version), self._text(made), self._text(model))
         return (at, seq, *who, *texts, flags)
 
     def _text(self, text: str) -> int:
@@ -299,10 +309,13 @@ def _renumber(rows: NDArray[Any], columns: Sequence[str], numbers: Sequence[int]
 
 def _keep(views: Connection, kind: Kind, start: int, stop: int, derived: dict[int, Segments]) -> None:
     for table in ("segments", "stale"):
-        views.exec_driver_sql(f"DELETE FROM {table} WHERE kind = ? AND day BETWEEN ? AND ?", (kind, start, stop))
+        views.exec_driver_sql(
+            f"DELETE FROM {table} WHERE kind = ? AND day BETWEEN ? AND ?", (kept_as(kind), start, stop)
+        )
     if derived:
         views.exec_driver_sql(
-            "INSERT INTO segments VALUES (?, ?, ?)", [(kind, day, _pack(segment)) for day, segment in derived.items()]
+            "INSERT INTO segments VALUES (?, ?, ?)",
+            [(kept_as(kind), day, _pack(segment)) for day, segment in derived.items()],
         )
     views.commit()  # what is kept is whole, whatever becomes of the reading
 

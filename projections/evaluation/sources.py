@@ -63,46 +63,69 @@ def comparison(graded: Graded, sets: Sequence[SourceSet], views: Connection, siz
         "arms": {label: clustered_share(has(s, SUCCESS), s["user"]).as_json() for label, s in counts.items()},
         "differences": [found.as_json() for found in compare_sets(arms)],
         "mid_session_source_flips": {label: int(np.count_nonzero(s["flags"] & FLIPPED)) for label, s in counts.items()},
-        **_design(views, size, graded, [source for given in sets for source in given.sources]),
+        **_design(
+            views,
+            size,
+            graded,
+            [graded.of_sources(given.sources) for given in sets],
+            [source for given in sets for source in given.sources],
+        ),
     }
 
 
-def _design(views: Connection, size: int, graded: Graded, compared: Collection[str]) -> dict[str, Any]:
-    """Whether chance assigned these sessions to their sources, as declared; and the sizes of the sources then."""
-    first = int(graded.begun["at"][0]) if len(graded.begun) else graded.windows.first
+def _design(
+    views: Connection, size: int, everything: Graded, arms: Sequence[Graded], compared: Collection[str]
+) -> dict[str, Any]:
+    """Whether chance assigned the compared sessions to their sources, as declared beforehand; and the sizes then."""
+    begun = everything.of_sources(list(compared)).begun
+    first_at = int(begun["at"].min()) if len(begun) else everything.windows.first
+    first_seq = int(begun["seq"].min()) if len(begun) else size
     declared = views.exec_driver_sql(
         "SELECT seq, unit, shares, mechanism, since FROM assignments WHERE seq < ? AND since <= ? "
         "ORDER BY since DESC, seq DESC",
-        (size, graded.windows.last),
+        (size, everything.windows.last),
     ).all()
-    row = next((row for row in declared if row.since <= first), None)
+    row = next((row for row in declared if row.since <= first_at), None)
     if row is None:
         note = (
             "no assignment was declared when the first of these sessions began: a gap is a correlation, not an effect"
         )
         return {"design": "observational", "design_note": note, "assignment": None}
     shares = {source: parse_number(share) for source, share in json.loads(row.shares).items()}
+    observed = {source: _units(everything.of_sources([source]).begun, row.unit) for source in shares}
+    several = _in_several([arm.begun["user"] for arm in arms])
     found = {
         "seq": row.seq,
         "unit": row.unit,
         "mechanism": row.mechanism,
         "since": row.since,
         "shares": shares,
-        "sample_ratio": sample_ratio(
-            {source: _units(graded.of_sources([source]).begun, row.unit) for source in shares}, shares
-        ).as_json(),
+        "sample_ratio": sample_ratio(observed, shares).as_json(),
+        "users_in_several_sets": several,
     }
     why_not = None
     if row.mechanism == "other":
         why_not = f"entry {row.seq} declares an assignment that is not by chance"
+    elif row.seq > first_seq:
+        why_not = f"entry {row.seq} declares it after the first of these sessions was recorded (entry {first_seq})"
     elif declared[0].seq != row.seq:
         why_not = f"the assignment changed inside the window (entry {declared[0].seq}): compare before and after apart"
     elif missing := sorted(set(compared) - shares.keys()):
         why_not = f"entry {row.seq} assigns nothing to {', '.join(map(repr, missing))}"
+    elif row.unit == "user" and several:
+        why_not = f"{several} users are in several sets, though users were assigned"
     if why_not is not None:
         return {"design": "observational", "design_note": why_not, "assignment": found}
     note = f"{row.unit}s were assigned to sources by {row.mechanism}, as declared in entry {row.seq}"
     return {"design": "declared", "design_note": note, "assignment": found}
+
+
+def _in_several(arms: Sequence[Rows]) -> int:
+    """How many users are in more than one arm."""
+    if not arms:
+        return 0
+    _, counts = np.unique(np.concatenate([np.unique(arm) for arm in arms]), return_counts=True)
+    return int(np.count_nonzero(counts > 1))
 
 
 def _units(rows: Rows, unit: str) -> int:

@@ -32,6 +32,9 @@ STALE = Table(
 SOURCE_TABLES = {"graded": "results", "judged": "verdicts", "begun": "requests"}
 """What a segment of a kind is derived from, first of all: its days are the days of these rows."""
 
+_FORMAT = 2
+"""A change of what segments hold takes another number, and those that were kept are derived anew."""
+
 _SESSION_AT = {"requests": 3, "citations": 2, "results": 1, "verdicts": 2}
 """Where the session stands in a row of the tables that segments are derived from."""
 _DAY_OF_VERDICT = -1
@@ -58,7 +61,9 @@ def mark_stale(connection: Connection, added: Added) -> None:
         if row[2] is None
     }
     if days:
-        connection.exec_driver_sql("DELETE FROM segments WHERE kind = 'judged' AND day = ?", [(day,) for day in days])
+        connection.exec_driver_sql(
+            "DELETE FROM segments WHERE kind = ? AND day = ?", [(kept_as("judged"), day) for day in days]
+        )
     if not sessions:
         return
     fill_sessions(connection, sessions)
@@ -66,8 +71,13 @@ def mark_stale(connection: Connection, added: Added) -> None:
         connection.exec_driver_sql(
             f"INSERT OR IGNORE INTO stale SELECT DISTINCT ?, t.day, t.session FROM asked JOIN {table} t "
             "ON t.session = asked.session WHERE EXISTS (SELECT 1 FROM segments s WHERE s.kind = ? AND s.day = t.day)",
-            (kind, kind),
+            (kept_as(kind), kept_as(kind)),
         )
+
+
+def kept_as(kind: str) -> str:
+    """The name under which segments of a kind are kept."""
+    return f"{kind}.{_FORMAT}"
 
 
 def fill_sessions(connection: Connection, sessions: Iterable[str]) -> None:

@@ -38,27 +38,26 @@ def buckets(rows: Rows, begun: Rows, step: int) -> list[dict[str, Any]]:
     """The trend by day or week, only buckets with results. ``population`` counts the sessions that began in one."""
     if not len(rows):
         return []
-    number, first = rows["at"] // step, int((rows["at"] // step).min())
-    place = number - first
-    size = int(place.max()) + 1
+    numbers, place = np.unique(rows["at"] // step, return_inverse=True)
+    size = len(numbers)
     wins, escalated = has(rows, SUCCESS), has(rows, ESCALATED)
     counts, successes = np.bincount(place, minlength=size), np.bincount(place[wins], minlength=size)
     escalations = np.bincount(place[escalated], minlength=size)
     corrections = _sums(place, rows["corrections"], size)
     single = one_a_session(rows)
-    single_place = single["at"] // step - first
+    single_place = np.searchsorted(numbers, single["at"] // step)
     sessions = np.bincount(single_place, minlength=size)
     session_wins = np.bincount(single_place[has(single, SUCCESS)], minlength=size)
-    began = begun["at"] // step - first
-    population = np.bincount(began[(began >= 0) & (began < size)], minlength=size)
+    began = begun["at"] // step
+    population = np.bincount(np.searchsorted(numbers, began[np.isin(began, numbers)]), minlength=size)
     spread = _clusters_in(single_place, single, size)
     found = []
-    for i in np.flatnonzero(counts).tolist():
+    for i in range(size):
         n = int(counts[i])
         counted = clustered(int(session_wins[i]), int(sessions[i]), clusters=spread[i])
         found.append(
             {
-                "ts": (first + i) * step,
+                "ts": int(numbers[i]) * step,
                 "regular_rate": share(int(successes[i]), n),
                 "regular_n": n,
                 "shadow_rate": None,
@@ -138,24 +137,38 @@ def sampling(graded: Graded) -> dict[str, Any]:
     """
     single = one_a_session(graded.trend)
     # Whoever clicks chooses: only what chance chose may speak for its stratum.
-    strata = _strata(one_a_session(graded.drawn), graded.begun)
+    strata = _strata(one_a_session(graded.drawn), graded.begun, len(graded.texts))
     weighted = weighted_share(strata) if len(strata) else None
     return {
         "sessions": len(single),
         "population": len(graded.begun),
         "made": counts_of(single["made"], graded.texts),
         "judges": counts_of(single["model"], graded.texts),
+        "judge_prompt_versions": counts_of(single["prompt"], graded.texts),
+        "evaluation_names": counts_of(single["name"], graded.texts),
         "strata": len(strata),
         "weighted": None if weighted is None else weighted.as_json(),
         "mid_session_source_flips": _count(single, FLIPPED),
     }
 
 
-def _strata(single: Rows, begun: Rows) -> NDArray[np.int64]:
+def mixed_rulers(graded: Graded) -> list[str]:
+    """What makes results of one answer hard to compare, in words."""
+    found = []
+    names = counts_of(graded.trend["name"], graded.texts)
+    if len(names) > 1:
+        found.append(f"results of {len(names)} evaluations are counted together: {', '.join(map(repr, names))}")
+    current, prior = (set(counts_of(rows["prompt"], graded.texts)) for rows in (graded.current, graded.prior))
+    if current and prior and current != prior:
+        found.append("the current and the prior window were not graded under the same versions of the judge's prompt")
+    return found
+
+
+def _strata(single: Rows, begun: Rows, sources: int) -> NDArray[np.int64]:
     """Rows (population, graded, successes) of each (day, source) that has results or sessions."""
     if not len(single) and not len(begun):
         return np.empty((0, 3), dtype=np.int64)
-    keys = np.concatenate([_stratum(begun), _stratum(single)])
+    keys = np.concatenate([_stratum(begun, sources), _stratum(single, sources)])
     _, place = np.unique(keys, return_inverse=True)
     size = int(place.max()) + 1
     graded_place = place[len(begun) :]
@@ -166,8 +179,8 @@ def _strata(single: Rows, begun: Rows) -> NDArray[np.int64]:
     return np.stack([np.maximum(population, graded), graded, successes], axis=1)
 
 
-def _stratum(rows: Rows) -> NDArray[np.int64]:
-    return np.asarray((rows["at"] // DAY) * 4096 + rows["source"], dtype=np.int64)
+def _stratum(rows: Rows, sources: int) -> NDArray[np.int64]:
+    return np.asarray((rows["at"] // DAY) * sources + rows["source"], dtype=np.int64)
 
 
 def _clusters_in(place: Rows, rows: Rows, size: int) -> list[Clusters]:

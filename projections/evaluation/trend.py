@@ -16,6 +16,7 @@ from sqlalchemy import Connection
 
 from ..rates import dense
 from ..win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject, position_check, win_rate
+from .counts import undecided_turns
 from .graded import counts_of, has, of_texts
 from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Segments, load_segments
 from .tiles import share
@@ -35,17 +36,23 @@ def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Seg
 def trend_of(verdicts: Segments, version: str) -> dict[str, Any]:
     """The peer's trend of one version, with the statistics beside it."""
     rows = _of_version(verdicts, version)
-    return {**_trend(rows), "judge_prompt_version": version, "judges": counts_of(rows["model"], verdicts.texts)}
+    return {
+        **_trend(rows),
+        "judge_prompt_version": version,
+        "judges": counts_of(rows["model"], verdicts.texts),
+        "made": counts_of(rows["made"], verdicts.texts),
+    }
 
 
 def _of_version(verdicts: Segments, version: str) -> Rows:
     return verdicts.rows[of_texts(verdicts.rows["version"], verdicts.texts, [version])]
 
 
-def _with_sources(verdicts: Segments, version: str) -> dict[str, Any]:
+def _with_sources(verdicts: Segments, version: str, undecided: dict[str, Any]) -> dict[str, Any]:
     rows = _of_version(verdicts, version)
     return {
         **trend_of(verdicts, version),
+        "undecided": undecided,
         "by_source": {
             verdicts.texts[code]: _trend(rows[rows["source"] == code])
             for code in sorted(set(rows["source"].tolist()), key=lambda code: verdicts.texts[code])
@@ -80,7 +87,9 @@ def build_trend(
         "from_ts": from_at,
         "to_ts": to_at,
         "source": source,
-        "versions": [_with_sources(verdicts, v) for v in wanted],
+        "versions": [
+            _with_sources(verdicts, known, undecided_turns(views, known, from_at, to_at, size)) for known in wanted
+        ],
     }
 
 

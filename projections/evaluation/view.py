@@ -62,7 +62,7 @@ CITATIONS = _table("citations", "n:i session created_at:i kind rule title", ("se
 RESULTS = _table(
     "results",
     "session user agent_version evaluation_name success:i failure_type corrections:i turns:i escalated:i started_at:i "
-    "through:i made job result_id:i model day:i",
+    "through:i made job result_id:i model version day:i",
 )
 VERDICTS = _table(
     "verdicts",
@@ -71,7 +71,7 @@ VERDICTS = _table(
 )
 UNDECIDED = _table("undecided", "judge turn:i session agent_version evaluation_name version reason calls:i made job at")
 OUTCOMES = _table("outcomes", "session outcome occurred_at:i revision:i")
-SCORES = _table("scores", "source run scorer value scored_at:i names_session:i")
+SCORES = _table("scores", "source run scorer value scored_at:i named")
 SCORE_SESSIONS = _table("score_sessions", "session", ("seq", "session"))
 CONFIGS = _table(
     "configs",
@@ -137,7 +137,7 @@ def rows(recorded: Recorded) -> Sequence[Row]:
             made = (version, event.made, event.job, event.verdict_id, event.model, event.judged_at // (DAY * 1_000_000))
             return [(VERDICTS, (seq, event.turn, event.session, user, event.agent_version, *judged, *made))]
         case SessionGraded():
-            return [(RESULTS, _graded(seq, user, event))]
+            return [(RESULTS, _graded(seq, user, version, event))]
         case ShadowUndecided():
             judged_turn = (event.turn, event.session, event.agent_version, None, version)
             return [(UNDECIDED, (seq, "shadow", *judged_turn, event.reason, event.calls, event.made, event.job, at))]
@@ -145,7 +145,7 @@ def rows(recorded: Recorded) -> Sequence[Row]:
             whole = (None, event.session, event.agent_version, event.evaluation_name, version)
             return [(UNDECIDED, (seq, "grade", *whole, event.reason, event.calls, event.made, event.job, at))]
         case ScoreImported():
-            scored = (format_number(event.value), event.scored_at, int(event.names_session))
+            scored = (format_number(event.value), event.scored_at, event.named)
             sessions = [(SCORE_SESSIONS, (seq, session)) for session in dict.fromkeys(event.sessions)]
             return [(SCORES, (seq, event.source, event.run, event.scorer, *scored)), *sessions]
         case SessionOutcomeReported():
@@ -196,7 +196,7 @@ def _interaction(seq: int, event: InteractionPublished) -> list[Row]:
     return [(INTERACTIONS, (seq, event.request, event.session, *shown)), *cited]
 
 
-def _graded(seq: int, user: str | None, event: SessionGraded) -> tuple[Any, ...]:
+def _graded(seq: int, user: str | None, version: str | None, event: SessionGraded) -> tuple[Any, ...]:
     return (
         seq,
         event.session,
@@ -214,6 +214,7 @@ def _graded(seq: int, user: str | None, event: SessionGraded) -> tuple[Any, ...]
         event.job,
         seq if event.result_id is None else event.result_id,
         event.model,
+        version,
         event.started_at // DAY,
     )
 

@@ -18,6 +18,9 @@ MAX_TIME = 2**53 - 1
 MILLISECONDS_FROM = 10**11
 """Seconds; the year 5138. A larger number is most likely in milliseconds, which the answer then says."""
 
+MAX_SETS = 50
+"""Sets in one request: each two of them are compared."""
+
 Label = Annotated[str, StringConstraints(strip_whitespace=True, min_length=1)]
 Time = Annotated[int, Field(ge=0, le=MAX_TIME)]
 
@@ -28,7 +31,7 @@ class SourceSet(BaseModel):
     model_config = ConfigDict(frozen=True)
 
     label: Label
-    sources: Annotated[tuple[str, ...], Field(min_length=1)]
+    sources: Annotated[tuple[str, ...], Field(min_length=1, max_length=1000)]
 
 
 class OverviewRequest(BaseModel):
@@ -44,7 +47,7 @@ class OverviewRequest(BaseModel):
     to_ts: Time
     bucket: Literal["day", "week"] = "week"
     include_shadow: bool = True
-    source_sets: tuple[SourceSet, ...] = ()
+    source_sets: Annotated[tuple[SourceSet, ...], Field(max_length=MAX_SETS)] = ()
     source: str | None = None
     session_lists: bool = True
 

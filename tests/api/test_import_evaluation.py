@@ -109,7 +109,9 @@ def overview(ledger: Ledger) -> dict[str, Any]:
     request = OverviewRequest(from_ts=0, to_ts=AT + 10, source_sets=())
     try:
         with live.moment() as moment:
-            found = build_overview(moment.views, moment.events, moment.size, request, moment.names_of)
+            found = build_overview(
+                moment.views, moment.events, moment.size, request, moment.names_of, moment.sessions_named
+            )
     finally:
         live.close()
     return found

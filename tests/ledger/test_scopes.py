@@ -17,6 +17,7 @@ import pytest
 
 from affidavit.domain.errors import Refused
 from affidavit.ledger.errors import Unavailable
+from affidavit.ledger.keys import lock_file
 from affidavit.ledger.scopes import ScopeKeys
 
 MASTER = b"m" * 32
@@ -368,11 +369,14 @@ def files(folder: Path) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in folder.iterdir()}
 
 
-def test_a_database_is_in_wal_mode_while_it_is_open_for_writing_and_one_file_after(path: Path) -> None:
+def test_a_database_is_in_wal_mode_from_the_first_write_to_the_last_close(path: Path) -> None:
+    before = path.read_bytes()
+    ScopeKeys(path, MASTER, ORIGIN, os.urandom).close()
+    assert path.read_bytes() == before
     assert mode_of(path) == "delete"  # as every version before left it
     first, second = (ScopeKeys(path, MASTER, ORIGIN, os.urandom) for _ in range(2))
-    assert mode_of(path) == "wal"
     alias = first.alias("user", "Ada")
+    assert mode_of(path) == "wal"
     first.close()
     assert second.name_of(alias) == "Ada"
     assert second.alias("user", "Eve") != alias
@@ -433,11 +437,49 @@ def test_a_reader_sees_what_writers_do_and_changes_no_byte(path: Path, finder: F
     assert files(path.parent) == before
 
 
+def test_a_key_made_while_others_hold_the_append_lock_is_made_without_a_change_of_mode(
+    path: Path, scopes: ScopeKeys
+) -> None:
+    lock = path.with_name("append.lock")
+    with lock_file(lock):
+        scopes.cipher_for_sealing("run/1")
+        assert mode_of(path) == "delete"
+    alias = scopes.alias("user", "Ada")
+    assert mode_of(path) == "wal"
+    assert scopes.name_of(alias) == "Ada"
+    assert scopes.cipher("run/1") is not None
+
+
+def test_what_a_kill_left_in_a_rollback_journal_is_read_without_a_change(
+    path: Path, scopes: ScopeKeys, tmp_path: Path
+) -> None:
+    alias = scopes.alias("user", "Ada")
+    scopes.close()
+    killed = tmp_path / "killed" / "keys.db"
+    killed.parent.mkdir()
+    with closing(sqlite3.connect(path, isolation_level=None)) as db:
+        db.execute("PRAGMA cache_size=1")  # so that what is changed goes to the file before the commit
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("UPDATE aliases SET box=zeroblob(9000)")
+        db.executemany("INSERT INTO scopes VALUES (?, zeroblob(900))", [(f"run/{n}",) for n in range(100)])
+        for suffix in ("", "-journal"):
+            shutil.copyfile(f"{path}{suffix}", f"{killed}{suffix}")
+    before = files(killed.parent)
+    assert before["keys.db-journal"][0] != 0
+    assert before["keys.db"] != path.read_bytes()
+    with closing(ScopeKeys(killed, MASTER, ORIGIN, os.urandom, read_only=True)) as reader:
+        assert reader.name_of(alias) == "Ada"
+    assert files(killed.parent) == before
+    with closing(ScopeKeys(killed, MASTER, ORIGIN, os.urandom)) as writer:
+        assert writer.name_of(alias) == "Ada"
+    assert list(files(killed.parent)) == ["keys.db"]
+
+
 @pytest.mark.parametrize("left", [("", "-wal", "-shm"), ("", "-wal"), ("", "-shm"), ("",)])
 def test_what_a_kill_left_is_read_without_a_change_and_taken_up_by_the_next_writer(
     path: Path, scopes: ScopeKeys, tmp_path: Path, left: tuple[str, ...]
 ) -> None:
-    """A kill leaves all three files; between two steps of closing, fewer, and then nothing is in those that are gone."""
+    """A kill leaves all three files; between two steps of closing fewer, and nothing was in those that are gone."""
     alias = scopes.alias("user", "Ada")
     if "-wal" not in left:
         scopes.sweep()

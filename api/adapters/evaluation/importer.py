@@ -7,7 +7,7 @@ stopped, and importing again adds nothing. What the ledger says otherwise than t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
@@ -19,7 +19,6 @@ from ....domain.evaluation.events import (
     EvaluationImported,
     InteractionPublished,
     RequestPublished,
-    ScoreImported,
     SessionGraded,
     ShadowJudged,
 )
@@ -30,6 +29,7 @@ from ....domain.registry import invalid_is_refused
 from ....ledger.application import Ledger
 from ....ledger.erasure import ERASURE_STREAM
 from ...config import change_config, read_config
+from ...scoring import score_event
 from ...settings import recorder_name
 from .rows import EvaluationFile, InteractionRow, RequestRow, ResultRow, ScoreRow, VerdictRow, open_file
 
@@ -257,23 +257,23 @@ class _Import:
         return None if turn is None else turn[0], alias, scope.removeprefix("user/") or None
 
     def _score(self, row: ScoreRow) -> list[NewEvent]:
-        run = self._ledger.alias("run", row.source_run_id)
-        sessions = [] if row.session_id is None else self._ledger.find_aliases("session", row.session_id)
-        stream = f"score/{run}"
-        with invalid_is_refused():
-            event = ScoreImported(
-                source=row.source,
-                run=run,
-                scorer=row.scorer_name,
-                value=row.value,
-                scored_at=row.ts,
-                sessions=tuple(alias for alias, _ in sessions),
-                names_session=row.session_id is not None,
-                detail={"source_run_id": row.source_run_id, "session_id": row.session_id, **(row.model_extra or {})},
-            )
-        if self._has(stream, event, "", "source", "scorer", "value", "scored_at", "sessions"):
+        new = score_event(
+            self._ledger,
+            0,
+            source=row.source,
+            source_run_id=row.source_run_id,
+            session_id=row.session_id,
+            scorer=row.scorer_name,
+            value=row.value,
+            scored_at=row.ts,
+            more=row.model_extra,
+        )
+        if self._has(new.stream, new.event, "", "source", "scorer", "value", "scored_at"):
             return []
-        return self._placed(stream, [event], sessions[0][1].removeprefix("user/") if sessions else None)
+        pos = self._next(new.stream)
+        self._positions[new.stream] = pos + 1
+        self._before.setdefault(new.stream, [])
+        return [replace(new, pos=pos)]
 
     def _compare(self, stream: str, events: list[Event], request_id: str) -> None:
         """A request that is on the ledger already: it stays as it is, and what differs is a finding."""

@@ -48,7 +48,10 @@ SECTIONS: dict[str, Kind] = {
 
 def _with_zone(moment: datetime) -> datetime:
     """A time without a zone is UTC: whoever wrote it in another zone did not say so."""
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    found = moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment
+    if not 1900 <= moment.year <= 2200:
+        raise ValueError(f"expected a time between the years 1900 and 2200, found {moment.year}")
+    return found
 
 
 Moment = Annotated[datetime, AfterValidator(_with_zone)]

@@ -24,6 +24,8 @@ from .conftest import LOCAL, a_request
 
 GRADE = "/api/evaluations/grade_on_demand"
 REGENERATE = "/api/evaluations/regenerate"
+UNDECIDED = "/api/evaluations/undecided"
+RECENT = "/api/evaluations/shadow_comparisons/recent"
 CLICK = {"session_id": "s1", "agent_version": "agent-v0"}
 
 Say = Callable[[httpx2.Request], httpx2.Response]
@@ -137,8 +139,94 @@ def test_a_regeneration_is_cancelled(judged: tuple[TestClient, Judges]) -> None:
     assert client.get(job).json()["status"] == "cancelled"
 
 
-def test_health_tells_of_the_judges(judged: tuple[TestClient, Judges]) -> None:
-    assert judged[0].get("/healthz/eval").json()["model"] == "stand-in"
+def test_a_grade_is_answered_from_the_ledger_also_where_no_judge_is(
+    judged: tuple[TestClient, Judges], client: TestClient, provider: Provider
+) -> None:
+    judged[0].post("/api/publish_interaction", json=a_request())
+    first = judged[0].post(GRADE, json=CLICK).json()
+
+    again = client.post(GRADE, json=CLICK).json()
+
+    assert (again["cached"], again["result_id"], provider.asked) == (True, first["result_id"], 1)
+
+
+def test_the_total_of_a_job_is_that_of_its_start_and_its_concurrency_what_is_kept_to(
+    judged: tuple[TestClient, Judges], key: Callable[..., dict[str, str]]
+) -> None:
+    client, _ = judged
+    client.post("/api/update_config", json={"eval_concurrency_limit": 5000}, headers=key("admin"))
+    client.post("/api/publish_interaction", json=a_request("r1", agent_version="v1"))
+    client.post("/api/publish_interaction", json=a_request("r2", agent_version="v2", source="other"))
+
+    started = client.post(REGENERATE, json={"from_ts": 1, "to_ts": 2_000_000_000}).json()
+    job = client.get(f"{REGENERATE}/{started['job_id']}").json()
+
+    assert (started["total"], job["total"]) == (2, 2)
+    assert (started["total_candidates"], job["total_candidates"]) == (1, 1)
+    assert job["concurrency_limit"] == 64
+
+
+def test_what_no_judge_could_decide_is_listed_until_it_has_a_verdict(
+    judged: tuple[TestClient, Judges], provider: Provider
+) -> None:
+    client, judges = judged
+    published = client.post("/api/publish_interaction", json=a_request()).json()
+    provider.say = lambda request: httpx2.Response(400, json={"error": "no"})
+    judges.run_once()
+    client.post(GRADE, json=CLICK)
+
+    found = client.get(UNDECIDED).json()
+    session, turn = found["undecided"]
+    assert (found["total"], found["reasons"], found["has_more"]) == (2, {"request_refused": 2}, False)
+    assert turn["kind"] == "turn"
+    assert turn["turn_seq"] > published["seq"]
+    assert turn["interaction_id"] == str(turn["turn_seq"])
+    assert (turn["session_id"], turn["user_id"], turn["judge_prompt_version"]) == ("s1", "u1", "v1.1.0")
+    assert (turn["reason"], turn["judge_model"], turn["made"]) == ("request_refused", "stand-in", "live")
+    assert turn["calls"] == provider.asked - 1
+    assert (session["kind"], session["session_id"], session["made"]) == ("session", "s1", "on_demand")
+    assert (session["turn_seq"], session["interaction_id"], session["job_id"]) == (None, None, None)
+
+    (second,) = client.get(UNDECIDED, params={"limit": 1, "offset": 1}).json()["undecided"]
+    assert second == turn
+    assert client.get(UNDECIDED, params={"as_of": published["seq"]}).json()["total"] == 0
+
+    provider.say = lambda request: httpx2.Response(200, json=answer(json.loads(request.content)))
+    client.post(GRADE, json=CLICK)
+    assert [left["kind"] for left in client.get(UNDECIDED).json()["undecided"]] == ["turn"]
+    assert client.get(UNDECIDED, params={"as_of": session["seq"]}).json()["undecided"] == [session, turn]
+
+
+def test_recent_comparisons_as_of_then_are_those_of_the_30_days_before_then(
+    judged: tuple[TestClient, Judges], now: list[int]
+) -> None:
+    client, judges = judged
+    client.post("/api/publish_interaction", json=a_request())
+    judges.run_once()
+    recent = client.get(RECENT).json()
+    now[0] += 31 * 86_400_000_000
+
+    assert client.get(RECENT).json()["verdicts"] == []
+    assert len(recent["verdicts"]) == 1
+    assert client.get(RECENT, params={"as_of": recent["seq"]}).json()["verdicts"] == recent["verdicts"]
+
+
+def test_health_tells_of_the_judges_and_of_the_failures_of_a_day(
+    judged: tuple[TestClient, Judges], provider: Provider, now: list[int]
+) -> None:
+    client, judges = judged
+    assert client.get("/healthz/eval").json()["liveness"] == "red"
+    client.post("/api/publish_interaction", json=a_request())
+    provider.say = lambda request: httpx2.Response(400, json={"error": "no"})
+    judges.run_once()
+    told = []
+    for minutes in (0, 6, 31, 24 * 60):
+        now[0] += minutes * 60_000_000
+        health = client.get("/healthz/eval").json()
+        told.append((health["liveness"], health["failures_24h"]["turns"]))
+
+    assert health["model"] == "stand-in"
+    assert told == [("green", 1), ("amber", 1), ("red", 1), ("red", 0)]
 
 
 def test_without_judges_a_job_can_still_be_looked_at(client: TestClient, service: Service) -> None:

@@ -134,12 +134,17 @@ def test_results_are_listed(client: TestClient) -> None:
         assert client.post("/api/get_agent_success_evaluation_results", json=wrong).status_code == 422
 
 
-def test_without_a_judge_grading_says_so(client: TestClient) -> None:
-    graded = client.post("/api/evaluations/grade_on_demand", json={"session_id": "s1", "agent_version": "v1"})
-    started = client.post("/api/evaluations/regenerate", json={"from_ts": 1, "to_ts": 2})
+def test_without_a_judge_grading_says_so_and_a_regeneration_is_recorded_for_another_process(client: TestClient) -> None:
+    click = {"session_id": "s1", "agent_version": "agent-v0"}
+    assert client.post("/api/evaluations/grade_on_demand", json=click).json()["skipped_reason"] == "NO_REQUESTS"
+    client.post("/api/publish_interaction", json=a_request())
+    graded = client.post("/api/evaluations/grade_on_demand", json=click)
+    started = client.post("/api/evaluations/regenerate", json={"from_ts": 1, "to_ts": 2_000_000_000})
 
-    assert {graded.status_code, started.status_code} == {503}
-    assert graded.json()["rule"] == "no_judge"
+    assert (graded.status_code, graded.json()["rule"]) == (503, "no_judge")
+    assert (started.status_code, started.json()["total"]) == (200, 1)
+    job = client.get(f"/api/evaluations/regenerate/{started.json()['job_id']}").json()
+    assert (job["status"], job["sampled_count"]) == ("running", 1)
     assert client.post("/api/evaluations/regenerate", json={"from_ts": 2, "to_ts": 2}).status_code == 422
     for method in ("GET", "DELETE"):
         unknown = client.request(method, "/api/evaluations/regenerate/nope")

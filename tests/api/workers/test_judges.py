@@ -183,7 +183,8 @@ def test_a_pin_without_a_prompt_leaves_turns_waiting_and_says_so(court: Court, l
         assert done.problem is not None
         assert "v9.9.9" in done.problem
         court.configure(live.ledger, shadow_comparison_judge_prompt_version="v1.2.0-transcript")
-        assert judges.run_once().turns == 1
+        assert (again := judges.run_once()).turns == 1
+        assert again.problem is None
     (judged,) = court.events(live.ledger, ShadowJudged)
     assert judged.meta["judge_prompt_version"] == "v1.2.0-transcript"
 

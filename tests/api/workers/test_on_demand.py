@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+from dataclasses import replace
 
 import httpx2
 import pytest
@@ -120,3 +121,65 @@ def test_a_judge_that_fails_is_said_recorded_and_asked_anew_at_the_next_click(co
     assert len(court.events(live.ledger, SessionUndecided)) == 1
     assert again.result_id is not None
     assert not again.cached
+
+
+def test_of_two_processes_the_one_that_has_to_wait_takes_the_grade_of_the_other(court: Court, live: LiveLedger) -> None:
+    """Both look up before either has graded; claims are what processes share, here by being the same object."""
+    court.exchange(live.ledger, "s1")
+    waits = threading.Event()
+    found: list[GradedOnDemand] = []
+
+    def say(request: httpx2.Request) -> httpx2.Response:
+        assert waits.wait(timeout=30)
+        return stand_in(request)
+
+    court.provider.say = say
+    with court.judges(live) as one, court.reopened() as other, court.judges(other, grades_per_minute=0) as two:
+
+        def sleep(seconds: float) -> None:
+            waits.set()
+            threading.Event().wait(seconds)
+
+        two.on_demand._claims = one.on_demand._claims
+        two.bench.asker = replace(two.bench.asker, sleep=sleep)
+        first = threading.Thread(target=lambda: found.append(one.on_demand.grade("s1", "v1")))
+        first.start()
+        while not court.provider.requests:
+            pass
+        second = two.on_demand.grade("s1", "v1")
+        first.join()
+    assert len(court.provider.requests) == 1
+    assert (found[0].cached, second.cached) == (False, True)
+    assert second.result_id == found[0].result_id
+
+
+def test_clicks_for_two_versions_of_a_session_at_once_are_both_answered(court: Court, live: LiveLedger) -> None:
+    """Their gradings share a stream, where of two conclusions at once the later would be given up."""
+    for version in ("v1", "v2"):
+        court.exchange(live.ledger, "s1", agent_version=version)
+    waits = threading.Event()
+
+    def say(request: httpx2.Request) -> httpx2.Response:
+        assert waits.wait(timeout=30)
+        return stand_in(request)
+
+    court.provider.say = say
+    found: dict[str, GradedOnDemand] = {}
+    with court.judges(live) as judges:
+
+        def sleep(seconds: float) -> None:
+            waits.set()
+            threading.Event().wait(seconds)
+
+        judges.bench.asker = replace(judges.bench.asker, sleep=sleep)
+
+        def click(version: str) -> None:
+            found[version] = judges.on_demand.grade("s1", version)
+
+        threads = [threading.Thread(target=click, args=(version,)) for version in ("v1", "v2")]
+        for thread in threads:
+            thread.start()
+        for thread in threads:
+            thread.join()
+    assert {found[version].agent_version for version in found} == {"v1", "v2"}
+    assert found["v1"].result_id != found["v2"].result_id

@@ -37,7 +37,9 @@ class Filled:
     def overview(self, request: dict[str, Any], as_of: str | None = None) -> dict[str, Any]:
         with self.live.moment(as_of) as moment:
             asked = OverviewRequest.model_validate(request)
-            found: dict[str, Any] = build_overview(moment.views, moment.events, moment.size, asked, moment.names_of)
+            found: dict[str, Any] = build_overview(
+                moment.views, moment.events, moment.size, asked, moment.names_of, moment.sessions_named
+            )
         return found
 
 

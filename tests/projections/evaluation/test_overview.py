@@ -17,7 +17,7 @@ from affidavit.bench.peer_overview import DAY, WEEK, peer_overview
 from affidavit.domain.evaluation.events import AssignmentDeclared, SessionGraded
 from affidavit.domain.event import Meta, NewEvent
 
-from .conftest import Ledgers, differences
+from .conftest import Filled, Ledgers, differences
 from .golden import make_edge_cases
 
 GOLDEN = Path(__file__).resolve().parents[4] / "shared" / "golden" / "reflexio"
@@ -273,23 +273,35 @@ def test_mid_session_flips_of_the_source_are_counted(ledgers: Ledgers) -> None:
         )
 
 
-def test_sets_are_observational_until_an_assignment_by_chance_is_declared(ledgers: Ledgers) -> None:
-    request = {"from_ts": END - DAY, "to_ts": END, "source_sets": [{"label": "x", "sources": ["a"]}]}
-    with ledgers.filled(_one_session()) as ledger:
-        before = ledger.overview(request)["source_set_comparison"]["comparison"]
-        declared = AssignmentDeclared(unit="session", shares={"a": 0.5, "b": 0.5}, mechanism="random", since=END - WEEK)
-        ledger.ledger.record(NewEvent("assignment", 0, declared, Meta()))
-        after = ledger.overview(request)["source_set_comparison"]["comparison"]
-        request["source_sets"] = [{"label": "x", "sources": ["a", "c"]}]
-        wider = ledger.overview(request)["source_set_comparison"]["comparison"]
-        later = declared.model_copy(update={"since": END - 5})
-        ledger.ledger.record(NewEvent("assignment", 1, later, Meta()))
-        changed = ledger.overview({**request, "source_sets": [{"label": "x", "sources": ["a"]}]})
-    assert (before["design"], before["assignment"]) == ("observational", None)
-    assert after["design"] == "declared"
-    assert after["assignment"]["sample_ratio"]["observed"] == {"a": 1, "b": 0}
-    assert (wider["design"], "'c'" in wider["design_note"]) == ("observational", True)
-    assert "changed inside" in changed["source_set_comparison"]["comparison"]["design_note"]
+def test_sets_are_observational_unless_chance_assigned_them_as_declared_before(ledgers: Ledgers) -> None:
+    def declare(ledger: Filled, pos: int, since: int, **more: Any) -> None:
+        declared = AssignmentDeclared(**{"unit": "session", "mechanism": "random", **more}, since=since)
+        ledger.ledger.record(NewEvent("assignment", pos, declared, Meta()))
+
+    def design(ledger: Filled, *sources: str) -> tuple[str, str, Any]:
+        sets = [{"label": source, "sources": [source]} for source in sources]
+        asked = {"from_ts": END - DAY, "to_ts": END, "source_sets": sets}
+        found = ledger.overview(asked)["source_set_comparison"]["comparison"]
+        return found["design"], found["design_note"], found["assignment"]
+
+    halves = {"a": 0.5, "b": 0.5}
+    with ledgers.filled(_one_session()) as late:
+        assert design(late, "a")[::2] == ("observational", None)
+        declare(late, 0, END - WEEK, shares=halves)
+        assert "after the first" in design(late, "a")[1]
+    with ledgers.filled(_no_rows()) as ledger:
+        declare(ledger, 0, END - WEEK, shares=halves)
+        ledger.add(_one_session())
+        kind, _, assignment = design(ledger, "a")
+        assert (kind, assignment["sample_ratio"]["observed"]) == ("declared", {"a": 1, "b": 0})
+        assert "assigns nothing to 'c'" in design(ledger, "a", "c")[1]
+        declare(ledger, 1, END - 5, shares=halves)
+        assert "changed inside" in design(ledger, "a")[1]
+    with ledgers.filled(_no_rows()) as ledger:
+        declare(ledger, 0, END - WEEK, shares=halves, unit="user")
+        ledger.add(_one_session())
+        ledger.add(_one_session("u1", "s2", "b", 2))
+        assert "1 users are in several sets" in design(ledger, "a", "b")[1]
 
 
 def test_a_grade_that_somebody_asked_for_counts_but_does_not_speak_for_its_stratum(ledgers: Ledgers) -> None:
@@ -312,6 +324,10 @@ def test_a_grade_that_somebody_asked_for_counts_but_does_not_speak_for_its_strat
             ledger.ledger.record(NewEvent(f"session/{session}", pos, graded, Meta(scope=scope)))
         hero = ledger.overview({"from_ts": END - DAY, "to_ts": END})["hero"]
     assert (hero["row_count"], hero["by_session"]["rate"], hero["sampling"]["weighted"]["rate"]) == (1, 1.0, 0.0)
+
+
+def _no_rows() -> dict[str, Any]:
+    return {"requests": [], "interactions": [], "results": [], "verdicts": [], "imported_scores": []}
 
 
 def _one_session(user: str = "u1", session: str = "s1", source: str = "a", number: int = 1) -> dict[str, Any]:

@@ -1,0 +1,99 @@
+"""What the judges left undecided: single turns and sessions with the code of why, and how many failed of late."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable
+from typing import Any
+
+from sqlalchemy import Connection
+
+from ...domain.evaluation.events import SessionUndecided, ShadowUndecided
+from ...ledger.opening import EventReader
+
+NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
+
+# Which undecided judgings have no verdict since is asked as in counts.py, which counts them.
+_OPEN = """FROM undecided u WHERE u.seq < :size AND CASE u.judge
+    WHEN 'shadow' THEN NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.turn = u.turn AND v.version = u.version
+            AND v.seq < :size)
+        AND NOT EXISTS (SELECT 1 FROM undecided n WHERE n.turn = u.turn AND n.version IS u.version
+            AND n.seq > u.seq AND n.seq < :size)
+    ELSE NOT EXISTS (SELECT 1 FROM results r WHERE r.session = u.session AND r.seq > u.seq AND r.seq < :size)
+        AND NOT EXISTS (SELECT 1 FROM undecided n WHERE n.session = u.session AND n.judge = 'grade'
+            AND n.seq > u.seq AND n.seq < :size)
+    END"""
+_PAGE = f"""SELECT u.seq, u.judge, u.turn, u.session, u.agent_version, u.version, u.reason, u.calls, u.made, u.job,
+    u.at,
+    (SELECT i.interaction_id FROM interactions i WHERE i.seq = u.turn AND i.seq < :size) AS interaction_id,
+    (SELECT q.user FROM requests q WHERE q.session = u.session AND q.seq < :size LIMIT 1) AS user
+    {_OPEN} ORDER BY u.seq DESC LIMIT :limit OFFSET :offset"""
+
+
+def list_undecided(
+    views: Connection, events: EventReader, size: int, *, limit: int, offset: int, names_of: NamesOf
+) -> dict[str, Any]:
+    """Turns, under a version of the prompt, and sessions whose judging ended undecided and that have no verdict since.
+
+    Newest first, by pages, each with the last time that it was tried. ``reasons`` counts all of them by code.
+    """
+    reasons = {
+        row.reason: row.n
+        for row in views.exec_driver_sql(
+            f"SELECT u.reason, count(*) AS n {_OPEN} GROUP BY u.reason ORDER BY u.reason", {"size": size}
+        )
+    }
+    given = {"size": size, "limit": limit, "offset": offset}
+    rows = views.exec_driver_sql(_PAGE, given).mappings().all()
+    names = names_of({alias for row in rows for alias in (row["session"], row["user"]) if alias})
+
+    def shown(alias: str | None) -> str:
+        return "" if not alias else names.get(alias) or f"[withheld {alias}]"
+
+    listed = [
+        {
+            "kind": "turn" if row["judge"] == "shadow" else "session",
+            "session_id": shown(row["session"]),
+            "user_id": shown(row["user"]),
+            "interaction_id": None if row["turn"] is None else str(row["interaction_id"] or row["turn"]),
+            "turn_seq": row["turn"],
+            "agent_version": row["agent_version"],
+            "judge_prompt_version": row["version"],
+            "judge_model": _model(events, row["seq"]),
+            "reason": row["reason"],
+            "calls": row["calls"],
+            "made": row["made"],
+            "job_id": row["job"],
+            "at": row["at"],
+            "seq": row["seq"],
+        }
+        for row in rows
+    ]
+    total = sum(reasons.values())
+    return {
+        "undecided": listed,
+        "total": total,
+        "reasons": reasons,
+        "limit": limit,
+        "offset": offset,
+        "has_more": offset + len(listed) < total,
+    }
+
+
+def failures_since(views: Connection, size: int, start: int) -> dict[str, Any]:
+    """Judgings that ended undecided from entry ``start`` on, whatever came of the matter later."""
+    kinds, reasons = Counter[str](), Counter[str]()
+    for row in views.exec_driver_sql(
+        "SELECT judge, reason, count(*) AS n FROM undecided WHERE seq >= ? AND seq < ? GROUP BY judge, reason",
+        (start, size),
+    ):
+        kinds[row.judge] += row.n
+        reasons[row.reason] += row.n
+    return {"turns": kinds["shadow"], "sessions": kinds["grade"], "reasons": dict(sorted(reasons.items()))}
+
+
+def _model(events: EventReader, seq: int) -> str | None:
+    found = events.event(seq)
+    if found is None or not isinstance(found.event, ShadowUndecided | SessionUndecided):
+        return None
+    return found.event.model
