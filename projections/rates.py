@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 LEVEL = 0.95
 ALPHA = 0.05
 MINIMUM_N = 20
-"""Below so many outcomes, or subjects where they repeat, a comparison gives no verdict."""
+"""Below so many outcomes, or subjects of even size where they repeat, a comparison gives no verdict."""
 
 BOSCHLOO_UP_TO = 100
 MISMATCH_BELOW = 0.001
@@ -55,12 +55,19 @@ class Interval:
 
 @dataclass(frozen=True, slots=True)
 class Clusters:
-    """All that a design effect needs to know of the clusters: of each, its total y and its number of rows n."""
+    """All that an interval needs to know of the clusters of a mean over rows.
+
+    ``variance`` of that mean is the jackknife's, which leaves out one cluster at a time; 0 for one cluster, which
+    has none. ``n_squared`` is the sum over clusters of their rows squared.
+    """
 
     count: int
-    y_squared: float
-    y_times_n: float
+    variance: float
     n_squared: float
+
+    def worth(self, n: int) -> float:
+        """How many clusters of even size are as many as these of ``n`` rows in all (Kish 1965)."""
+        return n * n / self.n_squared
 
 
 @dataclass(frozen=True, slots=True)
@@ -141,7 +148,8 @@ class WeightedShare(Figures):
     """What share of a population succeeds, from samples of its strata.
 
     ``population`` counts all strata; ``coverage`` is the part of it in strata that have a sample, and ``rate``
-    speaks of that part only. ``unweighted`` is successes / graded.
+    speaks of that part only. ``rate`` is None where no such population is known, ``interval`` also where every one
+    in it was graded, ``standard_error`` also where all outcomes are the same. ``unweighted`` is successes / graded.
     """
 
     population: int
@@ -152,6 +160,19 @@ class WeightedShare(Figures):
     standard_error: float | None
     interval: Interval | None
     unweighted: float | None
+    note: str
+
+
+@dataclass(frozen=True, slots=True)
+class WeightedDifference(Figures):
+    """The weighted share of ``a`` minus that of ``b``; None where either has none."""
+
+    rate_a: float | None
+    rate_b: float | None
+    difference: float | None
+    interval: Interval | None
+    coverage_a: float | None
+    coverage_b: float | None
     note: str
 
 
@@ -194,12 +215,38 @@ def clusters_of(totals: NDArray[Any], rows: NDArray[Any]) -> Clusters:
     """Sum up the totals and rows of each subject; one without rows does not count."""
     import numpy
 
-    y, n = totals.astype(float), rows.astype(float)
-    return Clusters(int(numpy.count_nonzero(n)), float(y @ y), float(y @ n), float(n @ n))
+    return clusters_in_each(numpy.zeros(rows.size, dtype=numpy.int64), totals, rows, 1)[0]
+
+
+def clusters_in_each(group: NDArray[int64], totals: NDArray[Any], rows: NDArray[Any], count: int) -> list[Clusters]:
+    """``clusters_of`` for each of ``count`` groups at once; ``group`` is the number of a subject's."""
+    import numpy
+
+    present = numpy.bincount(group, weights=rows > 0, minlength=count)
+    left_out = left_out_residuals(group, totals, rows, count)
+    squares = numpy.bincount(group, weights=left_out * left_out, minlength=count)
+    variance = squares * (present - 1) / numpy.maximum(present, 1)
+    sizes = numpy.bincount(group, weights=numpy.square(rows, dtype=float), minlength=count)
+    return [
+        Clusters(int(m), *found) for m, *found in zip(present.tolist(), variance.tolist(), sizes.tolist(), strict=True)
+    ]
+
+
+def left_out_residuals(group: NDArray[int64], totals: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[float64]:
+    """By how much the mean over a group's rows falls when a subject is left out: (y - mean * n) / (N - n)."""
+    import numpy
+
+    all_rows = numpy.bincount(group, weights=rows, minlength=count)
+    all_totals = numpy.bincount(group, weights=totals, minlength=count)
+    expected = (all_totals / numpy.maximum(all_rows, 1))[group] * rows
+    residuals = totals - expected
+    residuals[numpy.abs(residuals) <= 1e-12 * numpy.abs(expected)] = 0  # where means are the same, all is rounding
+    left = all_rows[group] - rows
+    return numpy.divide(residuals, left, out=numpy.zeros(residuals.size), where=left > 0)
 
 
 def mean_interval(values: ArrayLike, cluster: ArrayLike | None = None) -> Mean:
-    """The mean with a cluster-robust standard error and Student's t with one degree of freedom less than clusters."""
+    """The mean with the jackknife's standard error over clusters, and Student's t with ``_degrees`` of freedom."""
     import numpy
     from scipy.special import stdtrit
 
@@ -211,8 +258,8 @@ def mean_interval(values: ArrayLike, cluster: ArrayLike | None = None) -> Mean:
     mean = float(found.sum()) / n
     if clusters.count < 2:
         return Mean(n, clusters.count, mean, None, None, "too few: one subject shows no spread between subjects")
-    error = sqrt(_variance(mean, n, clusters))
-    margin = float(stdtrit(clusters.count - 1, (1 + LEVEL) / 2)) * error
+    error = sqrt(clusters.variance)
+    margin = float(stdtrit(_degrees(n, clusters), (1 + LEVEL) / 2)) * error
     note = "every subject has the same mean; the interval shows no spread" if error == 0 else ""
     return Mean(n, clusters.count, mean, error, Interval(mean - margin, mean + margin), note)
 
@@ -294,46 +341,68 @@ def sample_ratio(counts: Mapping[str, int], shares: Mapping[str, float]) -> Samp
 def weighted_share(strata: ArrayLike) -> WeightedShare:
     """Estimate a population's share from strata, rows of (population, graded, successes), each sampled at random.
 
+    A population of 0 that has grades is one that nobody knows: it cannot be weighted and is left out.
+
     The post-stratified mean, its standard error with finite population correction (Cochran 1977, 5.3-5.4), and
     Wilson's interval on the effective n. Few grades show no spread of their own (two alike would pass for
     certainty), so each stratum's spread is that of its rate drawn towards the mean as by ``_DRAWN`` grades more.
-    Raises ValueError where successes <= graded <= population does not hold.
+    Raises ValueError where successes <= graded <= population does not hold in a known population.
     """
     import numpy
 
-    rows = numpy.asarray(strata, dtype=float).reshape(-1, 3)
-    if not ((rows[:, 2] >= 0) & (rows[:, 2] <= rows[:, 1]) & (rows[:, 1] <= rows[:, 0])).all():
+    given = numpy.asarray(strata, dtype=float).reshape(-1, 3)
+    known = given[:, 0] > 0
+    rows = given[known]
+    if not ((given[:, 2] >= 0) & (given[:, 2] <= given[:, 1])).all() or not (rows[:, 1] <= rows[:, 0]).all():
         raise ValueError("expected 0 <= successes <= graded <= population in every stratum")
-    whole, graded, successes = (int(total) for total in rows.sum(axis=0))
+    whole, graded, successes = (int(total) for total in given.sum(axis=0))
+    unweighted = successes / graded if graded else None
     sizes, sampled, won = rows[rows[:, 1] > 0].T
-    n = int(sampled.sum())
+    n, of_unknown = int(sampled.sum()), int(given[~known, 1].sum())
+    notes = [f"outcomes of an unknown population, which cannot be weighted: {of_unknown}"] if of_unknown else []
     if n == 0:
-        return WeightedShare(
-            whole, graded, successes, 0.0 if whole else None, None, None, None, None, "nothing was graded"
-        )
+        coverage = 0.0 if whole else None
+        notes = notes or ["nothing was graded"]
+        return WeightedShare(whole, graded, successes, coverage, None, None, None, unweighted, notes[0])
     covered = float(sizes.sum())
     weights = sizes / covered
     rates = won / sampled
-    rate = 1.0 if successes == graded else float(weights @ rates)  # weights may add up to a little less than 1
+    rate = 1.0 if won.sum() == n else float(weights @ rates)  # weights may add up to a little less than 1
     drawn = (won + _DRAWN * rate) / (sampled + _DRAWN)
     left = weights**2 * (1 - sampled / sizes) / sampled
     variance = float(left @ (drawn * (1 - drawn)))
-    notes = []
-    if graded == covered:
-        interval = Interval(rate, rate)
-        notes.append("every one in these strata was graded; no sampling error is left")
+    interval = None
+    if n == covered:
+        notes.append("every one in these strata was graded: there is nothing to estimate")
     else:
         # where all outcomes are the same, the ratio's limit
         effective = rate * (1 - rate) / variance if variance > 0 else 1 / float(left.sum())
         interval = wilson(rate, min(effective, n / (1 - n / covered)))
+        if variance == 0:
+            notes.append("all outcomes are the same, which shows no standard error; the interval counts them")
     lone = int(((sampled == 1) & (sizes > 1)).sum())
     if lone:
         notes.append(f"strata with one graded of several: {lone}")
     if covered < whole:
         notes.append(f"strata that hold {1 - covered / whole:.1%} of the population have no grade and are left out")
-    return WeightedShare(
-        whole, graded, successes, covered / whole, rate, sqrt(variance), interval, successes / graded, "; ".join(notes)
-    )
+    error = sqrt(variance) if variance > 0 else None
+    return WeightedShare(whole, graded, successes, covered / whole, rate, error, interval, unweighted, "; ".join(notes))
+
+
+def weighted_difference(strata_a: ArrayLike, strata_b: ArrayLike) -> WeightedDifference:
+    """The difference of two populations' shares, each estimated as by ``weighted_share`` from samples of its own.
+
+    Newcombe's interval (1998, method 10) from the two weighted intervals, which rest on the standard errors.
+    """
+    a, b = weighted_share(strata_a), weighted_share(strata_b)
+    found = WeightedDifference(a.rate, b.rate, None, None, a.coverage, b.coverage, "")
+    notes = [f"{name}: {of.note}" for name, of in (("a", a), ("b", b)) if of.note]
+    if a.rate is None or b.rate is None:
+        return replace(found, note="; ".join(notes))
+    interval = None
+    if a.interval is not None and b.interval is not None:
+        interval = newcombe(a.rate, a.interval, b.rate, b.interval)
+    return replace(found, difference=a.rate - b.rate, interval=interval, note="; ".join(notes))
 
 
 def wilson(rate: float, n: float) -> Interval:
@@ -417,15 +486,20 @@ def dense(codes: ArrayLike) -> NDArray[int64]:
 class _Measured:
     """An arm, its totals per subject, and its share."""
 
-    __slots__ = ("label", "rows", "share", "totals")
+    __slots__ = ("clusters", "label", "rows", "share", "totals")
 
     def __init__(self, label: str, totals: NDArray[float64], rows: NDArray[float64]) -> None:
         self.label, self.totals, self.rows = label, totals, rows
-        self.share = share_of_totals(totals, rows)
+        self.clusters = clusters_of(totals, rows)
+        self.share = share(int(totals.sum()), int(rows.sum()), clusters=self.clusters)
 
-    def residuals(self) -> NDArray[float64]:
-        assert self.share.rate is not None
-        return self.totals - self.share.rate * self.rows
+    def worth(self) -> float:
+        return self.clusters.worth(self.share.n)
+
+    def left_out_residuals(self) -> NDArray[float64]:
+        import numpy
+
+        return left_out_residuals(numpy.zeros(self.rows.size, dtype=numpy.int64), self.totals, self.rows, 1)
 
 
 def _json(value: Any) -> Any:
@@ -448,39 +522,35 @@ def _totals(values: NDArray[Any], codes: NDArray[int64], size: int = 0) -> tuple
     return numpy.bincount(codes, weights=values, minlength=size).astype(float), rows
 
 
-def _variance(mean: float, n: int, clusters: Clusters) -> float:
-    """The variance of a mean over rows, linearised: m/(m-1) * sum of (y_u - mean * n_u)^2 / n^2, for m >= 2."""
-    squares = clusters.y_squared - 2 * mean * clusters.y_times_n + mean * mean * clusters.n_squared
-    if squares <= 1e-12 * clusters.y_squared:  # what is left when everything cancels is rounding
-        return 0.0
-    return clusters.count / (clusters.count - 1) * squares / (n * n)
+def _degrees(n: int, clusters: Clusters) -> float:
+    """Degrees of freedom of a variance over clusters: one less than they are worth, since a large one counts most."""
+    return max(1.0, clusters.worth(n) - 1)
 
 
 def _effective_n(
     rate: float, n: int, spread: float, clusters: Clusters | None, *, for_test: bool = False
 ) -> tuple[float, str]:
-    """How many independent rows tell as much as these n, between what clusters alone would and n.
+    """How many independent rows tell as much as these n, from 1 to n.
 
-    The least is n^2 / sum of n_u^2 (Kish 1965): rows of a subject are all the same. It stands in where the
-    design effect has no estimate. An interval counts in how few clusters it was estimated from, a test does
-    that by its degrees of freedom.
+    Where the design effect has no estimate it is what the clusters are worth: rows of a subject are all the same.
+    An interval counts in how few clusters it was estimated from, a test does that by its degrees of freedom.
     """
     if clusters is None or clusters.count == n:
         return float(n), ""
-    least = n * n / clusters.n_squared
     if clusters.count == 1:
-        return least, "one subject only: its rows count as one"
+        return 1.0, "one subject only: its rows count as one"
     if spread <= 0 or not 0 < rate < 1:
-        return least, "all outcomes are the same, which hides how subjects differ: rows of a subject count as one"
-    variance = _variance(rate, n, clusters)
-    if variance == 0:
+        return clusters.worth(
+            n
+        ), "all outcomes are the same, which hides how subjects differ: rows of a subject count as one"
+    if clusters.variance == 0:
         return float(n), ""
-    effective = spread / variance * (1.0 if for_test else _t_ratio(n - 1, clusters.count - 1))
-    return min(float(n), max(least, effective)), ""
+    effective = spread / clusters.variance * (1.0 if for_test else _t_ratio(n - 1, _degrees(n, clusters)))
+    return min(float(n), max(1.0, effective)), ""
 
 
 @lru_cache(maxsize=4096)
-def _t_ratio(of_rows: int, of_clusters: int) -> float:
+def _t_ratio(of_rows: int, of_clusters: float) -> float:
     """(t with the rows' degrees of freedom / t with the clusters')^2, by which Korn and Graubard shrink n."""
     from scipy.special import stdtrit
 
@@ -507,7 +577,7 @@ def _test(a: _Measured, b: _Measured) -> _Tested:
 
 def _correlation(a: _Measured, b: _Measured) -> float:
     """Of the two estimated rates, by the subjects that are in both arms."""
-    first, second = a.residuals(), b.residuals()
+    first, second = a.left_out_residuals(), b.left_out_residuals()
     size = sqrt(float(first @ first) * float(second @ second))
     return min(1.0, max(-1.0, float(first @ second) / size)) if size > 0 else 0.0
 
@@ -526,15 +596,19 @@ def _rao_scott(a: _Measured, b: _Measured, correlation: float) -> float | None:
         return 1.0
     if variance <= 1e-12 * (of_a + of_b):
         return None
-    degrees = (of_a + of_b) ** 2 / (of_a**2 / (a.share.clusters - 1) + of_b**2 / (b.share.clusters - 1))
-    subjects = int(((a.rows > 0) | (b.rows > 0)).sum())
-    return min(1.0, 2 * float(stdtr(min(degrees, subjects - 1), -abs(rate_a - rate_b) / sqrt(variance))))
+    degrees = (of_a + of_b) ** 2 / (
+        of_a**2 / _degrees(a.share.n, a.clusters) + of_b**2 / _degrees(b.share.n, b.clusters)
+    )
+    if correlation:
+        rows = a.rows + b.rows
+        degrees = min(degrees, max(1.0, float(rows.sum() ** 2 / (rows @ rows)) - 1))
+    return min(1.0, 2 * float(stdtr(degrees, -abs(rate_a - rate_b) / sqrt(variance))))
 
 
 def _for_test(arm: _Measured) -> tuple[float, float]:
     rate, n = arm.share.rate, arm.share.n
     assert rate is not None
-    return rate, _effective_n(rate, n, rate * (1 - rate), clusters_of(arm.totals, arm.rows), for_test=True)[0]
+    return rate, _effective_n(rate, n, rate * (1 - rate), arm.clusters, for_test=True)[0]
 
 
 def _judged(a: _Measured, b: _Measured, tested: _Tested, adjusted_p: float | None) -> Difference:
@@ -549,11 +623,11 @@ def _judged(a: _Measured, b: _Measured, tested: _Tested, adjusted_p: float | Non
     assert b.share.rate is not None
     assert a.share.interval is not None
     assert b.share.interval is not None
-    few = [arm for arm in (a, b) if arm.share.clusters < MINIMUM_N]
+    few = [arm for arm in (a, b) if arm.worth() < MINIMUM_N]
     significant = not few and adjusted_p is not None and adjusted_p < ALPHA
     if few:
-        counted = " and ".join(f"{arm.share.clusters} in {arm.label}" for arm in few)
-        what = "outcomes" if test != "rao_scott" else "subjects"
+        counted = " and ".join(_counted(arm) for arm in few)
+        what = "outcomes" if test != "rao_scott" else "subjects of even size"
         note = f"too few: {counted}; a verdict needs {MINIMUM_N} {what} in each set"
     elif significant:
         note = f"a significant difference (adjusted p below {ALPHA:g})"
@@ -570,6 +644,11 @@ def _judged(a: _Measured, b: _Measured, tested: _Tested, adjusted_p: float | Non
         is_significant=significant,
         note=note,
     )
+
+
+def _counted(arm: _Measured) -> str:
+    count, worth = arm.share.clusters, int(arm.worth())
+    return f"{count} in {arm.label}" + (f", of sizes so uneven that they are worth {worth}" if worth < count else "")
 
 
 @lru_cache(maxsize=1024)

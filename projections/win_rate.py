@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
+from math import exp, log
 from typing import TYPE_CHECKING, Literal
 
 from .rates import (
@@ -71,13 +71,17 @@ class EvidenceDay(Figures):
 
 @dataclass(frozen=True, slots=True)
 class Evidence(Figures):
-    """The evidence against "a win is as likely as a loss", valid however often one looks and whenever one stops."""
+    """The evidence against "a win is as likely as a loss", valid for looks that all begin at the same verdict.
+
+    However often one looks so and whenever one stops. Where verdicts precede these, nobody can tell that looks did
+    not slide along with a window: then there is no verdict, and ``p_anytime`` is None.
+    """
 
     wins: int
     losses: int
     e_value: float
     max_e_value: float
-    p_anytime: float
+    p_anytime: float | None
     interval: Interval
     is_significant: bool
     note: str
@@ -91,8 +95,10 @@ class PositionCheck(Figures):
     ``when_first`` and ``when_second`` are the win shares of the served answer by the position that it was shown
     in; ``difference`` is the first minus the second. ``first_won`` is the share of decided verdicts won by
     whichever answer was shown first: 0.5 where positions are random and the judge does not care.
-    ``shown_first`` is how often the served answer came first, ties included; ``balance_p`` tests that against
-    one half.
+    ``shown_first`` is how often the served answer came first, ties included. ``e_value`` and ``balance_e_value``
+    are the evidence against one half in ``first_won`` and ``shown_first``, and the verdicts ``prefers`` and
+    ``is_balanced`` rest on them: they hold for any number of looks that all begin at the first verdict.
+    ``p_value`` and ``balance_p`` are tests for a single look.
     """
 
     when_first: Share
@@ -101,8 +107,10 @@ class PositionCheck(Figures):
     interval: Interval | None
     p_value: float | None
     first_won: Share
+    e_value: float
     shown_first: Share
     balance_p: float | None
+    balance_e_value: float
     is_balanced: bool
     prefers: Literal["first", "second", "none"]
     note: str
@@ -158,10 +166,11 @@ def first_of_each_subject(
     return list(zip(wins.tolist(), losses.tolist(), strict=True))
 
 
-def evidence(days: Sequence[tuple[int, int]], *, one_of_each: bool = False) -> Evidence:
+def evidence(days: Sequence[tuple[int, int]], *, one_of_each: bool = False, since_first: bool = True) -> Evidence:
     """Follow the evidence over days of (wins, losses), ties left out.
 
-    ``one_of_each`` says that they are counts of one verdict for each subject, as ``first_of_each_subject`` gives.
+    ``one_of_each`` says that they are counts of one verdict for each subject, as ``first_of_each_subject`` gives;
+    ``since_first`` that no verdict precedes the first day.
 
     The e-value is the likelihood of all verdicts so far, averaged over every win chance from 0 to 1 alike, over
     their likelihood at one half: 2^n B(wins + 1, losses + 1), Robbins' mixture (1970), a martingale when a win
@@ -177,8 +186,7 @@ def evidence(days: Sequence[tuple[int, int]], *, one_of_each: bool = False) -> E
 
     wins, losses = numpy.cumsum(numpy.asarray(days, dtype=float), axis=0).T
     mixture = betaln(wins + 1, losses + 1)
-    e_logs = mixture + (wins + losses) * log(2)
-    e_values = numpy.exp(numpy.minimum(e_logs, _MOST_LOG_E))
+    e_values = numpy.exp(numpy.minimum(mixture + (wins + losses) * log(2), _MOST_LOG_E))
     most = numpy.maximum(numpy.maximum.accumulate(e_values), 1.0)
     low, high = _not_rejected(wins, losses, mixture)
     followed = tuple(
@@ -188,18 +196,24 @@ def evidence(days: Sequence[tuple[int, int]], *, one_of_each: bool = False) -> E
         )
     )
     last = followed[-1]
-    significant = last.p_anytime <= ALPHA
     return Evidence(
         last.wins,
         last.losses,
         last.e_value,
         last.max_e_value,
-        last.p_anytime,
+        last.p_anytime if since_first else None,
         last.interval,
-        significant,
-        _evidence_note(last, significant, one_of_each),
+        since_first and last.p_anytime <= ALPHA,
+        _evidence_note(last, one_of_each, since_first),
         followed,
     )
+
+
+def e_value(successes: int, failures: int) -> float:
+    """The evidence against even chances, as in ``evidence``, from all trials so far."""
+    from scipy.special import betaln
+
+    return exp(min(float(betaln(successes + 1, failures + 1)) + (successes + failures) * log(2), _MOST_LOG_E))
 
 
 def position_check(
@@ -213,9 +227,10 @@ def position_check(
 ) -> PositionCheck:
     """Compare the verdicts where the served answer was shown first with those where it came second.
 
-    Positions are drawn at random for each verdict, so Fisher's test of "the position changes no verdict" is
-    exact even where turns repeat a subject: it is the draw that is tested. The interval takes verdicts for
-    independent (Newcombe 1998, method 10).
+    Positions are drawn at random for each verdict, so where the position changes no verdict the answer shown first
+    wins by a fair coin, even where turns repeat a subject: it is the draw that is tested, by the e-value of
+    ``evidence``. For the same reason Fisher's test is exact. The interval takes verdicts for independent (Newcombe
+    1998, method 10).
     """
     when_first = share(first_wins, first_wins + first_losses)
     when_second = share(second_wins, second_wins + second_losses)
@@ -223,7 +238,10 @@ def position_check(
     placed_first = when_first.n + first_ties
     shown_first = share(placed_first, placed_first + when_second.n + second_ties)
     balance_p = binomial_test(placed_first, shown_first.n, 0.5) if shown_first.n else None
-    is_balanced = balance_p is None or balance_p >= MISMATCH_BELOW
+    balance_e_value = e_value(placed_first, shown_first.n - placed_first)
+    is_balanced = balance_e_value * MISMATCH_BELOW < 1
+    won = first_wins + second_losses
+    of_position = e_value(won, first_won.n - won)
     difference = interval = p_value = None
     if when_first.rate is not None and when_second.rate is not None:
         assert when_first.interval is not None
@@ -234,13 +252,16 @@ def position_check(
     prefers: Literal["first", "second", "none"] = "none"
     if min(when_first.n, when_second.n) < MINIMUM_N:
         note = f"too few: a verdict on positions needs {MINIMUM_N} decided verdicts in each"
-    elif difference is not None and p_value is not None and p_value < ALPHA:
+    elif not is_balanced:
+        # then whichever answer is better wins from the position that it had more often
+        note = "no verdict on a preference"
+    elif of_position * ALPHA >= 1 and difference is not None and difference * (2 * won - first_won.n) > 0:
         prefers = "first" if difference > 0 else "second"
-        note = f"the judge prefers the answer shown {prefers} (p below {ALPHA:g})"
+        note = f"the judge prefers the answer shown {prefers} (e-value at least {1 / ALPHA:g})"
     else:
         note = "no significant preference for a position; that is not evidence of none"
     if not is_balanced:
-        note += f"; positions are not balanced (p below {MISMATCH_BELOW:g}), so they were not drawn evenly"
+        note += f"; positions are not balanced (e-value at least {1 / MISMATCH_BELOW:g}), so they were not drawn evenly"
     return PositionCheck(
         when_first,
         when_second,
@@ -248,8 +269,10 @@ def position_check(
         interval,
         p_value,
         first_won,
+        of_position,
         shown_first,
         balance_p,
+        balance_e_value,
         is_balanced,
         prefers,
         note,
@@ -277,7 +300,7 @@ def _not_rejected(
     return outer[0], outer[1]
 
 
-def _evidence_note(last: EvidenceDay, significant: bool, one_of_each: bool) -> str:
+def _evidence_note(last: EvidenceDay, one_of_each: bool, since_first: bool) -> str:
     assumed = (
         "; of each subject the first decided verdict counts"
         if one_of_each
@@ -285,7 +308,12 @@ def _evidence_note(last: EvidenceDay, significant: bool, one_of_each: bool) -> s
     )
     if last.wins + last.losses == 0:
         return "too few: no decided verdict"
-    if not significant:
+    if not since_first:
+        return (
+            "no verdict: other verdicts precede these, and the guarantee holds for looks that all begin at the first "
+            "verdict, so a sliding window has none" + assumed
+        )
+    if last.p_anytime > ALPHA:
         return "not enough evidence of a difference yet; one may go on looking" + assumed
     if last.interval.low <= 0.5 <= last.interval.high:
         return "there was enough evidence of a difference, which later verdicts do not bear out" + assumed

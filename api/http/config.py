@@ -13,11 +13,12 @@ from pydantic import ValidationError
 from starlette.responses import Response
 
 from ...domain.evaluation.config import AgentSuccessConfig, EvaluationConfig
+from ...domain.redaction import redact
 from ...projections.evaluation.configs import config_history
 from ..config import change_config, read_config
 from ..scoring import NAMED_SESSION
 from .errors import Problem, plain_errors
-from .schemas import ClearUserDataRequest
+from .schemas import ClearUserDataRequest, require_plain
 from .service import AsOfQuery, Service, ServiceDep, StrictRoute, ack, answer
 
 router = APIRouter(tags=["configuration"], route_class=StrictRoute)
@@ -27,7 +28,9 @@ PEER_KEYS = frozenset(
         "agent_context_prompt",
         "api_key_config",
         "batch_interval",
+        "batch_interval_override",
         "batch_size",
+        "batch_size_override",
         "enable_document_expansion",
         "expiry_reclamation",
         "extraction_preset",
@@ -45,10 +48,12 @@ PEER_KEYS = frozenset(
         "storage_config",
         "storage_config_test",
         "stride_size",
+        "stride_size_override",
         "tool_can_use",
         "user_playbook_extractor_config",
         "user_playbook_extractor_configs",
         "window_size",
+        "window_size_override",
     }
 )
 """What the peer's clients 0.2.2 to 0.2.16 may send besides what decides something here."""
@@ -169,12 +174,12 @@ def delete(service: ServiceDep) -> Response:
 
 def _change(service: ServiceDep, request: Request, asked: dict[str, Any], *, whole: bool) -> Response:
     given = _migrated({name: value for name, value in asked.items() if name not in _ANSWERED})
-    errors = _unknown(given)
+    errors = _errors(given)
     with service.ledger.recorder.reading() as reader:
         seen = read_config(service.ledger.event_reader(reader))
     document = given if whole else {**seen.document, **given}
     try:
-        EvaluationConfig.model_validate(document)
+        wanted = EvaluationConfig.model_validate(redact(document).value).as_json()
     except ValidationError as error:
         errors += plain_errors(error.errors(include_url=False))
     if errors:
@@ -185,6 +190,8 @@ def _change(service: ServiceDep, request: Request, asked: dict[str, Any], *, who
             "validation_errors": errors,
         }
         raise Problem(422, "config_invalid", detail)
+    if wanted == seen.document:
+        return answer(*service.head(), {"success": True, "msg": "Configuration unchanged"})
     recorded = change_config(service.ledger, seen, document, actor=service.actor(request))
     return answer(*service.head(), {"success": True, "msg": "Configuration updated", **ack(recorded)})
 
@@ -197,6 +204,22 @@ def _migrated(given: dict[str, Any]) -> dict[str, Any]:
     if "agent_success_config" not in given:
         given["agent_success_config"] = (listed[0] if listed else None) if isinstance(listed, list) else listed
     return given
+
+
+def _errors(given: dict[str, Any]) -> list[dict[str, Any]]:
+    """What pydantic does not find: unknown keys, numbers that cannot be kept, a definition that says nothing."""
+    errors = _unknown(given)
+    for name, value in given.items():
+        try:
+            require_plain(value)
+        except ValueError as error:
+            errors.append({"type": "value_error", "loc": [name], "msg": f"Value error, {error}"})
+    grading = given.get("agent_success_config")
+    definition = grading.get("success_definition_prompt") if isinstance(grading, dict) else None
+    if isinstance(definition, str) and not "".join(filter(str.isprintable, definition)).strip():
+        place = ["agent_success_config", "success_definition_prompt"]
+        errors.append({"type": "value_error", "loc": place, "msg": "Value error, the definition must say something"})
+    return errors
 
 
 def _unknown(given: dict[str, Any]) -> list[dict[str, Any]]:

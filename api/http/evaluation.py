@@ -89,6 +89,7 @@ def top_shadow_disagreements(
     as_of: AsOfQuery = None,
 ) -> Response:
     """Every turn of the window whose shadow was significantly better, by pages, with its texts."""
+    _require_order(from_ts, to_ts)
     with service.moment(as_of) as moment:
         found = top_disagreements(
             moment.views,
@@ -147,8 +148,7 @@ def trend(
     as_of: AsOfQuery = None,
 ) -> Response:
     """The shadow win rate day by day, for each version of the judge's prompt and each source."""
-    if from_ts > to_ts:
-        raise Problem(422, "window_ordered", "from_ts must not be after to_ts")
+    _require_order(from_ts, to_ts)
     with service.moment(as_of) as moment:
         found = trend_answer(moment, from_ts=from_ts, to_ts=to_ts, source=source, version=version)
     return answer(moment.size, moment.root, found)
@@ -279,6 +279,11 @@ def list_assignments(service: ServiceDep, as_of: AsOfQuery = None) -> Response:
             {**row, "shares": {name: float(share) for name, share in json.loads(row["shares"]).items()}} for row in rows
         ]
     return answer(moment.size, moment.root, {"assignments": listed})
+
+
+def _require_order(from_ts: int, to_ts: int) -> None:
+    if from_ts > to_ts:
+        raise Problem(422, "window_ordered", "from_ts must not be after to_ts")
 
 
 def _timestamp(at: str) -> float:

@@ -25,7 +25,7 @@ _FUTURE_SECONDS = 300
 
 @router.post("/api/session_outcome")
 def report_outcome(asked: SessionOutcomeRequest, service: ServiceDep, request: Request) -> Response:
-    """Report how a session ended. The same again records nothing; another outcome is a new revision."""
+    """Report how a session ended. The same as any before records nothing; another is a new revision."""
     sessions = service.aliases("session", asked.session_id) or []
     for _ in range(20):
         with service.moment() as moment:
@@ -37,15 +37,23 @@ def report_outcome(asked: SessionOutcomeRequest, service: ServiceDep, request: R
             if asked.occurred_at > service.now() + _FUTURE_SECONDS:
                 return _refused(moment, "occurred_in_future", "occurred_at lies in the future")
             known = find_outcomes(
-                moment.views, moment.events, moment.size, sessions=[owner["session"]], names_of=moment.names_of
+                moment.views,
+                moment.events,
+                moment.size,
+                sessions=[owner["session"]],
+                limit=None,
+                every_revision=True,
+                names_of=moment.names_of,
             )
             pos = moment.events.reader.next_pos(f"session/{owner['session']}")
-        last = known[0] if known else None
         fields = ("outcome", "occurred_at", "label", "value", "metadata")
-        if last is not None and all(last[name] == getattr(asked, name) for name in fields):
-            return answer(moment.size, moment.root, _told(last, recorded=False), nulls=False)
+        for report in known:
+            if all(report[name] == getattr(asked, name) for name in fields):
+                told = {**_told(report, recorded=False), "leaf_hash": report["outcome_contract_digest"]}
+                return answer(moment.size, moment.root, {**told, "seq": report["seq"]}, nulls=False)
+        revision = 1 + max((report["outcome_revision"] for report in known), default=0)
         try:
-            return _record(service, asked, owner, pos, 1 if last is None else last["outcome_revision"] + 1, request)
+            return _record(service, asked, owner, pos, revision, request)
         except Conflict:
             continue
     raise Conflict(f"session/{owner['session']}", pos, pos + 1)

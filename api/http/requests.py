@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from ...projections.evaluation.requests import find_interactions, find_sessions
-from .schemas import GetInteractionsRequest, GetRequestsRequest
+from .schemas import MAX_INTEGER, GetInteractionsRequest, GetRequestsRequest
 from .service import AsOfQuery, ServiceDep, StrictRoute, answer, seconds
 
 router = APIRouter(tags=["requests"], route_class=StrictRoute)
@@ -38,9 +38,9 @@ def get_requests(asked: GetRequestsRequest, service: ServiceDep, as_of: AsOfQuer
 
 @router.post("/api/get_interactions")
 def get_interactions(asked: GetInteractionsRequest, service: ServiceDep, as_of: AsOfQuery = None) -> Response:
-    """A user's interactions, the newest first."""
+    """A user's interactions, the newest first. ``has_more`` says if others follow, at ``offset`` plus as many."""
     with service.moment(asked.as_of or as_of) as moment:
-        found = find_interactions(
+        found, has_more = find_interactions(
             moment.views,
             moment.events,
             moment.size,
@@ -48,16 +48,24 @@ def get_interactions(asked: GetInteractionsRequest, service: ServiceDep, as_of: 
             start_at=seconds(asked.start_time),
             end_at=seconds(asked.end_time),
             limit=asked.top_k or 30,
+            offset=asked.offset or 0,
             names_of=moment.names_of,
         )
-    return answer(moment.size, moment.root, {"success": True, "interactions": found}, nulls=False)
+    document = {"success": True, "interactions": found, "has_more": has_more}
+    return answer(moment.size, moment.root, document, nulls=False)
 
 
 @router.get("/api/get_all_interactions")
 def get_all_interactions(
-    service: ServiceDep, limit: Annotated[int, Query(ge=1, le=10_000)] = 100, as_of: AsOfQuery = None
+    service: ServiceDep,
+    limit: Annotated[int, Query(ge=1, le=10_000)] = 100,
+    offset: Annotated[int, Query(ge=0, le=MAX_INTEGER)] = 0,
+    as_of: AsOfQuery = None,
 ) -> Response:
-    """Everybody's interactions, the newest first."""
+    """Everybody's interactions, the newest first. ``has_more`` says if others follow, at ``offset`` plus as many."""
     with service.moment(as_of) as moment:
-        found = find_interactions(moment.views, moment.events, moment.size, limit=limit, names_of=moment.names_of)
-    return answer(moment.size, moment.root, {"success": True, "interactions": found}, nulls=False)
+        found, has_more = find_interactions(
+            moment.views, moment.events, moment.size, limit=limit, offset=offset, names_of=moment.names_of
+        )
+    document = {"success": True, "interactions": found, "has_more": has_more}
+    return answer(moment.size, moment.root, document, nulls=False)

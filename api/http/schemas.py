@@ -235,6 +235,7 @@ class GetInteractionsRequest(Read):
     start_time: Moment | None = None
     end_time: Moment | None = None
     top_k: Annotated[int, Field(gt=0, le=10_000)] | None = 30
+    offset: Annotated[int, Field(ge=0, le=MAX_INTEGER)] | None = 0
 
     @model_validator(mode="after")
     def _require_order(self) -> Self:

@@ -13,9 +13,11 @@ from ...domain.evaluation.events import SessionOutcomeReported
 from ...ledger.opening import EventReader
 from .requests import NamesOf
 
-_IN_FORCE = (
-    "SELECT o.*, r.user, r.source FROM outcomes o "
+_NEWEST = (
     "JOIN (SELECT session, max(seq) AS newest FROM outcomes WHERE seq < :size GROUP BY session) n ON o.seq = n.newest "
+)
+_REPORTED = (
+    "SELECT o.*, r.user, r.source FROM outcomes o {newest}"
     "JOIN requests r ON r.seq = (SELECT q.seq FROM requests q WHERE q.session = o.session AND q.seq < :size "
     "ORDER BY q.requested_at, q.seq LIMIT 1)"
 )
@@ -33,13 +35,17 @@ def find_outcomes(
     label: str | None = None,
     start_at: int | None = None,
     end_at: int | None = None,
-    limit: int = 100,
+    limit: int | None = 100,
     offset: int = 0,
+    every_revision: bool = False,
     names_of: NamesOf,
 ) -> list[dict[str, Any]]:
-    """The outcome in force of each session, that which occurred last first. ``source`` is the first request's."""
+    """The outcome in force of each session, or every one, that which occurred last first.
+
+    ``source`` is the first request's.
+    """
     given: dict[str, Any] = {"size": size}
-    conditions: list[str] = []
+    conditions = ["o.seq < :size"]
     lists: list[BindParameter[Any]] = []
     for column, among in (("o.session", sessions), ("r.user", users)):
         if among is not None:
@@ -57,14 +63,14 @@ def find_outcomes(
         if bound is not None:
             conditions.append(condition)
             given[condition.rpartition(":")[2]] = bound
-    where = f" WHERE {' AND '.join(conditions)}" if conditions else ""
-    query = text(f"{_IN_FORCE}{where} ORDER BY o.occurred_at DESC, o.seq DESC").bindparams(*lists)
+    reported = _REPORTED.format(newest="" if every_revision else _NEWEST)
+    query = text(f"{reported} WHERE {' AND '.join(conditions)} ORDER BY o.occurred_at DESC, o.seq DESC").bindparams(*lists)
     found = []
     for row in views.execute(query, given).mappings():
         record = _record(views, events, row)
         if record is not None and label in (None, record["label"]):
             found.append((row, record))
-    page = found[offset : offset + limit]
+    page = found[offset:] if limit is None else found[offset : offset + limit]
     names = names_of([alias for row, _ in page for alias in (row["user"], row["session"])])
 
     def shown(alias: str) -> str:

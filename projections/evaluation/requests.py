@@ -7,11 +7,12 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import Any
 
 from sqlalchemy import BindParameter, Connection, bindparam, text
 
-from ...domain.evaluation.events import InteractionPublished
+from ...domain.evaluation.events import InteractionPublished, RulesRetrieved
 from ...domain.event import Withheld
 from ...ledger.opening import EventReader
 
@@ -30,8 +31,11 @@ _SHOWN = {
 }
 """What is shown of an entry, and what stands where the caller left it out. Image data and citations are not."""
 
+MAX_SHOWN = 16 * 1024 * 1024
+"""About how many characters of interactions one answer shows; the rest is for the next."""
+
 _FIELDS = "i.seq, i.request, i.session, i.idx, i.interaction_id, i.created_at, i.speaker, i.has_shadow, r.user"
-_NEWEST = "ORDER BY i.created_at DESC, i.seq DESC LIMIT :limit"
+_NEWEST = "ORDER BY i.created_at DESC, i.seq DESC LIMIT :limit OFFSET :offset"
 
 
 def find_sessions(
@@ -51,7 +55,9 @@ def find_sessions(
 ) -> tuple[list[dict[str, Any]], bool]:
     """A page of sessions, that with the newest request first, each with its matching requests; and if more follow.
 
-    None filters nothing, an empty list matches nothing. Bounds are inclusive.
+    None filters nothing, an empty list matches nothing. Bounds are inclusive. A page ends before the session that
+    would take it beyond ``MAX_SHOWN``; of a session that is longer alone, ``has_more`` says that requests are left out.
+    ``retrieved`` is what searches found that named the request, else the session.
     """
     named = {"user": users, "session": sessions, "request": requests}
     given: dict[str, Any] = {f"{column}s": list(among) for column, among in named.items() if among is not None}
@@ -79,9 +85,34 @@ def find_sessions(
     ).bindparams(*lists, bindparam("shown", expanding=True))
     rows = list(views.execute(matching, given | {"shown": shown}).mappings()) if shown else []
     names = _Names(names_of, [alias for row in rows for alias in (row["user"], row["session"], row["request"])])
-    turns = _turns_of(views, events, size, [row["request"] for row in rows], names)
-    grouped: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    of_session: defaultdict[str, list[Any]] = defaultdict(list)
     for row in rows:
+        of_session[row["session"]].append(row)
+    listed: list[dict[str, Any]] = []
+    room = MAX_SHOWN
+    for session in shown:
+        document, held = _session(views, events, size, of_session[session], names, names_of)
+        if listed and held > room:
+            break
+        listed.append(document)
+        room -= held
+    return listed, len(found) > len(listed)
+
+
+def _session(
+    views: Connection, events: EventReader, size: int, rows: Sequence[Any], names: _Names, names_of: NamesOf
+) -> tuple[dict[str, Any], int]:
+    """A session with its requests, and about how many characters they are."""
+    session = rows[0]["session"]
+    retrieved = _retrieved(views, events, size, session, names_of)
+    requests: list[dict[str, Any]] = []
+    held = 0
+    for row in rows:
+        turns = _turns_of(views, events, size, row["request"], names)
+        length = sum(_length(turn) for turn in turns)
+        if requests and held + length > MAX_SHOWN:
+            break
+        held += length
         published = {
             "request_id": names[row["request"]],
             "user_id": names[row["user"]],
@@ -91,10 +122,41 @@ def find_sessions(
             "agent_version": row["agent_version"],
             "evaluation_only": bool(row["evaluation_only"]),
             "seq": row["seq"],
+            "retrieved": retrieved.pop(names[row["request"]], []),
         }
-        grouped[row["session"]].append({"request": published, "interactions": turns[row["request"]]})
-    listed = [{"session_id": names[session], "requests": grouped[session]} for session in shown]
-    return listed, len(found) > limit
+        requests.append({"request": published, "interactions": turns})
+    document = {
+        "session_id": names[session],
+        "requests": requests,
+        "retrieved": [found for several in retrieved.values() for found in several],
+        "has_more": len(requests) < len(rows),
+    }
+    return document, held
+
+
+def _retrieved(
+    views: Connection, events: EventReader, size: int, session: str, names_of: NamesOf
+) -> dict[str | None, list[dict[str, Any]]]:
+    """What searches found that named this session, by the request that they named, too."""
+    recorded = [found for found in events.stream(f"retrieval/{session}", size)]
+    searches = [(found, found.event) for found in recorded if isinstance(found.event, RulesRetrieved)]
+    names = names_of([event.request for _, event in searches if event.request is not None])
+    query = text("SELECT seq, rule FROM rules WHERE seq IN :rules").bindparams(bindparam("rules", expanding=True))
+    wanted = list({rule for _, event in searches for rule in event.rules})
+    rules = {row.seq: row.rule for row in views.execute(query, {"rules": wanted})} if wanted else {}
+    by_request: defaultdict[str | None, list[dict[str, Any]]] = defaultdict(list)
+    for found, event in searches:
+        request = None if event.request is None else names[event.request]
+        by_request[request].append(
+            {
+                "seq": found.seq,
+                "created_at": int(datetime.fromisoformat(found.at).astimezone(UTC).timestamp()),
+                "request_id": request,
+                "query": event.query if isinstance(event.query, str) else "",
+                "rules": [{"rule": rules.get(rule), "seq": rule} for rule in event.rules],
+            }
+        )
+    return by_request
 
 
 def find_interactions(
@@ -106,11 +168,15 @@ def find_interactions(
     start_at: int | None = None,
     end_at: int | None = None,
     limit: int,
+    offset: int = 0,
     names_of: NamesOf,
-) -> list[dict[str, Any]]:
-    """Interactions of these users, or of all, the newest first. Bounds are inclusive."""
+) -> tuple[list[dict[str, Any]], bool]:
+    """Interactions of these users, or of all, the newest first, up to ``MAX_SHOWN``; and if more follow.
+
+    Bounds are inclusive.
+    """
     conditions = ["i.seq < :size"]
-    given: dict[str, Any] = {"size": size, "limit": limit}
+    given: dict[str, Any] = {"size": size, "limit": limit + 1, "offset": offset}
     if users is not None:
         conditions.append("r.user IN :users")
         given["users"] = list(users)
@@ -128,7 +194,18 @@ def find_interactions(
         query = query.bindparams(bindparam("users", expanding=True))
     rows = list(views.execute(query, given).mappings())
     names = _Names(names_of, [alias for row in rows for alias in (row["user"], row["session"], row["request"])])
-    return [_interaction(events, row, names) for row in rows]
+    shown: list[dict[str, Any]] = []
+    room = MAX_SHOWN
+    for row in rows[:limit]:
+        shown.append(_interaction(events, row, names))
+        room -= _length(shown[-1])
+        if room < 0:
+            break
+    return shown, len(rows) > len(shown)
+
+
+def _length(shown: dict[str, Any]) -> int:
+    return len(str(shown))
 
 
 class _Names:
@@ -143,17 +220,14 @@ class _Names:
 
 
 def _turns_of(
-    views: Connection, events: EventReader, size: int, requests: Sequence[str], names: _Names
-) -> defaultdict[str, list[dict[str, Any]]]:
+    views: Connection, events: EventReader, size: int, request: str, names: _Names
+) -> list[dict[str, Any]]:
     query = text(
         f"SELECT {_FIELDS} FROM interactions i JOIN requests r ON r.request = i.request "
-        "WHERE i.request IN :requests AND i.seq < :size ORDER BY i.seq"
-    ).bindparams(bindparam("requests", expanding=True))
-    turns: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    if requests:
-        for row in views.execute(query, {"requests": list(requests), "size": size}).mappings():
-            turns[row["request"]].append(_interaction(events, row, names))
-    return turns
+        "WHERE i.request = :request AND i.seq < :size ORDER BY i.seq"
+    )
+    rows = views.execute(query, {"request": request, "size": size}).mappings()
+    return [_interaction(events, row, names) for row in rows]
 
 
 def _interaction(events: EventReader, row: Any, names: _Names) -> dict[str, Any]:

@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rates import Clusters, Share, clustered_share, mean_interval, weighted_share
+from ..rates import Clusters, Share, clustered_share, clusters_in_each, mean_interval, weighted_share
 from ..rates import share as clustered
 from .graded import Graded, Rows, counts_of, has, one_a_session
 from .segments import ESCALATED, FLIPPED, NONE, SUCCESS, SYSTEM_ERROR
@@ -189,11 +189,7 @@ def _clusters_in(place: Rows, rows: Rows, size: int) -> list[Clusters]:
     key, where = np.unique(place * users + rows["user"].astype(np.int64), return_inverse=True)
     n = np.bincount(where, minlength=len(key)).astype(float)
     won = np.bincount(where[has(rows, SUCCESS)], minlength=len(key)).astype(float)
-    group = key // users
-    count, squares, products, sizes = (
-        np.bincount(group, weights=weights, minlength=size).tolist() for weights in (None, won * won, won * n, n * n)
-    )
-    return [Clusters(*found) for found in zip(count, squares, products, sizes, strict=True)]
+    return clusters_in_each(key // users, won, n, size)
 
 
 def _beside_share(current: Rows, prior: Rows, flag: int) -> dict[str, Any]:

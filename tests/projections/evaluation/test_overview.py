@@ -14,7 +14,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from affidavit.bench.peer_overview import DAY, WEEK, peer_overview
-from affidavit.domain.evaluation.events import AssignmentDeclared, SessionGraded
+from affidavit.domain.evaluation.events import AssignmentDeclared, SessionGraded, ShadowJudged, ShadowUndecided
 from affidavit.domain.event import Meta, NewEvent
 
 from .conftest import Filled, Ledgers, differences
@@ -302,6 +302,91 @@ def test_sets_are_observational_unless_chance_assigned_them_as_declared_before(l
         ledger.add(_one_session())
         ledger.add(_one_session("u1", "s2", "b", 2))
         assert "1 users are in several sets" in design(ledger, "a", "b")[1]
+
+
+@pytest.mark.parametrize(
+    ("jobs", "counting"),
+    [
+        ([None, None], 0),
+        ([None, "j"], 1),
+        ([None, "j", None], 1),
+        (["j", "k", "j"], 1),
+        (["j", "j", "k", "k"], 2),
+    ],
+)
+def test_of_a_turn_one_verdict_counts_the_first_of_the_job_that_judged_last(
+    ledgers: Ledgers, jobs: list[str | None], counting: int
+) -> None:
+    with ledgers.filled(_no_rows()) as ledger:
+        for pos, job in enumerate(jobs):
+            judged = ShadowJudged(
+                turn=0,
+                agent_version=f"v{pos}",
+                reflexio_is_request_1=True,
+                better="1" if pos == counting else "2",
+                significant=False,
+                judged_at=(END - 10) * 1_000_000,
+                job=None if job is None else job.encode().hex() * 16,
+                detail={},
+            )
+            ledger.ledger.record(NewEvent("shadow/0", pos, judged, Meta(judge_prompt_version="v1.1.0")))
+        total = ledger.overview({"from_ts": END - DAY, "to_ts": END})["shadow_win_rate_trend"]["window_total"]
+    assert (total["n"], total["wins"]) == (1, 1)
+
+
+def test_a_turn_that_could_not_be_judged_is_counted_until_it_is(ledgers: Ledgers) -> None:
+    now = 1_795_341_600
+    request = {"from_ts": now - DAY, "to_ts": now + DAY}
+    failed = ShadowUndecided(turn=0, session="session-" + 16 * "0", agent_version="v1", reason="garbage", calls=3)
+    with ledgers.filled(_no_rows()) as ledger:
+        meta = Meta(judge_prompt_version="v1.1.0")
+        ledger.ledger.record(NewEvent("shadow/0", 0, failed, meta))
+        undecided = ledger.overview(request)["shadow_win_rate_trend"]["undecided"]
+        judged = ShadowJudged(
+            turn=0,
+            agent_version="v1",
+            reflexio_is_request_1=True,
+            better="tie",
+            significant=False,
+            judged_at=now * 1_000_000,
+            detail={},
+        )
+        ledger.ledger.record(NewEvent("shadow/0", 1, judged, meta))
+        after = ledger.overview(request)["shadow_win_rate_trend"]["undecided"]
+    assert (undecided["n"], undecided["reasons"]) == (1, {"garbage": 1})
+    assert after["n"] == 0
+
+
+def test_a_score_that_came_before_its_session_is_matched_when_it_is_read(ledgers: Ledgers) -> None:
+    dataset = _one_session()
+    score = {"source": "s", "source_run_id": "r", "session_id": "s1", "scorer_name": "acc", "value": 0.5, "ts": END - 5}
+    request = {"from_ts": END - DAY, "to_ts": END, "source_sets": [{"label": "a", "sources": ["a"]}]}
+    with ledgers.filled({**_no_rows(), "imported_scores": [score]}) as ledger:
+        assert ledger.overview(request)["source_set_comparison"]["sets"][0]["braintrust_tiles"] == []
+        ledger.add(dataset)
+        (tile,) = ledger.overview(request)["source_set_comparison"]["sets"][0]["braintrust_tiles"]
+    assert (tile["scorer_name"], tile["current"]) == ("acc", 0.5)
+
+
+def test_what_was_cached_of_another_log_is_not_read(ledgers: Ledgers) -> None:
+    """Views of a longer log beside an older ledger are made anew, and the segments kept with them are dropped."""
+    request = {"from_ts": END - DAY, "to_ts": END}
+    with ledgers.filled(_one_session()) as ledger:
+        assert ledger.overview(request)["hero"]["row_count"] == 1
+        with ledger.live.moment() as moment:
+            moment.views.exec_driver_sql("UPDATE tracking SET size = size + 5 WHERE view = 'evaluation'")
+            moment.views.exec_driver_sql("UPDATE segments SET content = x'00'")
+            moment.views.commit()
+        assert ledger.overview(request)["hero"]["row_count"] == 1
+
+
+def test_a_result_far_in_the_future_costs_no_more_than_any(ledgers: Ledgers) -> None:
+    dataset = _one_session()
+    dataset["results"].append({**dataset["results"][0], "result_id": 2, "session_id": "s2", "created_at": 2**53 - 1})
+    with ledgers.filled(dataset) as ledger:
+        found = ledger.overview({"from_ts": 0, "to_ts": 2**53 - 1, "bucket": "day"})
+    assert [bucket["regular_n"] for bucket in found["hero"]["buckets"]] == [1, 1]
+    assert "milliseconds" in found["warnings"][0]
 
 
 def test_a_grade_that_somebody_asked_for_counts_but_does_not_speak_for_its_stratum(ledgers: Ledgers) -> None:
