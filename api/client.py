@@ -20,7 +20,7 @@ from __future__ import annotations
 import json
 import os
 import time
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import datetime
 from types import TracebackType
@@ -34,6 +34,8 @@ TRIES = 4
 _RETRIED = frozenset({408, 429, 502, 503, 504})
 _FIRST_PAUSE = 0.2
 _LONGEST_PAUSE = 30.0
+_BATCH_LINES = 10_000
+_BATCH_BYTES = 50_000_000
 
 Document = dict[str, Any]
 
@@ -104,27 +106,54 @@ class AffidavitClient:
         agent_version: str = "",
         evaluation_only: bool = False,
         request_id: str | None = None,
+        *,
+        wait_for_response: bool = False,
+        session_finished: bool = False,
+        skip_aggregation: bool = False,
+        retrieval_experiment_id: str | None = None,
+        retrieval_experiment_arm: str | None = None,
     ) -> Document:
         """Publish one request; durable and chained when this returns.
 
-        With the same ``request_id`` it may be called again: the same payload gets the same answer.
+        With the same ``request_id`` it may be called again: the same payload gets the same answer. What stands after
+        it is recorded; ``wait_for_response`` changes nothing, as there is no learning to wait for.
         """
-        body = _publish_body(user_id, interactions, session_id, source, agent_version, evaluation_only, request_id)
-        return self._post("/api/publish_interaction", body, retry=True)
+        body = _publish_body(
+            user_id,
+            interactions,
+            session_id,
+            source,
+            agent_version,
+            evaluation_only,
+            request_id,
+            session_finished=session_finished,
+            skip_aggregation=skip_aggregation,
+            retrieval_experiment_id=retrieval_experiment_id,
+            retrieval_experiment_arm=retrieval_experiment_arm,
+        )
+        params = {"wait_for_response": "true"} if wait_for_response else {}
+        return _document(self._send("POST", "/api/publish_interaction", json=body, params=params, retry=True))
 
     def publish_interactions(self, requests: Iterable[Mapping[str, Any]]) -> list[Document]:
         """Publish many requests, each a dict as ``publish_interaction`` takes arguments. One answer for each, and a
-        summary at the end; a request that is refused is an answer with ``success`` false."""
-        bodies = [_publish_body(**{**_PUBLISH_DEFAULTS, **request}) for request in requests]
-        lines = [json.dumps(body, ensure_ascii=False) for body in bodies]
-        answer = self._send(
-            "POST",
-            "/api/publish_interactions",
-            content="\n".join(lines).encode(),
-            headers={"Content-Type": "application/x-ndjson"},
-            retry=True,
-        )
-        return [json.loads(line) for line in answer.content.splitlines()]
+        summary at the end; a request that is refused is an answer with ``success`` false.
+
+        They are sent as they come, in as many bodies as needed.
+        """
+        answers: list[Document] = []
+        summary: Document = {"lines": 0, "published": 0, "failed": 0}
+        for lines in _batches(_publish_body(**{**_PUBLISH_DEFAULTS, **request}) for request in requests):
+            answer = self._send(
+                "POST",
+                "/api/publish_interactions",
+                content=b"\n".join(lines),
+                headers={"Content-Type": "application/x-ndjson"},
+                retry=True,
+            )
+            *each, told = [json.loads(line) for line in answer.content.splitlines()]
+            answers += [{**found, "line": found["line"] + summary["lines"]} for found in each]
+            summary = {**told, **{name: summary[name] + told[name] for name in ("lines", "published", "failed")}}
+        return [*answers, summary]
 
     def search(
         self,
@@ -228,6 +257,10 @@ class AffidavitClient:
         """Whether the server can serve."""
         return self._get("/health/ready")
 
+    def alive(self) -> Document:
+        """Whether the server's process answers."""
+        return self._get("/health/live")
+
     def evaluation_health(self) -> Document:
         """What the judges are doing."""
         return self._get("/healthz/eval")
@@ -280,6 +313,23 @@ class AffidavitClient:
         """Erase a person."""
         return self._post("/api/clear_user_data", {"user_id": user_id})
 
+    # Nothing is deleted from a ledger: each of these is an ``ApiError`` that names erasure.
+
+    def delete_session(self, session_id: str) -> Document:
+        return self._delete("/api/delete_session", {"session_id": session_id})
+
+    def delete_request(self, request_id: str) -> Document:
+        return self._delete("/api/delete_request", {"request_id": request_id})
+
+    def delete_interaction(self, user_id: str, interaction_id: int) -> Document:
+        return self._delete("/api/delete_interaction", {"user_id": user_id, "interaction_id": interaction_id})
+
+    def delete_requests_by_ids(self, request_ids: Sequence[str]) -> Document:
+        return self._delete("/api/delete_requests_by_ids", {"request_ids": [*request_ids]})
+
+    def delete_all_interactions(self) -> Document:
+        return self._delete("/api/delete_all_interactions", {})
+
     def close(self) -> None:
         self._http.close()
 
@@ -299,6 +349,9 @@ class AffidavitClient:
 
     def _post(self, path: str, body: Mapping[str, Any], *, retry: bool = False) -> Document:
         return _document(self._send("POST", path, json=body, retry=retry))
+
+    def _delete(self, path: str, body: Mapping[str, Any]) -> Document:
+        return _document(self._send("DELETE", path, json=body, retry=False))
 
     def _send(self, method: str, path: str, *, retry: bool, **given: Any) -> httpx2.Response:
         pause = _FIRST_PAUSE
@@ -336,6 +389,7 @@ def _publish_body(
     agent_version: str,
     evaluation_only: bool,
     request_id: str | None,
+    **more: Any,
 ) -> Document:
     entries = [asdict(entry) if isinstance(entry, InteractionData) else dict(entry) for entry in interactions]
     return {
@@ -346,7 +400,23 @@ def _publish_body(
         "source": source,
         "agent_version": agent_version,
         "evaluation_only": evaluation_only,
+        **{name: value for name, value in more.items() if value},
     }
+
+
+def _batches(bodies: Iterable[Document]) -> Iterator[list[bytes]]:
+    """Bodies as lines, as many at once as a server takes."""
+    lines: list[bytes] = []
+    held = 0
+    for body in bodies:
+        line = json.dumps(body, ensure_ascii=False).encode()
+        if lines and (len(lines) == _BATCH_LINES or held + len(line) > _BATCH_BYTES):
+            yield lines
+            lines, held = [], 0
+        lines.append(line)
+        held += len(line) + 1
+    if lines:
+        yield lines
 
 
 def _document(answer: httpx2.Response) -> Document:

@@ -242,7 +242,8 @@ def left_out_residuals(group: NDArray[int64], totals: NDArray[Any], rows: NDArra
     residuals = totals - expected
     residuals[numpy.abs(residuals) <= 1e-12 * numpy.abs(expected)] = 0  # where means are the same, all is rounding
     left = all_rows[group] - rows
-    return numpy.divide(residuals, left, out=numpy.zeros(residuals.size), where=left > 0)
+    found: NDArray[float64] = numpy.divide(residuals, left, out=numpy.zeros(residuals.size), where=left > 0)
+    return found
 
 
 def mean_interval(values: ArrayLike, cluster: ArrayLike | None = None) -> Mean:

@@ -181,7 +181,8 @@ def evidence(days: Sequence[tuple[int, int]], *, one_of_each: bool = False, sinc
     import numpy
 
     if not days:
-        return Evidence(0, 0, 1.0, 1.0, 1.0, Interval(0.0, 1.0), False, "too few: no decided verdict", ())
+        p_anytime = 1.0 if since_first else None
+        return Evidence(0, 0, 1.0, 1.0, p_anytime, Interval(0.0, 1.0), False, "too few: no decided verdict", ())
     from scipy.special import betaln
 
     wins, losses = numpy.cumsum(numpy.asarray(days, dtype=float), axis=0).T
@@ -209,13 +210,6 @@ def evidence(days: Sequence[tuple[int, int]], *, one_of_each: bool = False, sinc
     )
 
 
-def e_value(successes: int, failures: int) -> float:
-    """The evidence against even chances, as in ``evidence``, from all trials so far."""
-    from scipy.special import betaln
-
-    return exp(min(float(betaln(successes + 1, failures + 1)) + (successes + failures) * log(2), _MOST_LOG_E))
-
-
 def position_check(
     first_wins: int,
     first_losses: int,
@@ -238,10 +232,10 @@ def position_check(
     placed_first = when_first.n + first_ties
     shown_first = share(placed_first, placed_first + when_second.n + second_ties)
     balance_p = binomial_test(placed_first, shown_first.n, 0.5) if shown_first.n else None
-    balance_e_value = e_value(placed_first, shown_first.n - placed_first)
+    balance_e_value = _e_value(placed_first, shown_first.n - placed_first)
     is_balanced = balance_e_value * MISMATCH_BELOW < 1
     won = first_wins + second_losses
-    of_position = e_value(won, first_won.n - won)
+    of_position = _e_value(won, first_won.n - won)
     difference = interval = p_value = None
     if when_first.rate is not None and when_second.rate is not None:
         assert when_first.interval is not None
@@ -277,6 +271,13 @@ def position_check(
         prefers,
         note,
     )
+
+
+def _e_value(successes: int, failures: int) -> float:
+    """The evidence against even chances, as in ``evidence``, from all trials so far."""
+    from scipy.special import betaln
+
+    return exp(min(float(betaln(successes + 1, failures + 1)) + (successes + failures) * log(2), _MOST_LOG_E))
 
 
 def _not_rejected(

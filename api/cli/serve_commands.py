@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import os
 import signal
+import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, closing
+from contextlib import ExitStack, closing, suppress
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from pydantic import ValidationError
 
 from ...domain.errors import Refused
 from ...domain.evaluation.events import RulePublished
+from ...domain.event import NewEvent
 from ...ledger.application import Ledger
 from ...ledger.keys import KeyFolder
 from ...ledger.reader import open_snapshot
 from ...projections.registry import REGISTRY
 from ..http.access import is_loopback
 from ..http.app import create_app, open_service
+from ..http.connections import ImpatientProtocol
 from ..http.limits import Limits
 from ..http.schemas import Rule, RulesRequest
 from ..http.service import Settings, ack
@@ -35,6 +38,8 @@ from .output import print_json, print_table, say
 
 DEFAULT_PORT = 8128
 _STOP_SECONDS = 20
+_MOST_CONNECTIONS = 900
+"""Fewer than the 1,024 files that a process may usually have open; who connects beyond is told 503."""
 
 
 def serve(
@@ -49,9 +54,9 @@ def serve(
     """Serve the HTTP API until interrupted; requests that are being answered are finished.
 
     With a judge's model the judges work in this process, too. ``Refused`` (``key_needed``) where other machines could
-    call and no key was made.
+    call and no key was made; ``setting_readable`` where the environment says no number.
     """
-    limits = Limits(body_bytes=max_body_bytes, requests_per_minute=requests_per_minute)
+    limits = _limits(max_body_bytes, requests_per_minute)
     workers = WorkerSettings.from_environment()
     chat = judge_model(model, base_url)
     with ExitStack() as opened:
@@ -74,20 +79,56 @@ def serve(
         service = opened.enter_context(open_service(ledger, settings, live=live, judges=judges))
         say(f"ledger   {ledger.folder}")
         say(f"judge    {chat.model if chat is not None else 'none'}")
-        say(f"serving  http://{f'[{host}]' if ':' in host else host}:{port}")
         # uvicorn sends itself again what stopped it; by default SIGTERM would end the process there and then,
         # before the ledger is signed.
         signal.signal(signal.SIGTERM, signal.default_int_handler)
-        uvicorn.run(
+        config = uvicorn.Config(
             create_app(service),
             host=host,
             port=port,
+            http=ImpatientProtocol,
+            ws="none",
+            limit_concurrency=_MOST_CONNECTIONS,
             proxy_headers=False,  # a header must not say where a caller is
             server_header=False,
             access_log=False,
             log_level="warning",
             timeout_graceful_shutdown=_STOP_SECONDS,
         )
+        with suppress(KeyboardInterrupt):
+            _Server(config).run()
+
+
+class _Server(uvicorn.Server):
+    """Says where it serves once it does."""
+
+    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
+        await super().startup(sockets)
+        if self.started:
+            host, port = self.servers[0].sockets[0].getsockname()[:2]
+            say(f"serving  http://{f'[{host}]' if ':' in host else host}:{port}")
+
+
+def _limits(body_bytes: int, requests_per_minute: int) -> Limits:
+    """The limits that options set, and those that the environment does."""
+    defaults = Limits()
+    return Limits(
+        body_bytes=body_bytes,
+        batch_bytes=int(_setting("AFFIDAVIT_MAX_BATCH_BYTES", defaults.batch_bytes)),
+        batch_lines=int(_setting("AFFIDAVIT_MAX_BATCH_LINES", defaults.batch_lines)),
+        body_seconds=_setting("AFFIDAVIT_BODY_SECONDS", defaults.body_seconds),
+        batch_seconds=_setting("AFFIDAVIT_BATCH_SECONDS", defaults.batch_seconds),
+        requests_per_minute=requests_per_minute,
+    )
+
+
+def _setting(name: str, default: float) -> float:
+    given = os.environ.get(name)
+    if not given:
+        return default
+    if not (given.isascii() and given.isdigit() and 0 < int(given) < 10**12):
+        raise Refused("setting_readable", f"{name}={given!r}: expected a whole number, 1 or more")
+    return int(given)
 
 
 def create_key(given: str | None, scopes: Sequence[str], name: str, as_json: bool) -> None:
@@ -123,13 +164,13 @@ def publish_rules(given: str | None, path: Path, as_json: bool) -> None:
     """Publish the rules of a file: a JSON object, list or ``{"rules": […]}``, or one object a line."""
     events = [RulePublished(**rule.model_dump()) for rule in _read_rules(path)]
     with Ledger(ledger_folder(given), keys_root(), REGISTRY) as ledger, open_service(ledger) as service:
-        recorded = service.append_all([(f"rule/{event.rule}", event) for event in events], service.meta())
+        recorded = service.append_all([NewEvent(f"rule/{event.rule}", 0, event, service.meta()) for event in events])
     published = [(event.rule, found) for event, found in zip(events, recorded, strict=True)]
     if as_json:
-        print_json({"rules": [{"rule": rule, **ack(recorded)} for rule, recorded in published]})
+        print_json({"rules": [{"rule": rule, **ack(found)} for rule, found in published]})
         return
-    for rule, recorded in published:
-        say(f"entry {recorded.seq}  {rule}")
+    for rule, found in published:
+        say(f"entry {found.seq}  {rule}")
 
 
 def _read_rules(path: Path) -> list[Rule]:

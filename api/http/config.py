@@ -190,7 +190,7 @@ def _change(service: ServiceDep, request: Request, asked: dict[str, Any], *, who
             "validation_errors": errors,
         }
         raise Problem(422, "config_invalid", detail)
-    if wanted == seen.document:
+    if all(wanted.get(name) == seen.document.get(name) for name in wanted.keys() | seen.document.keys()):
         return answer(*service.head(), {"success": True, "msg": "Configuration unchanged"})
     recorded = change_config(service.ledger, seen, document, actor=service.actor(request))
     return answer(*service.head(), {"success": True, "msg": "Configuration updated", **ack(recorded)})

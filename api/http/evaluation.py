@@ -21,6 +21,7 @@ from ...projections.evaluation.windows import OverviewRequest
 from ..answers import overview_answer, trend_answer
 from ..workers.on_demand import Ungraded, look_up
 from ..workers.regeneration import cancel_regeneration, start_regeneration
+from .documents import JOB, OVERVIEW
 from .errors import Problem
 from .schemas import (
     MAX_INTEGER,
@@ -38,6 +39,8 @@ from .service import AsOfQuery, ServiceDep, StrictRoute, ack, answer, no_judge, 
 router = APIRouter(tags=["evaluation"], route_class=StrictRoute)
 
 RECENT_MOST = 100
+_LATEST = (2**63 - 1) // 1_000_000
+"""Seconds; a verdict's time is kept in microseconds, so none is later."""
 
 
 class OverviewBody(OverviewRequest):
@@ -46,7 +49,7 @@ class OverviewBody(OverviewRequest):
     as_of: AsOf = None
 
 
-@router.post("/api/get_evaluation_overview")
+@router.post("/api/get_evaluation_overview", responses=OVERVIEW)
 def get_evaluation_overview(asked: OverviewBody, service: ServiceDep, as_of: AsOfQuery = None) -> Response:
     """Everything that the evaluation page shows."""
     with service.moment(asked.as_of or as_of) as moment:
@@ -70,7 +73,7 @@ def recent_shadow_comparisons(
             moment.events,
             moment.size,
             version=version,
-            now=service.now() if last is None else int(_timestamp(last.at)),
+            now=(service.now() if last is None else int(_timestamp(last.at))) + 1,  # all of this second
             limit=min(max(limit, 1), RECENT_MOST),
             names_of=moment.names_of,
         )
@@ -96,8 +99,8 @@ def top_shadow_disagreements(
             moment.events,
             moment.size,
             version=judge_prompt_version or pinned_version(moment.views, moment.size),
-            from_at=from_ts,
-            to_at=to_ts,
+            from_at=min(from_ts, _LATEST),
+            to_at=min(to_ts, _LATEST),
             limit=limit,
             offset=offset,
             names_of=moment.names_of,
@@ -209,7 +212,7 @@ def regenerate(asked: RegenerateRequest, service: ServiceDep, request: Request) 
     return answer(*service.head(), document)
 
 
-@router.get("/api/evaluations/regenerate/{job_id}")
+@router.get("/api/evaluations/regenerate/{job_id}", responses=JOB)
 def regeneration_status(job_id: str, service: ServiceDep, as_of: AsOfQuery = None) -> Response:
     """How far a job has come. ``finished_at`` always stands here, null while it runs."""
     with service.moment(as_of) as moment:

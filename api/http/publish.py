@@ -18,6 +18,7 @@ from starlette.responses import Response, StreamingResponse
 from ...domain.errors import AffidavitError
 from ...domain.evaluation.publication import Publication, carries_content
 from ..publishing import Published
+from .documents import PUBLISHED
 from .errors import Problem, problem_of
 from .schemas import InteractionData, PublishRequest, publish_warnings
 from .service import Service, ack, answer, invalid_json, parse_json
@@ -85,7 +86,7 @@ class Parsed:
         )
 
 
-@router.post("/api/publish_interaction", openapi_extra=_JSON_BODY, summary="Publish one request")
+@router.post("/api/publish_interaction", openapi_extra=_JSON_BODY, responses=PUBLISHED, summary="Publish one request")
 async def publish_interaction(request: Request) -> Response:
     """Durable and chained when it answers. ``wait_for_response`` is accepted: there is nothing more to wait for."""
     service: Service = request.app.state.service

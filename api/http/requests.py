@@ -8,13 +8,14 @@ from fastapi import APIRouter, Query
 from starlette.responses import Response
 
 from ...projections.evaluation.requests import find_interactions, find_sessions
+from .documents import SESSIONS
 from .schemas import MAX_INTEGER, GetInteractionsRequest, GetRequestsRequest
 from .service import AsOfQuery, ServiceDep, StrictRoute, answer, seconds
 
 router = APIRouter(tags=["requests"], route_class=StrictRoute)
 
 
-@router.post("/api/get_requests")
+@router.post("/api/get_requests", responses=SESSIONS)
 def get_requests(asked: GetRequestsRequest, service: ServiceDep, as_of: AsOfQuery = None) -> Response:
     """Sessions, the newest first, each with its matching requests. ``has_more`` is true only if more follow."""
     with service.moment(asked.as_of or as_of) as moment:

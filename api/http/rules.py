@@ -8,10 +8,12 @@ from fastapi import APIRouter, Body, Query, Request
 from starlette.responses import Response
 
 from ...domain.evaluation.events import RulePublished, RulesRetrieved
+from ...domain.event import NewEvent
 from ...domain.registry import invalid_is_refused
 from ...ledger.entry import format_at
 from ...projections.evaluation.rules import by_kind, list_rules, search_rules
 from ..scoring import score_event
+from .documents import FOUND
 from .schemas import RulesRequest, Score, ScoresRequest, SearchRequest
 from .service import AsOfQuery, Service, ServiceDep, StrictRoute, ack, answer
 
@@ -24,7 +26,7 @@ _KINDS = {
 }
 
 
-@router.post("/api/search")
+@router.post("/api/search", responses=FOUND)
 def search(asked: SearchRequest, service: ServiceDep, as_of: AsOfQuery = None) -> Response:
     """Rules that share words with the question, best first. What was found is recorded, but for a look at the past."""
     then = asked.as_of or as_of
@@ -52,8 +54,8 @@ def publish_rules(asked: RulesRequest, service: ServiceDep, request: Request) ->
     """Publish rules, all or none; under an id that is known, a new version. One may stand alone, without ``rules``."""
     with invalid_is_refused():
         events = [RulePublished(**rule.model_dump()) for rule in asked.rules]
-    placed = [(f"rule/{event.rule}", event) for event in events]
-    recorded = service.append_all(placed, service.meta(actor=service.actor(request)))
+    meta = service.meta(actor=service.actor(request))
+    recorded = service.append_all([NewEvent(f"rule/{event.rule}", 0, event, meta) for event in events])
     listed = [{"rule": event.rule, **ack(found)} for event, found in zip(events, recorded, strict=True)]
     return answer(*service.head(), {"success": True, "rules": listed})
 

@@ -64,21 +64,21 @@ class Service:
 
     def append(self, stream: str, event: Event, meta: Meta) -> Acknowledged:
         """Record at the end of a stream whose events do not depend on one another."""
-        return self.append_all([(stream, event)], meta)[0]
+        return self.append_all([NewEvent(stream, 0, event, meta)])[0]
 
-    def append_all(self, events: Sequence[tuple[str, Event]], meta: Meta) -> list[Acknowledged]:
-        """Record events, all or none, each at the end of its stream, as ``append`` does."""
+    def append_all(self, events: Sequence[NewEvent]) -> list[Acknowledged]:
+        """Record events, all or none, each at the end of its stream as ``append`` does, whatever its position says."""
         with self.appending:
             for _ in range(_TRIES):
                 with self.ledger.recorder.reading() as reader:
-                    ends = {stream: reader.next_pos(stream) for stream, _ in events}
+                    ends = {event.stream: reader.next_pos(event.stream) for event in events}
                 placed = []
-                for stream, event in events:
-                    placed.append(NewEvent(stream, ends[stream], event, meta))
-                    ends[stream] += 1
+                for event in events:
+                    placed.append(replace(event, pos=ends[event.stream]))
+                    ends[event.stream] += 1
                 with suppress(Conflict):  # another process was faster
                     return self.ledger.record(*placed)
-        raise Refused("stream_contended", f"stream {events[0][0]}: other writers took the place {_TRIES} times")
+        raise Refused("stream_contended", f"stream {events[0].stream}: other writers took the place {_TRIES} times")
 
     def meta(self, scope: str | None = None, actor: str | None = None) -> Meta:
         """The metadata of what is recorded here."""

@@ -64,7 +64,9 @@ def find_outcomes(
             conditions.append(condition)
             given[condition.rpartition(":")[2]] = bound
     reported = _REPORTED.format(newest="" if every_revision else _NEWEST)
-    query = text(f"{reported} WHERE {' AND '.join(conditions)} ORDER BY o.occurred_at DESC, o.seq DESC").bindparams(*lists)
+    query = text(f"{reported} WHERE {' AND '.join(conditions)} ORDER BY o.occurred_at DESC, o.seq DESC").bindparams(
+        *lists
+    )
     found = []
     for row in views.execute(query, given).mappings():
         record = _record(views, events, row)

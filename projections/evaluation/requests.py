@@ -138,7 +138,7 @@ def _retrieved(
     views: Connection, events: EventReader, size: int, session: str, names_of: NamesOf
 ) -> dict[str | None, list[dict[str, Any]]]:
     """What searches found that named this session, by the request that they named, too."""
-    recorded = [found for found in events.stream(f"retrieval/{session}", size)]
+    recorded = events.stream(f"retrieval/{session}", size)
     searches = [(found, found.event) for found in recorded if isinstance(found.event, RulesRetrieved)]
     names = names_of([event.request for _, event in searches if event.request is not None])
     query = text("SELECT seq, rule FROM rules WHERE seq IN :rules").bindparams(bindparam("rules", expanding=True))
@@ -219,9 +219,7 @@ class _Names:
         return f"[withheld {alias}]" if name is None else name
 
 
-def _turns_of(
-    views: Connection, events: EventReader, size: int, request: str, names: _Names
-) -> list[dict[str, Any]]:
+def _turns_of(views: Connection, events: EventReader, size: int, request: str, names: _Names) -> list[dict[str, Any]]:
     query = text(
         f"SELECT {_FIELDS} FROM interactions i JOIN requests r ON r.request = i.request "
         "WHERE i.request = :request AND i.seq < :size ORDER BY i.seq"

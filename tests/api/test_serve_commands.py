@@ -12,8 +12,9 @@ from pathlib import Path
 
 import pytest
 
-from affidavit.api.cli.serve_commands import create_key, list_keys, publish_rules, revoke_key, serve
+from affidavit.api.cli.serve_commands import _limits, create_key, list_keys, publish_rules, revoke_key, serve
 from affidavit.api.client import AffidavitClient, InteractionData
+from affidavit.api.http.limits import Limits
 from affidavit.api.keyring import Keyring
 from affidavit.domain.errors import Refused
 from affidavit.ledger.application import Ledger
@@ -112,6 +113,43 @@ def test_a_served_ledger_is_signed_when_it_is_told_to_stop(ledger: Ledger, tmp_p
         latest = reader.latest_checkpoint()
     assert latest is not None
     assert latest[0] >= published["size"]
+
+
+def test_a_port_that_is_taken_is_not_said_to_serve(ledger: Ledger, tmp_path: Path) -> None:
+    with socket.socket() as taken:
+        taken.bind(("127.0.0.1", 0))
+        taken.listen()
+        port = str(taken.getsockname()[1])
+        command = [sys.executable, "-m", "affidavit.api.cli", "--ledger", str(ledger.folder), "serve", "--port", port]
+        environment = {**os.environ, "AFFIDAVIT_KEYS": str(tmp_path / "keys")}
+        served = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
+
+    assert served.returncode != 0
+    assert "serving" not in served.stdout
+    assert "address already in use" in served.stderr
+
+
+def test_the_environment_sets_the_limits_of_batches(monkeypatch: pytest.MonkeyPatch, folder: str) -> None:
+    names = ("MAX_BATCH_BYTES", "MAX_BATCH_LINES", "BODY_SECONDS", "BATCH_SECONDS")
+    for n, name in enumerate(names, 1):
+        monkeypatch.setenv(f"AFFIDAVIT_{name}", str(n))
+    assert _limits(5, 6) == Limits(5, 1, 2, 3, 4, 6)
+
+    for wrong in ("0", "-1", "x", "1e3"):
+        monkeypatch.setenv("AFFIDAVIT_BODY_SECONDS", wrong)
+        with pytest.raises(Refused, match="AFFIDAVIT_BODY_SECONDS"):
+            serve(folder, "127.0.0.1", 0, 6000, 1024, None, None)
+
+
+def test_a_file_of_rules_is_published_whole_or_not_at_all(folder: str, tmp_path: Path, ledger: Ledger) -> None:
+    path = tmp_path / "rules"
+    path.write_text(json.dumps([{"rule": "a", "text": "x"}, {"rule": "b", "text": "\x01" * 30_000}]))
+
+    with pytest.raises(Refused, match=r"rules\.1"):
+        publish_rules(folder, path, as_json=True)
+
+    with ledger.recorder.reading() as reader:
+        assert reader.head().size == 1
 
 
 def _free_port() -> int:

@@ -157,6 +157,7 @@ def test_looking_every_day_rarely_gives_a_false_alarm_where_a_fixed_test_often_d
     for _ in range(500):
         wins = random.binomial(5, 0.5, 100)
         found = evidence([(int(won), int(5 - won)) for won in wins])
+        assert found.p_anytime is not None
         alarms += found.p_anytime <= 0.05
         outside += any(not day.interval.low <= 0.5 <= day.interval.high for day in found.days)
         n = 5 * numpy.arange(1, 101)
@@ -188,6 +189,30 @@ def test_evidence_once_reached_stays_though_later_days_turn() -> None:
     assert found.is_significant
     assert found.e_value < 1 < found.max_e_value
     assert "which later verdicts do not bear out" in found.note
+
+
+def test_evidence_that_other_verdicts_precede_gives_no_verdict() -> None:
+    days = [(14, 6)] * 10
+    found, since = evidence(days, since_first=False), evidence(days)
+    assert (found.is_significant, found.p_anytime) == (False, None)
+    assert (found.e_value, found.max_e_value, found.days) == (since.e_value, since.max_e_value, since.days)
+    assert "however often one looked" in since.note
+    assert "however often" not in found.note
+    assert "looks that all begin at the first verdict, so a sliding window has none" in found.note
+    assert evidence([], since_first=False).p_anytime is None
+    json.dumps(found.as_json(), allow_nan=False)
+
+
+def test_a_window_that_slides_over_a_fair_coin_would_often_alarm_and_gives_no_verdict() -> None:
+    """10 verdicts a day, the last 10 days, looked at every third day for 200 days."""
+    random = numpy.random.default_rng(14)
+    would = did = 0
+    for _ in range(15):
+        won = random.binomial(10, 0.5, 200).tolist()
+        looks = [[(wins, 10 - wins) for wins in won[day - 10 : day]] for day in range(10, 201, 3)]
+        would += any(evidence(look).is_significant for look in looks)
+        did += any(evidence(look, since_first=False).is_significant for look in looks)
+    assert (would / 15 > 0.1, did) == (True, 0)
 
 
 def test_no_verdict_is_no_evidence_and_overwhelming_evidence_is_finite() -> None:
@@ -230,8 +255,33 @@ def test_a_judge_that_prefers_the_first_answer_is_found() -> None:
     assert found.p_value == pytest.approx(fisher_exact([[70, 30], [45, 55]]).pvalue)
     assert found.first_won == share(70 + 55, 200)
     assert (found.prefers, found.is_balanced) == ("first", True)
-    assert found.note == "the judge prefers the answer shown first (p below 0.05)"
+    assert found.e_value == pytest.approx(evidence([(125, 75)]).e_value)
+    assert found.note == "the judge prefers the answer shown first (e-value at least 20)"
     assert position_check(45, 55, 70, 30).prefers == "second"
+
+
+def test_a_preference_takes_an_e_value_of_20_and_not_a_single_looks_p() -> None:
+    found = position_check(60, 40, 45, 55)
+    assert found.p_value is not None
+    assert found.p_value < 0.05
+    assert found.e_value < 20
+    assert found.prefers == "none"
+
+
+def test_looking_at_positions_every_day_rarely_calls_them_a_preference() -> None:
+    """20 verdicts a day for 60 days, positions drawn, 60 % wins: the single look's p alarms in a third."""
+    random = numpy.random.default_rng(15)
+    alarms = unbalanced = naive = 0
+    for _ in range(100):
+        first, won = random.random(1200) < 0.5, random.random(1200) < 0.6
+        of = numpy.stack([won & first, ~won & first, won & ~first, ~won & ~first]).cumsum(axis=1)[:, 19::20]
+        looks = [position_check(*counts) for counts in of.T.tolist()]
+        alarms += any(look.prefers != "none" for look in looks)
+        unbalanced += not all(look.is_balanced for look in looks)
+        naive += any(look.p_value is not None and look.p_value < 0.05 for look in looks)
+    assert alarms / 100 <= 0.05
+    assert unbalanced <= 1
+    assert naive / 100 > 0.15
 
 
 def test_the_position_interval_is_newcombes() -> None:
@@ -245,6 +295,8 @@ def test_a_better_answer_shown_first_too_often_is_no_preference_but_unbalanced()
     assert (found.difference, found.prefers) == (0.0, "none")
     assert not found.is_balanced
     assert found.balance_p == pytest.approx(binomtest(200, 250).pvalue)
+    assert found.balance_e_value == pytest.approx(evidence([(200, 50)]).e_value)
+    assert found.e_value > 20, "which says nothing of the judge then"
     assert "positions are not balanced" in found.note
 
 
@@ -259,6 +311,7 @@ def test_few_verdicts_give_no_verdict_on_positions() -> None:
     assert (found.prefers, found.note[:7]) == ("none", "too few")
     empty = position_check(0, 0, 0, 0)
     assert (empty.difference, empty.p_value, empty.balance_p, empty.is_balanced) == (None, None, None, True)
+    assert (empty.e_value, empty.balance_e_value) == (1.0, 1.0)
     json.dumps(empty.as_json(), allow_nan=False)
 
 

@@ -54,6 +54,14 @@ def test_every_route_says_what_it_needs() -> None:
         {"Forwarded": "for=127.0.0.1"},
         {"X-Real-IP": "127.0.0.1"},
         {"Via": "1.1 proxy"},
+        {"X-Forwarded-Port": "8128"},
+        {"X-Forwarded-Server": "proxy"},
+        {"X-Forwarded-Prefix": "/a"},
+        {"X-Forwarded-Ssl": "on"},
+        {"X-Original-Host": "localhost"},
+        {"X-Client-IP": "127.0.0.1"},
+        {"CF-Connecting-IP": "127.0.0.1"},
+        {"True-Client-IP": "127.0.0.1"},
         {"Sec-Fetch-Site": "cross-site"},
         {"Sec-Fetch-Site": "same-site"},
     ],
@@ -168,9 +176,9 @@ def test_tokens_are_kept_as_digests_outside_the_ledger(service: Service, ledger:
 class TestWithALowRate:
     @pytest.fixture
     def settings(self) -> Settings:
-        return Settings(Limits(requests_per_minute=3))
+        return Settings(Limits(requests_per_minute=30))
 
-    def test_the_fourth_request_of_a_minute_is_told_when_to_come_again(
+    def test_the_fourth_request_at_once_is_told_when_to_come_again(
         self, service: Service, key: Callable[..., dict[str, str]]
     ) -> None:
         seconds = [0.0]
@@ -180,9 +188,17 @@ class TestWithALowRate:
 
         assert [client.get("/health").status_code for _ in range(4)] == [200, 200, 200, 429]
         refused = client.get("/health")
-        assert (refused.json()["rule"], refused.headers["retry-after"]) == ("rate_limited", "20")
+        assert (refused.json()["rule"], refused.headers["retry-after"]) == ("rate_limited", "2")
         assert client.get("/health", headers=key("read")).status_code == 200
-        seconds[0] = 20.0
+        seconds[0] = 2.0
+        assert client.get("/health").status_code == 200
+
+    def test_who_guesses_tokens_is_told_to_come_later_and_hinders_nobody(self, service: Service) -> None:
+        client = TestClient(create_app(service, seconds=lambda: 0.0), base_url=LOCAL, client=("127.0.0.1", 40_000))
+
+        guesses = [client.get("/health", headers={"Authorization": f"Bearer {n}"}) for n in range(4)]
+
+        assert [guess.status_code for guess in guesses] == [401, 401, 401, 429]
         assert client.get("/health").status_code == 200
 
 
@@ -190,18 +206,29 @@ def test_a_bucket_fills_evenly_and_idle_callers_are_forgotten() -> None:
     seconds = [0.0]
     limiter = RateLimiter(60, lambda: seconds[0], most_callers=2)
 
-    assert [limiter.take("a") for _ in range(61)] == [0.0] * 60 + [1.0]
+    assert [limiter.take("a") for _ in range(7)] == [0.0] * 6 + [1.0]
     seconds[0] = 1.5
     assert (limiter.take("a"), limiter.take("a")) == (0.0, 0.5)
     assert [limiter.take(name) for name in "bc"] == [0.0, 0.0]
     assert limiter.take("a") == 0.0
 
 
-@pytest.mark.parametrize(("method", "path", "status"), [("GET", "/", 404), ("GET", "/api/publish_interaction", 405)])
+@pytest.mark.parametrize(
+    ("method", "path", "status"),
+    [("GET", "/", 404), ("GET", "/api/publish_interaction", 405), ("GET", "/api/get_config/", 404)],
+)
 def test_what_is_no_endpoint_needs_no_key_to_be_told_so(
     client: TestClient, method: str, path: str, status: int
 ) -> None:
     assert client.request(method, path).status_code == status
+
+
+def test_what_can_be_got_can_be_asked_about(client: TestClient) -> None:
+    for path in ("/health", "/api/get_config"):
+        head = client.head(path)
+
+        assert (head.status_code, head.content) == (200, b"")
+        assert head.headers["affidavit-root"]
 
 
 def test_an_endpoint_without_a_scope_is_not_served(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -229,6 +229,18 @@ def test_health_tells_of_the_judges_and_of_the_failures_of_a_day(
     assert told == [("green", 1), ("amber", 1), ("red", 1), ("red", 0)]
 
 
+def test_a_regeneration_asked_for_where_no_judge_is_is_done_by_judges_elsewhere(
+    judged: tuple[TestClient, Judges], client: TestClient
+) -> None:
+    client.post("/api/publish_interaction", json=a_request())
+    job = client.post(REGENERATE, json={"from_ts": 1, "to_ts": 2_000_000_000}).json()["job_id"]
+    judged[1].run_once()
+
+    done = client.get(f"{REGENERATE}/{job}").json()
+
+    assert (done["status"], done["completed"]) == ("completed", 1)
+
+
 def test_without_judges_a_job_can_still_be_looked_at(client: TestClient, service: Service) -> None:
     assert service.judges is None
     assert client.get(f"{REGENERATE}/{'0' * 32}").status_code == 404

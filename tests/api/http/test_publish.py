@@ -5,18 +5,20 @@ from __future__ import annotations
 import json
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from affidavit.api.http.app import create_app
 from affidavit.api.http.limits import Limits
 from affidavit.api.http.service import Service, Settings
 from affidavit.domain.evaluation.events import InteractionPublished, RequestPublished
 from affidavit.domain.event import Recorded
 from affidavit.ledger.application import Ledger
 
-from .conftest import a_request
+from .conftest import LOCAL, a_request
 
 URL = "/api/publish_interaction"
 BATCH = "/api/publish_interactions"
@@ -103,6 +105,38 @@ def test_explicit_defaults_are_the_same_payload(client: TestClient) -> None:
     again = client.post(URL, json=a_request(skip_aggregation=False, retrieval_experiment_id=None))
 
     assert again.json()["repeated"] is True
+
+
+def test_a_repeat_says_the_same_whatever_version_the_server_stands_in_with_by_now(
+    service: Service, client: TestClient
+) -> None:
+    client.post(URL, json=a_request("left-out"))
+    client.post(URL, json=a_request("named", agent_version="agent-v0"))
+    later = replace(service, settings=Settings(agent_version="agent-v7"))
+    other = TestClient(create_app(later), base_url=LOCAL, client=("127.0.0.1", 40_000))
+
+    for caller, body in (
+        (client, a_request("left-out", agent_version="agent-v0")),
+        (client, a_request("named")),
+        (other, a_request("left-out")),
+        (other, a_request("named", agent_version="agent-v0")),
+    ):
+        assert caller.post(URL, json=body).json()["repeated"] is True
+    assert other.post(URL, json=a_request("left-out", agent_version="agent-v7")).status_code == 409
+
+
+def test_a_search_that_names_a_request_makes_it_nobody_s(
+    client: TestClient, ledger: Ledger, key: Callable[..., dict[str, str]]
+) -> None:
+    client.post("/api/search", json={"query": "a", "user_id": "ua", "session_id": "sa", "request_id": "r1"})
+    published = client.post(URL, json=a_request("r1", user="ub")).json()
+
+    client.post("/api/clear_user_data", json={"user_id": "ua"}, headers=key("admin"))
+
+    (session,) = client.post("/api/get_requests", json={"user_id": "ub"}).json()["sessions"]
+    assert session["requests"][0]["request"]["request_id"] == "r1"
+    again = client.post(URL, json=a_request("r1", user="ub")).json()
+    assert (again["repeated"], again["seq"]) == (True, published["seq"])
 
 
 def test_many_who_repeat_one_request_at_once_get_one_acknowledgement(client: TestClient, ledger: Ledger) -> None:
@@ -194,7 +228,22 @@ BAD: list[tuple[str, dict[str, Any]]] = [
     ("user_action", {"interaction_data_list": [{"user_action": "shout"}]}),
     ("interaction_data_list", {"interaction_data_list": [{"user_action": "click"}]}),
     ("interacted_image_url", {"interaction_data_list": [{"interacted_image_url": "file:///etc/passwd"}]}),
-    ("interacted_image_url", {"interaction_data_list": [{"interacted_image_url": "http://169.254.169.254/"}]}),
+    *(
+        ("interacted_image_url", {"interaction_data_list": [{"interacted_image_url": f"http://{host}/"}]})
+        for host in (
+            "169.254.169.254",
+            "169.254.169.254.",
+            "2852039166",
+            "0xa9fea9fe",
+            "0251.0376.0251.0376",
+            "169.254.43518",
+            "[::ffff:169.254.169.254]",
+            "[64:ff9b::a9fe:a9fe]",
+            "[fd00:ec2::254]",
+            "METADATA.google.internal.",
+            "",
+        )
+    ),
     (
         "interaction_data_list",
         {"interaction_data_list": [{"interacted_image_url": "http://a.b/c", "image_encoding": "aGk="}]},
@@ -240,6 +289,16 @@ def test_what_is_no_json_that_can_be_kept_is_refused(client: TestClient, ledger:
 
     assert refused.status_code == 422
     assert refused.json()["rule"] == "request_invalid"
+    assert recorded(ledger) == []
+
+
+def test_a_number_that_no_float_holds_is_refused_by_its_field(client: TestClient, ledger: Ledger) -> None:
+    body = json.dumps(a_request(interaction_data_list=[{"tools_used": [{"tool_name": "t", "tool_data": {"n": 7}}]}]))
+
+    refused = client.post(URL, content=body.replace('"n": 7', '"n": 1e400'), headers=JSON)
+
+    assert refused.status_code == 422
+    assert "tool_data" in refused.json()["detail"][0]["loc"]
     assert recorded(ledger) == []
 
 

@@ -9,7 +9,12 @@ import pytest
 from starlette.testclient import TestClient
 
 from affidavit.api.http.service import Service
+from affidavit.domain.evaluation.events import RulePublished
+from affidavit.domain.evaluation.publication import Publication
+from affidavit.domain.event import NewEvent
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.errors import LedgerError
+from affidavit.projections.evaluation import requests
 
 from .conftest import a_request
 
@@ -372,10 +377,192 @@ def test_the_search_index_is_kept_until_a_rule_is_published(client: TestClient, 
 @pytest.mark.parametrize("path", ["shadow_comparisons/top_disagreements", "trend"])
 def test_a_window_beyond_all_time_is_refused(client: TestClient, path: str) -> None:
     assert client.get(f"/api/evaluations/{path}?to_ts={10**30}").status_code == 422
-    assert client.get(f"/api/evaluations/{path}?to_ts=9000000000000").status_code == 200
 
 
 def test_an_overview_in_milliseconds_is_answered(client: TestClient) -> None:
     answer = post(client, "/api/get_evaluation_overview", {"from_ts": 0, "to_ts": 2**53 - 1, "source_sets": []})
 
     assert answer["hero"]["state"] == "empty"
+
+
+def test_what_a_search_found_stands_with_its_request_or_its_session(client: TestClient) -> None:
+    post(client, "/api/rules", {"rule": "parcels", "text": "Say where the parcel is."})
+    asked = {"query": "parcel", "user_id": "u1", "session_id": "s1"}
+    named = post(client, "/api/search", asked | {"request_id": "r1"})["retrieval"]["seq"]
+    alone = post(client, "/api/search", asked)["retrieval"]["seq"]
+    publish(client, "r1")
+    publish(client, "r2")
+
+    (session,) = post(client, "/api/get_requests", {})["sessions"]
+
+    first, second = (found["request"]["retrieved"] for found in session["requests"])
+    assert [(found["seq"], found["query"]) for found in first] == [(named, "parcel")]
+    assert first[0]["rules"] == [{"rule": "parcels", "seq": 1}]
+    assert second == []
+    assert [found["seq"] for found in session["retrieved"]] == [alone]
+
+
+@pytest.mark.parametrize("name", [" ada ", ""])
+def test_ids_that_only_an_import_keeps_are_found_and_erased(
+    client: TestClient, service: Service, key: Key, name: str
+) -> None:
+    publication = Publication(name, " s ", f"r{name}", "", "v1", False, 1000, {}, [{"content": "secret"}])
+    service.publisher.publish(publication)
+    publish(client, "r2", user="ada")
+
+    assert len(post(client, "/api/get_interactions", {"user_id": name})["interactions"]) == 1
+    assert len(post(client, "/api/get_requests", {"user_id": name, "session_id": " s "})["sessions"]) == 1
+    assert len(post(client, "/api/get_interactions", {"user_id": " ada\t"})["interactions"]) == 2
+    told = post(client, "/api/clear_user_data", {"user_id": name}, headers=key("admin"))
+
+    assert told["deleted_counts"] == {"keys": 1}
+    everything = client.get("/api/get_all_interactions").text
+    assert "secret" not in everything
+    assert "parcel" in everything
+
+
+def test_rules_are_published_all_or_none_and_the_bad_one_is_named(client: TestClient, ledger: Ledger) -> None:
+    good = {"rule": "good", "text": "Say where the parcel is."}
+
+    refused = client.post("/api/rules", json={"rules": [good, {"rule": "big", "text": "\x01" * 30_000}]})
+
+    assert refused.status_code == 422
+    assert refused.json()["detail"][0]["loc"] == ["body", "rules", 1]
+    assert client.get("/api/rules").json()["rules"] == []
+    told = post(client, "/api/rules", {"rules": [good, good | {"text": "Ask."}]})["rules"]
+    assert [rule["rule"] for rule in told] == ["good", "good"]
+    assert [rule["text"] for rule in client.get("/api/rules").json()["rules"]] == ["Ask."]
+
+
+def test_nothing_is_published_where_one_of_several_rules_is_not_recorded(service: Service) -> None:
+    events = [RulePublished(rule=name, text=text) for name, text in (("good", "a"), ("big", "\x01" * 30_000))]
+
+    with pytest.raises(LedgerError):
+        service.append_all([NewEvent(f"rule/{event.rule}", 0, event, service.meta()) for event in events])
+
+    assert service.head()[0] == 1
+
+
+def test_the_error_of_a_rule_is_of_the_form_that_was_sent(client: TestClient) -> None:
+    for body, place in (
+        ({"rule": "../x", "text": "t"}, ["body", "rules", 0, "rule"]),
+        ({"rules": [{"rule": "x"}]}, ["body", "rules", 0, "text"]),
+    ):
+        detail = client.post("/api/rules", json=body).json()["detail"]
+        assert [error["loc"] for error in detail] == [place]
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00+14:00", "9999-12-31T23:59:59-14:00"])
+def test_a_time_at_the_edge_of_the_calendar_is_refused_by_its_field(client: TestClient, time: str) -> None:
+    for answer, field in (
+        (client.get("/api/get_all_interactions", params={"as_of": time}), "as_of"),
+        (client.post("/api/get_requests", json={"as_of": time}), "as_of"),
+        (client.post("/api/get_requests", json={"start_time": time}), "start_time"),
+    ):
+        assert answer.status_code == 422
+        assert field in answer.json()["detail"][0]["loc"]
+
+
+@pytest.mark.parametrize("year", ["0001", "0500", "1969"])
+def test_as_of_a_time_before_the_ledger_nothing_stood(client: TestClient, year: str) -> None:
+    publish(client)
+
+    assert client.get(f"/api/get_all_interactions?as_of={year}-06-01").json()["size"] == 0
+
+
+def test_an_answer_ends_where_its_texts_grow_too_long_and_says_that_more_follow(
+    client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for n in range(4):
+        publish(client, f"r{n}", session=f"s{n // 3}", interaction_data_list=[{"content": "x" * 1000}])
+    monkeypatch.setattr(requests, "MAX_SHOWN", 2500)
+
+    first = client.get("/api/get_all_interactions").json()
+    rest = client.get(f"/api/get_all_interactions?offset={len(first['interactions'])}").json()
+    assert [len(first["interactions"]), len(rest["interactions"])] == [2, 2]
+    assert (first["has_more"], rest["has_more"]) == (True, False)
+    mine = post(client, "/api/get_interactions", {"user_id": "u1", "offset": 3})
+    assert (len(mine["interactions"]), mine["has_more"]) == (1, False)
+    pages = [post(client, "/api/get_requests", {"offset": offset}) for offset in (0, 1)]
+    assert [page["has_more"] for page in pages] == [True, False]
+    assert [(len(page["sessions"][0]["requests"]), page["sessions"][0]["has_more"]) for page in pages] == [
+        (1, False),
+        (1, True),
+    ]
+
+
+def test_a_report_that_was_made_before_is_answered_as_then(client: TestClient, service: Service) -> None:
+    publish(client)
+    outcome = {"session_id": "s1", "outcome": "success", "occurred_at": service.now()}
+    first = post(client, "/api/session_outcome", outcome)
+    post(client, "/api/session_outcome", outcome | {"outcome": "failure"})
+
+    again = post(client, "/api/session_outcome", outcome)
+
+    assert (again["recorded"], again["outcome_revision"]) == (False, 1)
+    assert [again[name] for name in ("seq", "leaf_hash")] == [first[name] for name in ("seq", "leaf_hash")]
+    (listed,) = post(client, "/api/get_session_outcomes", {})["session_outcomes"]
+    assert listed["outcome"] == "failure"
+
+
+def test_a_configuration_that_stays_the_same_is_no_change(client: TestClient, service: Service, key: Key) -> None:
+    admin = key("admin")
+    post(
+        client,
+        "/api/update_config",
+        {"eval_concurrency_limit": 3, "api_key_config": {"api_key": "sk-1"}},
+        headers=admin,
+    )
+    size = service.head()[0]
+
+    post(client, "/api/update_config", {}, headers=admin)
+    post(client, "/api/update_config", {"eval_concurrency_limit": 3}, headers=admin)
+    post(client, "/api/set_config", client.get("/api/get_config").json(), headers=admin)
+
+    assert len(client.get("/api/config_history").json()["changes"]) == 1
+    assert service.head()[0] == size
+
+
+def test_the_overrides_of_older_clients_are_taken(client: TestClient, key: Key) -> None:
+    post(client, "/api/update_config", {"batch_size_override": 5}, headers=key("admin"))
+
+    assert client.get("/api/get_config").json()["batch_size_override"] == 5
+
+
+@pytest.mark.parametrize(
+    ("given", "place"),
+    [
+        ({"agent_success_config": {"success_definition_prompt": "\x07 "}}, "success_definition_prompt"),
+        ({"batch_size": 10**30}, "batch_size"),
+    ],
+)
+def test_a_configuration_that_cannot_be_kept_is_refused_by_its_field(
+    client: TestClient, key: Key, given: dict[str, Any], place: str
+) -> None:
+    refused = client.post("/api/update_config", json=given, headers=key("admin"))
+
+    assert refused.status_code == 422
+    assert place in refused.json()["detail"]["validation_errors"][0]["loc"]
+
+
+def test_what_an_outcome_carries_must_be_finite(client: TestClient) -> None:
+    body = '{"session_id": "s1", "outcome": "success", "occurred_at": 5, "metadata": {"n": 1e400}}'
+
+    refused = client.post("/api/session_outcome", content=body, headers={"Content-Type": "application/json"})
+
+    assert (refused.status_code, refused.json()["detail"][0]["loc"]) == (422, ["body", "metadata"])
+
+
+@pytest.mark.parametrize("path", ["shadow_comparisons/top_disagreements", "trend"])
+def test_a_window_that_ends_before_it_begins_is_refused(client: TestClient, path: str) -> None:
+    assert client.get(f"/api/evaluations/{path}?from_ts=5&to_ts=1").status_code == 422
+
+
+def test_every_window_may_reach_as_far(client: TestClient) -> None:
+    publish(client)
+    last = 2**53 - 1
+
+    for path in ("shadow_comparisons/top_disagreements", "trend"):
+        assert client.get(f"/api/evaluations/{path}?to_ts={last}").status_code == 200
+        assert client.get(f"/api/evaluations/{path}?to_ts={last + 1}").status_code == 422
+    post(client, "/api/evaluations/sessions", {"from_ts": 0, "to_ts": last})

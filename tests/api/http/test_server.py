@@ -5,7 +5,7 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
-from contextlib import closing
+from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
 import httpx2
@@ -14,8 +14,10 @@ import uvicorn
 
 from affidavit.api.client import AffidavitClient, ApiError, InteractionData
 from affidavit.api.http.app import create_app
+from affidavit.api.http.connections import ImpatientProtocol
 from affidavit.api.http.limits import Limits
 from affidavit.api.http.service import Service, Settings
+from affidavit.domain.evaluation.events import RequestPublished
 
 
 @pytest.fixture
@@ -26,10 +28,16 @@ def settings() -> Settings:
 @pytest.fixture
 def port(service: Service) -> Iterator[int]:
     """The port of a server that runs in a thread."""
+    with _serving(service) as number:
+        yield number
+
+
+@contextmanager
+def _serving(service: Service, protocol: type[ImpatientProtocol] = ImpatientProtocol) -> Iterator[int]:
     listening = socket.socket()
     listening.bind(("127.0.0.1", 0))
     listening.listen()  # callers queue until the server is there
-    config = uvicorn.Config(create_app(service), log_level="critical", proxy_headers=False, ws="none")
+    config = uvicorn.Config(create_app(service), log_level="critical", proxy_headers=False, ws="none", http=protocol)
     server = uvicorn.Server(config)
     thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
     thread.start()
@@ -237,3 +245,82 @@ def test_a_body_that_does_not_arrive_is_told_so(port: int, service: Service, pat
 
     assert b"body_too_slow" in answer
     assert service.head()[0] == size
+
+
+def test_a_caller_that_never_finishes_its_head_is_let_go(service: Service) -> None:
+    class Soon(ImpatientProtocol):
+        head_seconds = 0.1
+
+    with _serving(service, Soon) as port, closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as caller:
+        caller.sendall(b"GET /health HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n")
+        assert b"200 OK" in caller.recv(65536)
+        caller.sendall(b"GET /health HTTP/1.1\r\nHo")
+
+        assert not any(iter(lambda: caller.recv(65536), b""))
+
+
+def test_a_body_may_take_longer_than_a_head(service: Service) -> None:
+    class Soon(ImpatientProtocol):
+        head_seconds = 0.05
+
+    body = b'{"top_k": 1}'
+    head = (
+        "POST /api/get_requests HTTP/1.1\r\nHost: 127.0.0.1\r\nContent-Type: application/json\r\n"
+        f"Content-Length: {len(body)}\r\n\r\n"
+    )
+    with _serving(service, Soon) as port, closing(socket.create_connection(("127.0.0.1", port), timeout=10)) as caller:
+        caller.sendall(head.encode() + body[:3])
+        threading.Event().wait(0.15)
+        caller.sendall(body[3:])
+
+        assert b"200 OK" in caller.recv(65536)
+
+
+def test_the_client_s_further_fields_are_recorded(client: AffidavitClient, service: Service) -> None:
+    client.publish_interaction(
+        "u1",
+        [{"content": "hi"}],
+        "s1",
+        wait_for_response=True,
+        session_finished=True,
+        skip_aggregation=True,
+        retrieval_experiment_id="x",
+        retrieval_experiment_arm="holdout",
+    )
+
+    with service.moment() as moment:
+        envelope = moment.events.event(1)
+    assert envelope is not None
+    assert isinstance(envelope.event, RequestPublished)
+    assert isinstance(envelope.event.sent, dict)
+    further = {"session_finished": True, "skip_aggregation": True}
+    experiment = {"retrieval_experiment_id": "x", "retrieval_experiment_arm": "holdout"}
+    assert (further | experiment).items() <= envelope.event.sent.items()
+    assert client.alive()["status"] == "ok"
+
+
+def test_deleting_through_the_client_names_erasure(client: AffidavitClient) -> None:
+    for delete in (
+        lambda: client.delete_session("s1"),
+        lambda: client.delete_request("r1"),
+        lambda: client.delete_interaction("u1", 1),
+        lambda: client.delete_requests_by_ids(["r1"]),
+        client.delete_all_interactions,
+    ):
+        with pytest.raises(ApiError) as caught:
+            delete()
+        assert (caught.value.status, caught.value.rule) == (501, "erasure_instead")
+
+
+def test_a_batch_that_is_too_much_for_one_body_is_sent_in_several(
+    client: AffidavitClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    many = [{"user_id": f"u{n}", "session_id": "s", "interactions": [{"content": "hi"}]} for n in range(25)]
+    for name, most in (("_BATCH_LINES", 10), ("_BATCH_BYTES", 1000)):
+        monkeypatch.setattr(f"affidavit.api.client.{name}", most)
+
+        *each, summary = client.publish_interactions([*many, many[0] | {"source": "NO"}])
+
+        assert [found["line"] for found in each] == list(range(1, 27))
+        assert (summary["lines"], summary["published"], summary["failed"]) == (26, 25, 1)
+    assert client.publish_interactions([]) == [{"lines": 0, "published": 0, "failed": 0}]
