@@ -210,6 +210,14 @@ def _print_sets(comparison: dict[str, Any]) -> None:
             + ("" if p_value is None else f", p={p_value:.3f} adjusted")
             + (f"; {difference['note']}" if difference["note"] else "")
         )
+        weighted = difference["weighted"]
+        if weighted.get("difference") is not None:
+            bounds = (
+                ""
+                if weighted.get("interval") is None
+                else " [{:+.1f}, {:+.1f}]".format(*(100 * bound for bound in weighted["interval"]))
+            )
+            say(f"         weighted by day and source: {100 * weighted['difference']:+.1f} pp{bounds}")
     say(f"{found['design']}: {found['design_note']}")
 
 

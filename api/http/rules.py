@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Body, Query, Request
+from fastapi import APIRouter, Query, Request
 from starlette.responses import Response
 
 from ...domain.evaluation.events import RulePublished, RulesRetrieved
@@ -68,9 +68,9 @@ def get_rules(service: ServiceDep, retired: Annotated[bool, Query()] = False, as
 
 
 @router.post("/api/scores")
-def import_scores(asked: Annotated[ScoresRequest | Score, Body()], service: ServiceDep, request: Request) -> Response:
+def import_scores(asked: ScoresRequest, service: ServiceDep, request: Request) -> Response:
     """Figures of outside scorers. The same source, run and scorer again replaces the one before."""
-    scores = asked.scores if isinstance(asked, ScoresRequest) else [asked]
+    scores = asked.scores
     actor = service.actor(request)
     with service.ledger.naming():
         events = [

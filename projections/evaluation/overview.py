@@ -108,7 +108,7 @@ def _shadow(views: Connection, windows: Windows, size: int, request: OverviewReq
     if not request.include_shadow:
         return empty_trend(pin)
     return {
-        **trend_of(load_verdicts(views, windows.first, windows.last, size), pin),
+        **trend_of(views, load_verdicts(views, windows.first, windows.last, size), pin, windows.first, size),
         "undecided": undecided_turns(views, pin, windows.first, windows.last, size),
     }
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Collection, Sequence
+from itertools import combinations
 from typing import Any
 
 import numpy as np
@@ -16,9 +17,10 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ...domain.number import parse_number
-from ..rates import Arm, clustered_share, compare_sets, sample_ratio
+from ..rates import Arm, clustered_share, compare_sets, sample_ratio, weighted_difference
 from .graded import Graded, has, of_texts, one_a_session
 from .segments import FLIPPED, SUCCESS, alias_of
+from .tiles import strata_of
 from .windows import SourceSet
 
 Rows = NDArray[Any]
@@ -61,7 +63,7 @@ def comparison(graded: Graded, sets: Sequence[SourceSet], views: Connection, siz
         counts[given.label] = single
     return {
         "arms": {label: clustered_share(has(s, SUCCESS), s["user"]).as_json() for label, s in counts.items()},
-        "differences": [found.as_json() for found in compare_sets(arms)],
+        "differences": _differences(arms, [strata_of(graded.of_sources(given.sources)) for given in sets]),
         "mid_session_source_flips": {label: int(np.count_nonzero(s["flags"] & FLIPPED)) for label, s in counts.items()},
         **_design(
             views,
@@ -71,6 +73,15 @@ def comparison(graded: Graded, sets: Sequence[SourceSet], views: Connection, siz
             [source for given in sets for source in given.sources],
         ),
     }
+
+
+def _differences(arms: Sequence[Arm], strata: Sequence[NDArray[np.int64]]) -> list[dict[str, Any]]:
+    """Each two sets: of the graded sessions as they are, and when each stratum counts by its size."""
+    weighted = [weighted_difference(a, b) for a, b in combinations(strata, 2)]
+    return [
+        {**found.as_json(), "weighted": beside.as_json()}
+        for found, beside in zip(compare_sets(arms), weighted, strict=True)
+    ]
 
 
 def _design(

@@ -136,8 +136,7 @@ def sampling(graded: Graded) -> dict[str, Any]:
     strata differently, and nothing else.
     """
     single = one_a_session(graded.trend)
-    # Whoever clicks chooses: only what chance chose may speak for its stratum.
-    strata = _strata(one_a_session(graded.drawn), graded.begun, len(graded.texts))
+    strata = strata_of(graded)
     weighted = weighted_share(strata) if len(strata) else None
     return {
         "sessions": len(single),
@@ -164,6 +163,12 @@ def mixed_rulers(graded: Graded) -> list[str]:
     return found
 
 
+def strata_of(graded: Graded) -> NDArray[np.int64]:
+    """(population, graded, successes) of each (UTC day, first source), of what chance chose."""
+    # Whoever clicks chooses: only what chance chose may speak for its stratum.
+    return _strata(one_a_session(graded.drawn), graded.begun, len(graded.texts))
+
+
 def _strata(single: Rows, begun: Rows, sources: int) -> NDArray[np.int64]:
     """Rows (population, graded, successes) of each (day, source) that has results or sessions."""
     if not len(single) and not len(begun):
@@ -175,8 +180,9 @@ def _strata(single: Rows, begun: Rows, sources: int) -> NDArray[np.int64]:
     population = np.bincount(place[: len(begun)], minlength=size)
     graded = np.bincount(graded_place, minlength=size)
     successes = np.bincount(graded_place[has(single, SUCCESS)], minlength=size)
-    # Results of sessions whose requests are not on the ledger are a population of their own.
-    return np.stack([np.maximum(population, graded), graded, successes], axis=1)
+    # Where no session is known to have begun, nobody knows what the graded ones were drawn from.
+    known = np.where(population > 0, np.maximum(population, graded), 0)
+    return np.stack([known, graded, successes], axis=1)
 
 
 def _stratum(rows: Rows, sources: int) -> NDArray[np.int64]:

@@ -33,28 +33,40 @@ def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Seg
     return Segments(found.rows[(at >= from_at * MICRO) & (at <= to_at * MICRO)], found.texts, found.cited, found.rules)
 
 
-def trend_of(verdicts: Segments, version: str) -> dict[str, Any]:
+def trend_of(views: Connection, verdicts: Segments, version: str, from_at: int, size: int) -> dict[str, Any]:
     """The peer's trend of one version, with the statistics beside it."""
     rows = _of_version(verdicts, version)
     return {
-        **_trend(rows),
+        **_trend(rows, since_first=not _has_earlier(views, version, from_at, size)),
         "judge_prompt_version": version,
         "judges": counts_of(rows["model"], verdicts.texts),
         "made": counts_of(rows["made"], verdicts.texts),
     }
 
 
+def _has_earlier(views: Connection, version: str, from_at: int, size: int) -> bool:
+    """Whether verdicts of a version precede the window: then evidence does not begin at the first of them."""
+    found = views.exec_driver_sql(
+        "SELECT 1 FROM verdicts WHERE version = ? AND judged_at < ? AND seq < ? LIMIT 1",
+        (version, from_at * MICRO, size),
+    )
+    return found.first() is not None
+
+
 def _of_version(verdicts: Segments, version: str) -> Rows:
     return verdicts.rows[of_texts(verdicts.rows["version"], verdicts.texts, [version])]
 
 
-def _with_sources(verdicts: Segments, version: str, undecided: dict[str, Any]) -> dict[str, Any]:
+def _with_sources(
+    views: Connection, verdicts: Segments, version: str, from_at: int, to_at: int, size: int
+) -> dict[str, Any]:
     rows = _of_version(verdicts, version)
+    since_first = not _has_earlier(views, version, from_at, size)
     return {
-        **trend_of(verdicts, version),
-        "undecided": undecided,
+        **trend_of(views, verdicts, version, from_at, size),
+        "undecided": undecided_turns(views, version, from_at, to_at, size),
         "by_source": {
-            verdicts.texts[code]: _trend(rows[rows["source"] == code])
+            verdicts.texts[code]: _trend(rows[rows["source"] == code], since_first=since_first)
             for code in sorted(set(rows["source"].tolist()), key=lambda code: verdicts.texts[code])
         },
     }
@@ -64,6 +76,8 @@ def empty_trend(version: str) -> dict[str, Any]:
     return {
         **_trend(np.empty(0, dtype=[("at", "i8"), ("user", "u8"), ("flags", "u4")])),
         "judge_prompt_version": version,
+        "judges": {},
+        "made": {},
     }
 
 
@@ -87,9 +101,7 @@ def build_trend(
         "from_ts": from_at,
         "to_ts": to_at,
         "source": source,
-        "versions": [
-            _with_sources(verdicts, known, undecided_turns(views, known, from_at, to_at, size)) for known in wanted
-        ],
+        "versions": [_with_sources(views, verdicts, known, from_at, to_at, size) for known in wanted],
     }
 
 
@@ -98,7 +110,7 @@ def outcome_of(better: str, served_first: bool) -> str:
     return "tie" if better == "tie" else "win" if (better == "1") == served_first else "loss"
 
 
-def _trend(rows: Rows) -> dict[str, Any]:
+def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
     lost, tied, first = has(rows, LOST), has(rows, TIED), has(rows, SERVED_FIRST)
     won = ~lost & ~tied
     days, place = np.unique(rows["at"] // (DAY * MICRO), return_inverse=True)
@@ -111,7 +123,11 @@ def _trend(rows: Rows) -> dict[str, Any]:
     total = {"n": n, "wins": wins, "losses": losses, "ties": ties}
     outcomes = np.where(won, WIN, np.where(lost, LOSS, TIE))
     subjects = dense(rows["user"])
-    found = evidence(first_of_each_subject(outcomes, subjects, place, len(days)) if n else [], one_of_each=True)
+    found = evidence(
+        first_of_each_subject(outcomes, subjects, place, len(days)) if n else [],
+        one_of_each=True,
+        since_first=since_first,
+    )
     for day, followed in zip(daily, found.days, strict=True):
         day["evidence"] = {"e_value": followed.e_value, "interval": [followed.interval.low, followed.interval.high]}
     return {

@@ -566,3 +566,19 @@ def test_every_window_may_reach_as_far(client: TestClient) -> None:
         assert client.get(f"/api/evaluations/{path}?to_ts={last}").status_code == 200
         assert client.get(f"/api/evaluations/{path}?to_ts={last + 1}").status_code == 422
     post(client, "/api/evaluations/sessions", {"from_ts": 0, "to_ts": last})
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "named"),
+    [
+        ("post", "/api/publish_interaction", "leaf_hash"),
+        ("post", "/api/search", "agent_playbooks"),
+        ("post", "/api/get_requests", "has_more"),
+        ("post", "/api/get_evaluation_overview", "hero"),
+        ("get", "/api/evaluations/regenerate/{job_id}", "finished_at"),
+    ],
+)
+def test_the_document_of_the_api_says_what_is_answered(client: TestClient, method: str, path: str, named: str) -> None:
+    told = client.get("/openapi.json").json()["paths"][path][method]["responses"]["200"]
+
+    assert {named, "seq", "size", "root"} <= set(told["content"]["application/json"]["schema"]["required"])

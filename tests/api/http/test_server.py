@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
 from types import SimpleNamespace
 
@@ -193,8 +193,8 @@ def test_a_refusal_is_one_error_with_the_problem_s_fields(client: AffidavitClien
     assert (caught.value.status, caught.value.rule) == (422, "request_invalid")
     assert caught.value.detail[0]["loc"] == ["body", "user_id"]
     with pytest.raises(ApiError) as caught:
-        client.grade_on_demand("s1", "v1")
-    assert (caught.value.status, caught.value.rule) == (503, "no_judge")
+        client.get_regeneration("nope")
+    assert (caught.value.status, caught.value.rule) == (404, "job_known")
 
 
 def test_only_calls_that_may_come_twice_are_tried_again() -> None:
@@ -300,13 +300,14 @@ def test_the_client_s_further_fields_are_recorded(client: AffidavitClient, servi
 
 
 def test_deleting_through_the_client_names_erasure(client: AffidavitClient) -> None:
-    for delete in (
+    deletions: list[Callable[[], object]] = [
         lambda: client.delete_session("s1"),
         lambda: client.delete_request("r1"),
         lambda: client.delete_interaction("u1", 1),
         lambda: client.delete_requests_by_ids(["r1"]),
         client.delete_all_interactions,
-    ):
+    ]
+    for delete in deletions:
         with pytest.raises(ApiError) as caught:
             delete()
         assert (caught.value.status, caught.value.rule) == (501, "erasure_instead")
