@@ -27,7 +27,7 @@ from ...projections.evaluation.jobs import (
     concluded_sessions,
     concluded_turns,
     job_progress,
-    unfinished_jobs,
+    running_jobs,
 )
 from ...projections.evaluation.pending import regeneration_candidates, turns_to_judge_anew
 from ..config import current_config
@@ -67,7 +67,7 @@ def start_regeneration(
     """Start a job over the sessions with a request in ``[from_at, to_at]`` (seconds); its work is the workers'.
 
     Turns are judged anew where the pinned version has a prompt and has not judged them.
-    ``Refused``: ``window_ordered``; ``regeneration_running`` where one has not ended.
+    ``Refused``: ``window_ordered``; ``regeneration_running`` where one has neither ended nor been cancelled.
     """
     if from_at >= to_at:
         raise Refused("window_ordered", f"from_ts {from_at}, to_ts {to_at}: expected from_ts before to_ts")
@@ -78,7 +78,7 @@ def start_regeneration(
     n = config.eval_sample_n_per_stratum
     with lock_file(ledger.folder / LOCK_FILE):  # of two that start at once, the second must see the first
         with live.moment() as moment:
-            if unfinished_jobs(moment.views, moment.size):
+            if running_jobs(moment.views, moment.size):
                 raise Refused("regeneration_running", "A regenerate is already running for this org")
             upto = moment.size
             found = regeneration_candidates(moment.views, upto, from_at, to_at)

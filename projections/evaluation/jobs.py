@@ -65,6 +65,15 @@ def list_jobs(views: Connection, size: int, limit: int = 100) -> list[JobProgres
     return [_progress(views, size, row) for row in views.execute(query, {"size": size, "limit": limit}).mappings()]
 
 
+def running_jobs(views: Connection, size: int) -> list[str]:
+    """Jobs that were started and neither ended nor cancelled, the oldest first."""
+    query = text(
+        "SELECT j.job FROM jobs j WHERE j.seq < :size "
+        "AND NOT EXISTS (SELECT 1 FROM job_ends e WHERE e.job=j.job AND e.seq < :size) ORDER BY j.seq"
+    )
+    return [row.job for row in views.execute(query, {"size": size})]
+
+
 def unfinished_jobs(views: Connection, size: int) -> list[str]:
     """Jobs that were started and have no end, the oldest first."""
     query = text(

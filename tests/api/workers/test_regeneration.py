@@ -196,6 +196,16 @@ def test_a_job_that_was_cancelled_before_a_restart_ends_as_cancelled(court: Cour
     assert (found.status, found.completed) == ("cancelled", 0)
 
 
+def test_a_job_that_was_cancelled_keeps_no_other_from_starting(court: Court, live: LiveLedger) -> None:
+    """Also where no judge works that could end it."""
+    court.exchange(live.ledger, "s1", at=NOON)
+    cancel_regeneration(live, start_regeneration(live, NOON, NOON + 1).job)
+    started = start_regeneration(live, NOON, NOON + 1)
+    with court.judges(live) as judges:
+        judges.run_once()
+    assert progress_of(live, started.job).completed == 1
+
+
 def test_a_job_with_nothing_to_sample_completes(court: Court, live: LiveLedger) -> None:
     started = start_regeneration(live, NOON, NOON + 1)
     with court.judges(live) as judges:
