@@ -95,7 +95,7 @@ class Titles:
         sessions = [alias_of("session", number) for number in citing.tolist()]
         fill_sessions(self._views, sessions)
         rows = self._views.exec_driver_sql(
-            "SELECT c.title, c.session, c.created_at, c.seq, c.n FROM asked JOIN citations c "
+            "SELECT c.title, c.session, c.created_at, c.seq, c.n FROM asked CROSS JOIN citations c "
             "ON c.session = asked.session WHERE c.kind = ? AND c.rule = ? AND c.title <> '' AND c.seq < ?",
             (kind, rule, self._size),
         )

@@ -89,7 +89,7 @@ _QUERIES: dict[Kind, str] = {
         t.reflexio_is_request_1, t.significant, t.better
         FROM verdicts t WHERE t.seq < :size AND {VERDICT_COUNTS} AND""",
 }
-_CITED = """SELECT DISTINCT t.session, c.kind, c.rule FROM results t JOIN citations c ON c.session = t.session
+_CITED = """SELECT DISTINCT t.session, c.kind, c.rule FROM results t CROSS JOIN citations c ON c.session = t.session
     WHERE t.seq < :size AND c.seq < :size AND"""
 
 

@@ -67,9 +67,10 @@ def mark_stale(connection: Connection, added: Added) -> None:
     if not sessions:
         return
     fill_sessions(connection, sessions)
+    # CROSS JOIN keeps the order: the few sessions are looked up, never the whole table walked.
     for kind, table in SOURCE_TABLES.items():
         connection.exec_driver_sql(
-            f"INSERT OR IGNORE INTO stale SELECT DISTINCT ?, t.day, t.session FROM asked JOIN {table} t "
+            f"INSERT OR IGNORE INTO stale SELECT DISTINCT ?, t.day, t.session FROM asked CROSS JOIN {table} t "
             "ON t.session = asked.session WHERE EXISTS (SELECT 1 FROM segments s WHERE s.kind = ? AND s.day = t.day)",
             (kept_as(kind), kept_as(kind)),
         )
