@@ -14,7 +14,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -393,8 +392,10 @@ class Judges:
         except Exception as error:  # shown in the status; the item is tried again later
             problem = f"{type(error).__name__}: {error}"
         if outcome is not None and self._on_outcome is not None:
-            with suppress(Exception):
+            try:
                 self._on_outcome(item, outcome)
+            except Exception as error:  # whoever only watches must not stop the work
+                problem = f"the outcome could not be shown: {type(error).__name__}: {error}"
         with self._changed:
             self._in_flight -= 1
             self._settle(item, outcome, problem, again)

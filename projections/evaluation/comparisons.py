@@ -23,9 +23,7 @@ _SOURCE = """coalesce((SELECT q.source FROM requests q WHERE q.session = t.sessi
     ORDER BY q.requested_at, q.seq LIMIT 1), '')"""
 
 
-def open_results(
-    views: Connection, events: EventReader, seqs: Sequence[int], names_of: NamesOf
-) -> list[dict[str, Any]]:
+def open_results(events: EventReader, seqs: Sequence[int], names_of: NamesOf) -> list[dict[str, Any]]:
     """The results recorded at these seqs, in this order, in the peer's shape, with who graded them beside."""
     found = []
     for seq in seqs:
@@ -93,7 +91,7 @@ def evaluation_results(
             "last_day": None if end_at is None else end_at // DAY,
         },
     )
-    return open_results(views, events, [row[0] for row in rows], names_of)
+    return open_results(events, [row[0] for row in rows], names_of)
 
 
 def recent_comparisons(

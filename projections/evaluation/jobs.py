@@ -59,12 +59,6 @@ def job_progress(views: Connection, size: int, job: str) -> JobProgress | None:
     return None if row is None else _progress(views, size, row)
 
 
-def list_jobs(views: Connection, size: int, limit: int = 100) -> list[JobProgress]:
-    """Jobs, the newest first."""
-    query = text("SELECT * FROM jobs WHERE seq < :size ORDER BY seq DESC LIMIT :limit")
-    return [_progress(views, size, row) for row in views.execute(query, {"size": size, "limit": limit}).mappings()]
-
-
 def running_jobs(views: Connection, size: int) -> list[str]:
     """Jobs that were started and neither ended nor cancelled, the oldest first."""
     query = text(

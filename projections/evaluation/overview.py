@@ -55,7 +55,7 @@ def build_overview(
         "score_distribution": distribution(graded),
         "braintrust_tiles": score_tiles(scores, windows, within),
         "shadow_win_rate_trend": _shadow(views, windows, size, request),
-        "recent_results": open_results(views, events, newest_first(graded, RECENT_RESULTS), names_of),
+        "recent_results": open_results(events, newest_first(graded, RECENT_RESULTS), names_of),
         "source_set_comparison": _source_sets(views, everything, graded, scores, size, request, listing, titles_of),
         "windows": windows.as_json(),
         "warnings": [*windows.warnings, *mixed_rulers(graded)],
