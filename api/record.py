@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import threading
 import traceback
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -31,7 +31,7 @@ from types import TracebackType
 from typing import Any, Self
 
 from ..domain.errors import Refused
-from ..domain.event import Event, Meta, NewEvent
+from ..domain.event import Event, Meta, NewEvent, Recorded
 from ..domain.optimization.events import (
     IterationCompleted,
     PhaseCompleted,
@@ -41,6 +41,7 @@ from ..domain.optimization.events import (
     RewriteProposed,
     RunCompleted,
     RunFailed,
+    RunPlanned,
     RunStarted,
     Sample,
     SampleSet,
@@ -130,11 +131,13 @@ class RecordingLedger:
         max_iterations: int | None = None,
         split: Split | None = None,
         parent: tuple[str, int] | None = None,
+        plan: RunPlanned | None = None,
     ) -> RunRecorder:
         """Start a run with its configuration snapshot and its initial prompt.
 
         ``run`` is its id, by default the next number. Secrets in ``config`` are redacted before it is
-        sealed. ``parent`` is the run and iteration it branches from. ``Conflict`` where the id is taken.
+        sealed. ``parent`` is the run and iteration it branches from; ``plan``, for a run that is driven here, goes on
+        record in the same commit. ``Conflict`` where the id is taken.
         """
         snapshot = redact(dict(config)).value
         self._require_free_name(run)
@@ -160,7 +163,7 @@ class RecordingLedger:
                     dataset=dataset,
                 )
             try:
-                ack = self._record(f"run/{name}", 0, event)
+                ack = self._start(f"run/{name}", event, plan)
             except Conflict:
                 if run is not None:
                     raise
@@ -170,6 +173,11 @@ class RecordingLedger:
     def resume_run(self, run: str) -> RunRecorder:
         """Go on recording a run that has started and not ended. ``Refused`` where there is none."""
         return RunRecorder(self, run, None)
+
+    def read_stream(self, run: str) -> Iterator[Recorded]:
+        """A run's events in order, sealed content opened, as of the first one that is read."""
+        with self.ledger.recorder.reading() as reader:
+            yield from self.ledger.event_reader(reader).stream(f"run/{run}")
 
     def read_run(self, run: str) -> RunRecord | None:
         """A run as recorded so far, sealed content opened."""
@@ -229,6 +237,11 @@ class RecordingLedger:
 
     def _record(self, stream: str, pos: int, event: Event) -> Acknowledged:
         return self.ledger.record(NewEvent(stream, pos, event, self.meta))[0]
+
+    def _start(self, stream: str, *events: Event | None) -> Acknowledged:
+        """Record the first events of a stream in one commit."""
+        given = [event for event in events if event is not None]
+        return self.ledger.record(*(NewEvent(stream, pos, event, self.meta) for pos, event in enumerate(given)))[0]
 
     def _append(self, stream: str, event: Event) -> None:
         """Record at the end of a stream whose events do not depend on one another."""

@@ -30,6 +30,8 @@ class Sizes:
     receipts: int = 50
     sessions: int = 100_000
     published: int = 40
+    calls: int = 64
+    replayed: int = 10_000
 
 
 QUICK = Sizes(
@@ -43,6 +45,8 @@ QUICK = Sizes(
     receipts=5,
     sessions=400,
     published=2,
+    calls=8,
+    replayed=200,
 )
 
 

@@ -17,6 +17,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
+from affidavit.bench.driving import measure_recording, measure_replay
 from affidavit.bench.evaluating import measure_overview, measure_overview_memory
 from affidavit.bench.machine import load, machine_facts
 from affidavit.bench.publishing import measure_publish
@@ -40,6 +41,8 @@ MEASUREMENTS: dict[str, Measurement] = {
     "publish": measure_publish,
     "overview": measure_overview,
     "overview_memory": measure_overview_memory,
+    "recording": measure_recording,
+    "replay": measure_replay,
     "growth": measure_growth,  # the last one: it appends to the large ledger
 }
 

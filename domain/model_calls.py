@@ -40,12 +40,20 @@ class Ask:
 class Reply:
     """What a model said to one ``Ask``: its text, or None and why there is none (``reason``, a code).
 
-    ``seq`` is the entry that holds the call, None where nothing was recorded.
+    ``seq`` is the entry that holds the call, None where nothing was recorded. Tokens are as the provider counted
+    them, None where it did not.
     """
 
     text: str | None
     reason: str = ""
     seq: int | None = None
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+    @property
+    def tokens(self) -> int:
+        """What the provider counted in all, 0 where it counted nothing."""
+        return (self.prompt_tokens or 0) + (self.completion_tokens or 0)
 
 
 T = TypeVar("T")
@@ -55,20 +63,26 @@ Conversation = Generator[Ask, Reply, T]
 
 class ModelRequested(Event):
     """A request is about to be sent. ``site`` is where in the code it is made and ``occurrence`` counts from 0
-    there, within the stream; ``attempt`` counts from 1. ``body`` is the exact text of the request."""
+    there, within the stream; ``attempt`` counts from 1. ``body`` is the exact text of the request. In a run,
+    ``purpose`` is what the call is for (that of the evaluation, ``judge`` or ``reasoning``), ``iteration`` the one
+    that it counts towards (from 1), ``phase`` the open phase."""
 
     type_name = "model.requested.v1"
     site: str = Field(pattern=SITE)
     occurrence: int = Field(ge=0)
     attempt: int = Field(ge=1)
     model: str
+    purpose: str | None = Field(default=None, pattern=SITE)
+    iteration: int | None = Field(default=None, ge=1)
+    phase: int | None = Field(default=None, ge=1)
     body: Sealed[str]
 
 
 class ModelAnswered(Event):
     """What became of the request before it. ``body`` is the exact text that came back, None where none did.
 
-    ``reason`` is a code for what went wrong. Tokens are as the provider counted them.
+    ``reason`` is a code for what went wrong. Tokens are as the provider counted them. ``gave_up`` says, in a run, that
+    no further attempt follows: this failure is the outcome of the call.
     """
 
     type_name = "model.answered.v1"
@@ -81,6 +95,7 @@ class ModelAnswered(Event):
     prompt_tokens: int | None = Field(default=None, ge=0)
     completion_tokens: int | None = Field(default=None, ge=0)
     elapsed_seconds: Number | None = None
+    gave_up: bool | None = None
     body: Sealed[str] | None = None
 
 

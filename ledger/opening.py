@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Container, Iterator, Mapping
+from itertools import islice
 from typing import Any
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ..domain.event import Recorded, Withheld
 from ..domain.registry import Registry
@@ -13,6 +16,9 @@ from .mapper import decode, scope_of
 from .reader import LedgerReader
 from .scopes import ScopeKeys
 from .seal import open_box
+
+_CHUNK = 256
+"""How many entries of a stream are read, and opened under keys fetched once, at a time."""
 
 
 class EventReader:
@@ -40,27 +46,32 @@ class EventReader:
 
         ``VerificationError`` where a box does not hold what its entry says.
         """
-        for row in self.reader.stream(stream, before, start):
-            entry = parse_entry(row.raw)
-            if (entry["seq"], entry["stream"], entry["pos"]) != (row.seq, stream, row.pos):
-                raise VerificationError(f"stream {stream} position {row.pos}: the entry says it is another; verify")
-            yield decode(entry, self._registry, self._opened(entry))
+        rows = self.reader.stream(stream, before, start)
+        while chunk := list(islice(rows, _CHUNK)):
+            boxes = self.reader.boxes_of([row.seq for row in chunk])
+            ciphers: dict[str, AESGCM | None] = {}  # for the chunk only: a key may be destroyed meanwhile
+            for row in chunk:
+                entry = parse_entry(row.raw)
+                if (entry["seq"], entry["stream"], entry["pos"]) != (row.seq, stream, row.pos):
+                    raise VerificationError(f"stream {stream} position {row.pos}: the entry says it is another; verify")
+                yield decode(entry, self._registry, self._opened(entry, boxes.get(row.seq, {}), ciphers))
 
     def event(self, seq: int) -> Recorded | None:
         """One event, sealed content opened, or None past the end."""
         for row in self.reader.entries(seq, seq + 1):
             entry = parse_entry(row.raw)
-            return decode(entry, self._registry, self._opened(entry))
+            return decode(entry, self._registry, self._opened(entry, self.reader.boxes_of([seq]).get(seq, {}), {}))
         return None
 
-    def _opened(self, entry: Entry) -> Mapping[str, Any]:
+    def _opened(self, entry: Entry, boxes: Mapping[str, bytes], ciphers: dict[str, AESGCM | None]) -> Mapping[str, Any]:
         if self._scopes is None or not entry["sealed"]:
             return {}
         scope = scope_of(entry["meta"], entry["stream"])
-        cipher = self._scopes.cipher(scope)
+        if scope not in ciphers:
+            ciphers[scope] = self._scopes.cipher(scope)
+        cipher = ciphers[scope]
         if cipher is None and self._scopes.destroyed(scope) is not None:
             return {name: Withheld(digest, "erased") for name, digest in entry["sealed"].items()}
-        boxes = self.reader.boxes_of(entry["seq"])
         return {
             name: open_box(cipher, boxes[name], name, digest, self._origin)
             if cipher is not None and name in boxes

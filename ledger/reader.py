@@ -12,7 +12,7 @@ import os
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from typing import NamedTuple
@@ -139,10 +139,13 @@ class LedgerReader:
         """(seq, field, box) of every sealed field in order; values may be of other types than these."""
         yield from self._db.execute("SELECT seq, field, box FROM boxes ORDER BY seq, field")
 
-    def boxes_of(self, seq: int) -> dict[str, bytes]:
-        """Field to box, for one entry."""
-        rows = self._db.execute("SELECT field, box FROM boxes WHERE seq=?", (seq,))
-        return dict(rows.fetchall())
+    def boxes_of(self, seqs: Sequence[int]) -> dict[int, dict[str, bytes]]:
+        """Field to box, for each of these entries that has any; at most some thousands at a time."""
+        found: dict[int, dict[str, bytes]] = {}
+        statement = f"SELECT seq, field, box FROM boxes WHERE seq IN ({','.join('?' * len(seqs))})"
+        for seq, field, box in self._db.execute(statement, seqs):
+            found.setdefault(seq, {})[field] = box
+        return found
 
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """(size, signed note) of every published checkpoint, smallest first."""

@@ -24,8 +24,9 @@ from typing import Any
 from ..domain.event import Withheld
 from ..domain.optimization.effects import Effect
 from ..domain.optimization.events import PromptEvaluated
+from ..domain.optimization.history import Change
 from .manifest import manifest
-from .rewrite_history import Change, changes, effect_json, true_json, true_text
+from .rewrite_history import effect_json, run_changes, true_json, true_text
 from .run_record import Iteration, RunRecord, Text
 from .scores import best_score, gain, leading_iteration
 from .tokens import token_account
@@ -36,7 +37,7 @@ NATIVE_VERSION = 1
 
 def native_files(record: RunRecord) -> dict[str, bytes]:
     """The files of the ``native`` profile, version 1."""
-    iterations, history = record.iterations, changes(record)
+    iterations, history = record.iterations, run_changes(record)
     effects = [change.effect for change in history]
     documents: dict[str, Any] = {"config.json": _config(record)}
     if record.baseline is not None:

@@ -14,12 +14,11 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..domain.optimization.effects import Effect, direction_of
+from ..domain.optimization.history import MARKS, NO_SUMMARY, Change, change_line, changes
 from .run_record import Iteration, RunRecord, Text
 from .withheld import shown, shown_text
 
 NO_PEER_ENTRIES = "(no previous rewrites — this is the first refinement)"
-NO_SUMMARY = "(no summary)"
-_MARKS = {"helped": "✓ helped", "no effect": "✗ no effect", "hurt": "✗ hurt"}
 _WITHOUT_PEER_LOG = ("structural", "fewshot", "pdo")
 
 
@@ -31,21 +30,6 @@ class PeerEntry:
     score: float
     delta: float
     change_summary: Text
-
-
-@dataclass(frozen=True, slots=True)
-class Change:
-    """A rewrite with its own effect. ``number`` counts from 1; ``before`` and ``after`` are whole evaluations'
-    scores, ``after_iteration`` and ``scored_in`` the iterations that it came out of and was first scored in."""
-
-    number: int
-    after_iteration: int | None
-    scored_in: int | None
-    before: float | None
-    after: float | None
-    effect: Effect
-    axis: str | None
-    change_summary: Text | None
 
 
 def peer_entries(record: RunRecord) -> list[PeerEntry]:
@@ -84,40 +68,14 @@ def peer_json(entries: Sequence[PeerEntry]) -> list[dict[str, Any]]:
     ]
 
 
-def changes(record: RunRecord) -> list[Change]:
+def run_changes(record: RunRecord) -> list[Change]:
     """Every rewrite of the run with its own effect, in the order in which they were proposed."""
-    iterations = record.iterations
-    proposed_in = {item.train.evaluation: item.number for item in reversed(iterations)}
-    scored_in = {item.rewrite.rewrite: item.number for item in reversed(iterations) if item.rewrite is not None}
-    found = []
-    for rewrite, effect in zip(record.rewrites, record.effects(), strict=True):
-        measured = None if effect.measured_by is None else record.evaluations[effect.measured_by]
-        found.append(
-            Change(
-                rewrite.rewrite + 1,
-                proposed_in.get(rewrite.parent),
-                scored_in.get(rewrite.rewrite),
-                record.evaluations[rewrite.parent].score,
-                None if measured is None else measured.score,
-                effect,
-                rewrite.axis,
-                rewrite.change_summary,
-            )
-        )
-    return found
+    return changes(record.evaluations, record.rewrites, [item.event for item in record.iterations])
 
 
 def true_text(found: Sequence[Change]) -> str:
     """One line per change; empty for a run without rewrites."""
     return "\n".join(map(change_line, found))
-
-
-def change_line(change: Change) -> str:
-    """A change and what it did, in one line."""
-    told = "" if change.change_summary is None else shown_text(change.change_summary)
-    summary = " ".join(told.split()) or NO_SUMMARY  # a line break would forge a line
-    origin = "" if change.after_iteration is None else f" (after iteration {change.after_iteration})"
-    return f"Change {change.number}{origin}: {_outcome(change)}: {summary}"
 
 
 def true_json(found: Sequence[Change]) -> list[dict[str, Any]]:
@@ -153,24 +111,6 @@ def _logged_iterations(record: RunRecord) -> list[Iteration]:
 
 def _peer_line(entry: PeerEntry) -> str:
     sign = "+" if entry.delta >= 0 else ""
-    effect = _MARKS[direction_of(entry.delta)]
+    effect = MARKS[direction_of(entry.delta)]
     summary = shown_text(entry.change_summary) or NO_SUMMARY
     return f"Iter {entry.iteration} (score: {entry.score:.4f}, Δ{sign}{entry.delta:.4f} — {effect}): {summary}"
-
-
-def _outcome(change: Change) -> str:
-    effect = change.effect
-    before = "no score" if change.before is None else f"{change.before:.4f}"
-    if effect.basis == "never_measured":
-        return f"from {before}, never measured"
-    if effect.delta is None or effect.direction is None:
-        return f"from {before}, not comparable (other samples, metrics or kind of score)"
-    after = "no score" if change.after is None else f"{change.after:.4f}"
-    delta = f"{effect.delta:+.4f}".replace("-", "−")
-    return f"{before} → {after} (Δ{delta}, {_basis(effect)} — {_MARKS[effect.direction]})"
-
-
-def _basis(effect: Effect) -> str:
-    if effect.basis == "paired":
-        return f"over the {effect.n} samples that both share" if effect.n != 1 else "over the 1 sample both share"
-    return "means of the same split" + ("" if effect.n is None else f", n = {effect.n}")

@@ -14,6 +14,7 @@ from ..domain.errors import Refused
 from ..domain.event import Event, Recorded, Withheld
 from ..domain.optimization.effects import Effect, effect_of
 from ..domain.optimization.events import (
+    AnalysisNoted,
     IterationCompleted,
     PhaseCompleted,
     PhaseStarted,
@@ -22,11 +23,13 @@ from ..domain.optimization.events import (
     RunCompleted,
     RunFailed,
     RunImported,
+    RunPlanned,
     RunSealed,
     RunStarted,
     SourceKept,
 )
 from ..domain.optimization.run import RunState, decide, evolve
+from .calls_account import CallsAccount
 
 Text = str | Withheld
 
@@ -55,7 +58,10 @@ class Iteration:
 
 @dataclass(slots=True)
 class RunRecord:
-    """A run as far as its events tell. Lists are in order of recording, iterations in order of number."""
+    """A run as far as its events tell. Lists are in order of recording, iterations in order of number.
+
+    Of its model calls it keeps the account, and none of their bodies.
+    """
 
     started: RunStarted
     started_seq: int
@@ -70,6 +76,9 @@ class RunRecord:
     failed: RunFailed | None = None
     imported: RunImported | None = None
     kept: dict[str, SourceKept] = field(default_factory=dict)
+    planned: RunPlanned | None = None
+    notes: list[AnalysisNoted] = field(default_factory=list)
+    calls: CallsAccount = field(default_factory=CallsAccount)
     last_seq: int = 0
     last_at: str = ""
     _iterations: list[tuple[IterationCompleted, int, str]] = field(default_factory=list)
@@ -131,7 +140,12 @@ class RunRecord:
         if isinstance(event, RunSealed):
             return  # it speaks of the record and is no part of it
         self.last_seq, self.last_at = recorded.seq, recorded.at
+        self.calls.apply(recorded)
         match event:
+            case RunPlanned():
+                self.planned = event
+            case AnalysisNoted():
+                self.notes.append(event)
             case PromptEvaluated():
                 self._introduce(event.prompt, event.system_prompt)
                 self.evaluations.append(event)
@@ -178,6 +192,7 @@ def fold_run(events: Iterable[Recorded]) -> RunRecord | None:
                 record = RunRecord(recorded.event, recorded.seq, recorded.at)
                 record.prompts.append(recorded.event.system_prompt)
                 record.last_seq, record.last_at = recorded.seq, recorded.at
+                record.calls.apply(recorded)
         else:
             record.apply(recorded)
     return record

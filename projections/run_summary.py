@@ -11,10 +11,10 @@ from typing import Any
 from ..domain.event import Withheld
 from ..domain.optimization.events import PromptEvaluated
 from .reflex_profile import reflex_baseline, reflex_checkpoint, reflex_config, reflex_result
-from .rewrite_history import changes, effect_json, true_json
+from .rewrite_history import effect_json, run_changes, true_json
 from .run_record import Iteration, RunRecord
 from .scores import best_score, gain, leading_iteration
-from .statistics import paired_comparison, peer_significance
+from .statistics import PairedComparison, paired_comparison, peer_significance
 from .tokens import token_account
 from .withheld import shown
 
@@ -50,12 +50,13 @@ def summarise(record: RunRecord, seed: int = 0) -> dict[str, Any]:
         **_reported(record),
         "paired": _paired(record, seed),
         "iterations": _iterations(record),
-        "changes": true_json(changes(record)),
+        "changes": true_json(run_changes(record)),
         "phases": [shown(phase) for phase in record.phases],
         "tokens": token_account(record).as_json(),
+        "calls": record.calls.as_json(),
         "duration_seconds": None if completed is None else completed.duration_seconds,
         "findings": {} if record.imported is None else record.imported.findings,
-        "withheld": _withheld(record),
+        "withheld": withheld_counts(record),
         "first_seq": record.started_seq,
         "last_seq": record.last_seq,
         "recorded_at": record.started_at,
@@ -116,14 +117,20 @@ def _positional(evaluation: PromptEvaluated | None) -> list[float]:
 
 
 def _paired(record: RunRecord, seed: int) -> dict[str, Any]:
+    found = compare_ends(record, seed)
+    return {"note": f"not compared: {found}"} if isinstance(found, str) else found.as_json()
+
+
+def compare_ends(record: RunRecord, seed: int) -> PairedComparison | str:
+    """The final evaluation against the baseline, paired by sample; or why the two do not compare."""
     baseline, final = record.baseline, record.final
     difference = gain(record)
     if baseline is None or final is None or difference.why_not is not None:
-        return {"note": f"not compared: {difference.why_not}"}
+        return difference.why_not or "an evaluation is missing"
     if not isinstance(baseline.samples, tuple) or not isinstance(final.samples, tuple):
         withheld = isinstance(baseline.samples, Withheld) or isinstance(final.samples, Withheld)
-        return {"note": f"not compared: the samples are {'withheld' if withheld else 'not recorded'}"}
-    return paired_comparison(baseline.samples, final.samples, seed).as_json()
+        return f"the samples are {'withheld' if withheld else 'not recorded'}"
+    return paired_comparison(baseline.samples, final.samples, seed)
 
 
 def _evaluation(evaluation: PromptEvaluated | None) -> dict[str, Any] | None:
@@ -158,7 +165,7 @@ def _iterations(record: RunRecord) -> list[dict[str, Any]]:
     return [row(item) for item in record.iterations]
 
 
-def _withheld(record: RunRecord) -> dict[str, int]:
+def withheld_counts(record: RunRecord) -> dict[str, int]:
     """How many sealed values of the run are not open here, by what they hold."""
     started, completed = record.started, record.completed
     values: dict[str, list[Any]] = {
@@ -167,6 +174,7 @@ def _withheld(record: RunRecord) -> dict[str, int]:
         "rationales": [rewrite.rationale for rewrite in record.rewrites],
         "change_summaries": [rewrite.change_summary for rewrite in record.rewrites],
         "histories": [rewrite.history for rewrite in record.rewrites],
+        "analyses": [note.text for note in record.notes],
         "config": [started.config, started.dataset],
         "result": [None if completed is None else completed.reported],
         "failure": [None if record.failed is None else record.failed.message],

@@ -17,7 +17,8 @@ ROWS = [
     *("help", "append", "batch", "batch_sealed", "verify", "verify_memory", "verify_jobs", "receipt"),
     *("memory_1", "memory_2", "rebuild"),
     *("publish", "publish_batches"),
-    *("overview", "overview_time", "overview_lists", "overview_memory", "growth_singles", "growth_batches"),
+    *("overview", "overview_time", "overview_lists", "overview_memory"),
+    *("recording", "replay", "growth_singles", "growth_batches"),
 ]
 
 

@@ -7,6 +7,8 @@ from typing import Annotated
 
 import typer
 
+from . import run_options as option
+
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
@@ -17,9 +19,13 @@ app = typer.Typer(
 imports = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Read what another system wrote into the ledger."
 )
+exports = typer.Typer(
+    no_args_is_help=True, rich_markup_mode=None, help="Write what is recorded in the form of another system."
+)
 keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys for the HTTP API, by scope.")
 rules = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rules that agents search.")
 app.add_typer(imports, name="import")
+app.add_typer(exports, name="export")
 app.add_typer(keys, name="keys")
 app.add_typer(rules, name="rules")
 
@@ -101,6 +107,34 @@ def import_evaluation(
     from .evaluation_commands import import_evaluation
 
     import_evaluation(context.obj, file, json)
+
+
+@imports.command("otel")
+def import_otel(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="Spans as OTLP/JSON: docs/otel.md.")],
+    json: Json = False,
+) -> None:
+    """Import GenAI spans of OpenTelemetry. Importing twice adds nothing."""
+    from .otel_commands import import_otel
+
+    import_otel(context.obj, path, json)
+
+
+@exports.command("otel")
+def export_otel(
+    context: typer.Context,
+    path: Annotated[Path, typer.Argument(help="The file to write.")],
+    as_of: AsOf = None,
+    start: Annotated[str | None, typer.Option("--from", metavar="T", help="Seconds since 1970, or a time.")] = None,
+    end: Annotated[str | None, typer.Option("--to", metavar="T", help="Seconds since 1970, or a time.")] = None,
+    content: Annotated[bool, typer.Option("--content", help="With the texts that are open here.")] = False,
+    json: Json = False,
+) -> None:
+    """Export interactions and evaluations as GenAI spans of OpenTelemetry."""
+    from .otel_commands import export_otel
+
+    export_otel(context.obj, path, as_of, start, end, content, json)
 
 
 @app.command()
@@ -239,6 +273,242 @@ def verify(
     from .ledger_commands import verify_ledger
 
     raise typer.Exit(verify_ledger(context.obj, json, vkey, pinned, directory, jobs))
+
+
+@app.command()
+def optimize(
+    context: typer.Context,
+    dataset: Annotated[Path | None, typer.Argument(metavar="[DATASET]", help="JSONL, or CSV by its name.")] = None,
+    prompt: Annotated[Path | None, typer.Argument(metavar="[PROMPT]", help="The initial prompt, a text file.")] = None,
+    model: option.Models = None,
+    target: option.Targets = None,
+    verdict_results: option.VerdictResults = None,
+    metric: option.Metrics = None,
+    judge: option.Judge = None,
+    judge_criteria: option.JudgeCriteria = None,
+    pipeline_file: option.PipelineFile = None,
+    inputs_file: option.InputsFile = None,
+    strategy: option.Strategy = None,
+    strategy_option: option.StrategyOptions = None,
+    reasoning_model: option.ReasoningModel = None,
+    reasoning_api_key: option.ReasoningApiKey = None,
+    reasoning_base_url: option.ReasoningBaseUrl = None,
+    reasoning_temperature: option.ReasoningTemperature = None,
+    source_model: option.SourceModel = None,
+    base_url: option.BaseUrl = None,
+    judge_base_url: option.JudgeBaseUrl = None,
+    max_iterations: option.MaxIterations = None,
+    threshold: option.Threshold = None,
+    output: option.Output = None,
+    results_json: option.ResultsJson = None,
+    max_workers: option.MaxWorkers = None,
+    tries: option.Tries = None,
+    input_field: option.InputField = None,
+    output_field: option.OutputField = None,
+    train_split: option.TrainSplit = None,
+    val_split: option.ValSplit = None,
+    batch_size: option.BatchSize = None,
+    full_eval_steps: option.FullEvalSteps = None,
+    eval_runs: option.EvalRuns = None,
+    early_stopping_patience: option.Patience = None,
+    eval_temperature: option.EvalTemperature = None,
+    max_tokens: option.MaxTokens = None,
+    seed: option.Seed = None,
+    resume: option.Resume = False,
+    resume_from: option.ResumeFrom = None,
+    verbose: option.Verbose = False,
+    json: Json = False,
+) -> None:
+    """Optimise a prompt, each call on record before it is made. Makes a ledger where there is none."""
+    from .optimize_commands import Session, ask_for, optimize, take_up
+
+    session = Session(
+        ledger=context.obj,
+        base_url=base_url,
+        reasoning_base_url=reasoning_base_url,
+        judge_base_url=judge_base_url,
+        reasoning_api_key=reasoning_api_key,
+        pipeline_file=pipeline_file,
+        best_prompt=output,
+        results=results_json,
+        as_json=json,
+        verbose=verbose,
+    )
+    given = ask_for(
+        dataset=dataset,
+        prompt=prompt,
+        pipeline_file=pipeline_file,
+        inputs_file=inputs_file,
+        input_field=input_field,
+        output_field=output_field,
+        judge_criteria=judge_criteria,
+        verdict_results=verdict_results,
+        strategy_options=strategy_option,
+        models=model,
+        targets=target,
+        metrics=metric,
+        judge=judge,
+        strategy=strategy,
+        reasoning_model=reasoning_model,
+        temperature=reasoning_temperature,
+        source_model=source_model,
+        max_iterations=max_iterations,
+        threshold=threshold,
+        max_workers=max_workers,
+        tries=tries,
+        train_ratio=train_split,
+        val_ratio=val_split,
+        batch_size=batch_size,
+        full_eval_steps=full_eval_steps,
+        eval_runs=eval_runs,
+        early_stopping_patience=early_stopping_patience,
+        eval_temperature=eval_temperature,
+        max_tokens=max_tokens,
+        seed=seed,
+    )
+    raise typer.Exit(take_up(session, resume_from, given) if resume or resume_from else optimize(session, given))
+
+
+@app.command()
+def resume(
+    context: typer.Context,
+    run: option.Run,
+    base_url: option.BaseUrl = None,
+    reasoning_base_url: option.ReasoningBaseUrl = None,
+    reasoning_api_key: option.ReasoningApiKey = None,
+    judge_base_url: option.JudgeBaseUrl = None,
+    pipeline_file: option.PipelineFile = None,
+    output: option.Output = None,
+    results_json: option.ResultsJson = None,
+    verbose: option.Verbose = False,
+    json: Json = False,
+) -> None:
+    """Go on with a run that was stopped; what came back before is on record and not bought again."""
+    from .optimize_commands import Session, resume
+
+    session = Session(
+        ledger=context.obj,
+        base_url=base_url,
+        reasoning_base_url=reasoning_base_url,
+        judge_base_url=judge_base_url,
+        reasoning_api_key=reasoning_api_key,
+        pipeline_file=pipeline_file,
+        best_prompt=output,
+        results=results_json,
+        as_json=json,
+        verbose=verbose,
+    )
+    raise typer.Exit(resume(session, run))
+
+
+@app.command()
+def branch(
+    context: typer.Context,
+    run: option.Run,
+    iteration: Annotated[int, typer.Argument(metavar="ITERATION", min=1, help="The last one that both share.")],
+    strategy: option.Strategy = None,
+    strategy_option: option.StrategyOptions = None,
+    max_iterations: option.MaxIterations = None,
+    threshold: option.Threshold = None,
+    early_stopping_patience: option.Patience = None,
+    reasoning_model: option.ReasoningModel = None,
+    reasoning_temperature: option.ReasoningTemperature = None,
+    seed: option.Seed = None,
+    max_workers: option.MaxWorkers = None,
+    tries: option.Tries = None,
+    base_url: option.BaseUrl = None,
+    reasoning_base_url: option.ReasoningBaseUrl = None,
+    reasoning_api_key: option.ReasoningApiKey = None,
+    judge_base_url: option.JudgeBaseUrl = None,
+    pipeline_file: option.PipelineFile = None,
+    output: option.Output = None,
+    results_json: option.ResultsJson = None,
+    verbose: option.Verbose = False,
+    json: Json = False,
+) -> None:
+    """Leave a run after an iteration and go on with other settings; what is not given stays as it is there."""
+    from .optimize_commands import Session, branch, settings_of
+
+    session = Session(
+        ledger=context.obj,
+        base_url=base_url,
+        reasoning_base_url=reasoning_base_url,
+        judge_base_url=judge_base_url,
+        reasoning_api_key=reasoning_api_key,
+        pipeline_file=pipeline_file,
+        best_prompt=output,
+        results=results_json,
+        as_json=json,
+        verbose=verbose,
+    )
+    changes = settings_of(
+        strategy_options=strategy_option,
+        strategy=strategy,
+        max_iterations=max_iterations,
+        threshold=threshold,
+        early_stopping_patience=early_stopping_patience,
+        reasoning_model=reasoning_model,
+        temperature=reasoning_temperature,
+        seed=seed,
+        max_workers=max_workers,
+        tries=tries,
+    )
+    raise typer.Exit(branch(session, run, iteration, changes))
+
+
+@app.command()
+def replay(context: typer.Context, run: option.Run, json: Json = False) -> None:
+    """Do a run again on its recorded replies alone. Exit code 0: identical; 1: it differs, and where and why."""
+    from .optimize_commands import replay_run
+
+    raise typer.Exit(replay_run(context.obj, run, json))
+
+
+@app.command()
+def reproduce(
+    context: typer.Context,
+    run: option.Run,
+    margin: option.Margin = 0.05,
+    base_url: option.BaseUrl = None,
+    reasoning_base_url: option.ReasoningBaseUrl = None,
+    reasoning_api_key: option.ReasoningApiKey = None,
+    judge_base_url: option.JudgeBaseUrl = None,
+    pipeline_file: option.PipelineFile = None,
+    output: option.Output = None,
+    results_json: option.ResultsJson = None,
+    verbose: option.Verbose = False,
+    json: Json = False,
+) -> None:
+    """Do a run again with the models of today, and compare. Exit code 0: as before; 1: it differs; 3: cannot say."""
+    from .optimize_commands import Session, reproduce
+
+    session = Session(
+        ledger=context.obj,
+        base_url=base_url,
+        reasoning_base_url=reasoning_base_url,
+        judge_base_url=judge_base_url,
+        reasoning_api_key=reasoning_api_key,
+        pipeline_file=pipeline_file,
+        best_prompt=output,
+        results=results_json,
+        as_json=json,
+        verbose=verbose,
+    )
+    raise typer.Exit(reproduce(session, run, margin))
+
+
+@app.command()
+def explain(
+    context: typer.Context,
+    run: option.Run,
+    json: Json = False,
+    as_of: AsOf = None,
+    prices: option.Prices = None,
+) -> None:
+    """Tell what a run came to: what changed, why, what it gained, whether that is significant, what it cost."""
+    from .optimize_commands import explain_run
+
+    explain_run(context.obj, run, json, as_of, prices)
 
 
 @app.command()

@@ -11,7 +11,7 @@ from typing import Any
 from ...domain.errors import Refused
 from ...ledger.errors import Malformed, Unavailable
 from ...projections.prompt_diff import diff_iterations, render_words
-from ...projections.rewrite_history import changes, peer_entries, peer_json, peer_text, true_json, true_text
+from ...projections.rewrite_history import peer_entries, peer_json, peer_text, run_changes, true_json, true_text
 from ...projections.run_directory import PROFILES, build_run_directory
 from ...projections.run_list import RunLine, list_runs
 from ...projections.run_record import RunRecord
@@ -81,14 +81,14 @@ def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, pric
         record, root = ledger.run(run, size), ledger.root_at(size)
     summary = summarise(record, seed=int.from_bytes(root[:8], "big"))
     if prices is not None:
-        summary["cost"] = asdict(cost_of(token_account(record), record, _read_prices(prices)))
+        summary["cost"] = asdict(cost_of(token_account(record), record, read_prices(prices)))
     if as_json:
         print_json({"size": size, "root": base64(root), **summary})
     else:
-        _print_summary(summary)
+        _print_summary(summary, record.calls.text() if record.calls.has_calls else None)
 
 
-def _print_summary(summary: dict[str, Any]) -> None:
+def _print_summary(summary: dict[str, Any], calls: str | None) -> None:
     parts = [f"run {summary['run']}", summary["status"], summary["strategy"], ", ".join(summary["models"])]
     say(" · ".join(part for part in parts if part))
     if summary["reason"]:
@@ -111,12 +111,21 @@ def _print_summary(summary: dict[str, Any]) -> None:
     say(f"tokens: {tokens['eval_total']} evaluating, {tokens['reasoning_total'] or 0} reasoning")
     for gap in tokens["not_recorded"]:
         say(f"  not recorded: {gap}")
+    if calls is not None:
+        say(calls)
     if "cost" in summary:
-        say(f"cost: {summary['cost']['total']}")
+        _print_cost(summary["cost"])
     for kind, count in summary["findings"].items():
         say(f"finding: {kind} × {count}")
     for what, count in summary["withheld"].items():
         say(f"withheld: {count} {what}")
+
+
+def _print_cost(cost: dict[str, Any]) -> None:
+    least = "at least " if cost["is_lower_bound"] else ""
+    say("cost: not known" if cost["total"] is None else f"cost: {least}{cost['total']:.6g}")
+    for gap in cost["not_priced"]:
+        say(f"  not in it: {gap}")
 
 
 def _iteration_cells(row: dict[str, Any]) -> tuple[object, ...]:
@@ -137,7 +146,7 @@ def _iteration_cells(row: dict[str, Any]) -> tuple[object, ...]:
 def print_history(given: str | None, run: str, profile: str, as_json: bool, as_of: str | None) -> None:
     record, size, root = _read_run(given, run, as_of)
     if profile == "native":
-        found = changes(record)
+        found = run_changes(record)
         text, entries = true_text(found), true_json(found)
     elif profile == "reflex-0.2":
         logged = peer_entries(record)
@@ -215,7 +224,7 @@ def _read_run(given: str | None, run: str, as_of: str | None) -> tuple[RunRecord
         return ledger.run(run, size), size, base64(ledger.root_at(size))
 
 
-def _read_prices(path: Path) -> dict[str, dict[str, float]]:
+def read_prices(path: Path) -> dict[str, dict[str, float]]:
     try:
         found = json.loads(path.read_text())
     except OSError as error:

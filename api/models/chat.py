@@ -1,4 +1,8 @@
-"""A chat client for any OpenAI-compatible server, which exposes the exact text of request and reply.
+"""Chat clients that expose the exact text of request and reply, for any OpenAI-compatible server.
+
+``HttpModel`` is what every client shares: sending, limits, and what a server is known to refuse. ``ChatModel`` speaks
+the protocol that most servers speak; ``anthropic.py`` speaks another. Recorded bodies name no protocol, so
+``read_chat`` and ``is_request_for`` read both.
 
 Structured output goes down a ladder, because servers differ; the rung that works is remembered per client:
 
@@ -8,7 +12,7 @@ Structured output goes down a ladder, because servers differ; the rung that work
 4. no ``response_format`` at all
 
 From the second rung on the schema also stands at the end of the prompt. Whatever the rung, a reply is text that
-the judge checks by itself. ``temperature`` and ``max_tokens`` are left out once a server has refused them.
+whoever asked checks by itself. ``temperature`` and ``max_tokens`` are left out once a server has refused them.
 
 No redirects are followed, nothing comes from the environment (no proxies, no netrc), a reply is cut off at
 ``max_bytes``, and the whole call at ``timeout`` seconds. The key stands in a header and in no recorded text.
@@ -19,10 +23,11 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Callable
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import Any
+from typing import Any, Protocol
 
 import httpx2
 
@@ -31,10 +36,11 @@ from ...domain.model_calls import Ask, Outcome
 
 MAX_BYTES = 1_000_000
 TIMEOUT = 60.0
-_RUNGS = 4
-_OPTIONAL = ("temperature", "max_tokens")
+RUNGS = 4
+_MAX_LISTING = 20_000_000
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output", "grammar")
 _MAX_COUNT = 2**53 - 1
+_HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,8 +80,34 @@ class ChatReply:
     completion_tokens: int | None = None
 
 
-class ChatModel:
-    """One model behind ``base_url`` (``http://127.0.0.1:8000/v1``). Safe from threads; close it."""
+class Model(Protocol):
+    """What a loop needs of a model. Safe from threads."""
+
+    @property
+    def model(self) -> str:
+        """The name that is recorded."""
+        ...
+
+    def prepare(self, ask: Ask) -> Prepared: ...
+
+    def send(self, prepared: Prepared) -> Exchange: ...
+
+    def step_down(self, prepared: Prepared, exchange: Exchange) -> bool: ...
+
+    def close(self) -> None: ...
+
+
+class HttpModel(ABC):
+    """One model behind ``base_url`` (``http://127.0.0.1:8000/v1``). Safe from threads; close it.
+
+    ``model`` is the name on the wire; ``recorded_as`` the name that is recorded, where that is another.
+    """
+
+    path: str
+    """Where requests go, below the base URL."""
+
+    first_rung = 0
+    """The rung of the ladder that is tried first."""
 
     def __init__(
         self,
@@ -83,24 +115,26 @@ class ChatModel:
         model: str,
         api_key: str | None = None,
         *,
+        recorded_as: str | None = None,
         timeout: float = TIMEOUT,
         max_bytes: int = MAX_BYTES,
         transport: httpx2.BaseTransport | None = None,
         clock: Callable[[], float] = time.monotonic,
         wall_clock: Callable[[], float] = time.time,
     ) -> None:
-        self.model = model
+        self.model = recorded_as or model
+        self.wire_model = model
+        self.base_url = _checked(base_url)
         self.timeout = timeout
-        self._url = _chat_url(base_url)
         self._api_key = api_key
         self._max_bytes = max_bytes
         self._clock = clock
         self._wall_clock = wall_clock
         self._mutex = threading.Lock()
-        self._rung = 0
+        self._rung = self.first_rung
         self._left_out: frozenset[str] = frozenset()
         self._client = httpx2.Client(
-            headers=_headers(api_key),
+            headers=_HEADERS | self.headers(_readable(api_key) if api_key else None),
             timeout=timeout,
             follow_redirects=False,
             trust_env=False,
@@ -109,33 +143,30 @@ class ChatModel:
         )
 
     def __repr__(self) -> str:
-        return f"ChatModel({self._url!r}, {self.model!r})"
+        return f"{type(self).__name__}({self.base_url!r}, {self.model!r})"
+
+    @abstractmethod
+    def headers(self, api_key: str | None) -> dict[str, str]:
+        """The headers of this protocol, the key's among them."""
+
+    @abstractmethod
+    def document(self, ask: Ask, rung: int, left_out: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        """The request, and the names of its fields that may be left out where a server refuses them."""
 
     def prepare(self, ask: Ask) -> Prepared:
         """The request for ``ask`` on the rung that this server is known to take."""
         with self._mutex:
             rung, left_out = self._rung, self._left_out
-        given = {"temperature": ask.temperature, "max_tokens": ask.max_tokens}
-        optional = {name: value for name, value in given.items() if value is not None and name not in left_out}
-        document: dict[str, Any] = {"model": self.model, "messages": list(ask.messages), **optional, **ask.extra}
-        if ask.schema is not None:
-            if rung > 0:
-                document["messages"] = _with_schema(ask)
-            response_format = _response_format(rung, ask)
-            if response_format is not None:
-                document["response_format"] = response_format
-        return Prepared(json.dumps(document, ensure_ascii=False), rung, tuple(optional))
+        document, optional = self.document(ask, rung, left_out)
+        return Prepared(json.dumps(document, ensure_ascii=False), rung, optional)
 
     def send(self, prepared: Prepared) -> Exchange:
         """Send a prepared request once. Never raises for what the network or the server does."""
-        end = self._clock() + self.timeout
-        try:
-            with self._client.stream("POST", self._url, content=prepared.body.encode()) as response:
-                return self._read(response, end)
-        except httpx2.TimeoutException:
-            return Exchange("timed_out", reason="timed_out")
-        except httpx2.HTTPError:
-            return Exchange("unreachable", reason="unreachable")
+        return self._exchange("POST", self.path, self._max_bytes, prepared.body.encode())
+
+    def fetch(self, path: str) -> Exchange:
+        """What the server says of itself at ``path`` below the base URL, such as ``/models``."""
+        return self._exchange("GET", path, _MAX_LISTING)
 
     def step_down(self, prepared: Prepared, exchange: Exchange) -> bool:
         """Remember what a 400 or 422 refused of a request; whether there is now another way to ask the same."""
@@ -147,7 +178,7 @@ class ChatModel:
                 if name in said:
                     self._left_out |= {name}
                     return True
-            if prepared.rung < _RUNGS - 1 and any(word in said for word in _FORMAT_WORDS):
+            if prepared.rung < RUNGS - 1 and any(word in said for word in _FORMAT_WORDS):
                 self._rung = max(self._rung, prepared.rung + 1)
                 return True
         return False
@@ -155,7 +186,17 @@ class ChatModel:
     def close(self) -> None:
         self._client.close()
 
-    def _read(self, response: httpx2.Response, end: float) -> Exchange:
+    def _exchange(self, method: str, path: str, max_bytes: int, content: bytes | None = None) -> Exchange:
+        end = self._clock() + self.timeout
+        try:
+            with self._client.stream(method, self.base_url + path, content=content) as response:
+                return self._read(response, end, max_bytes)
+        except httpx2.TimeoutException:
+            return Exchange("timed_out", reason="timed_out")
+        except httpx2.HTTPError:
+            return Exchange("unreachable", reason="unreachable")
+
+    def _read(self, response: httpx2.Response, end: float, max_bytes: int) -> Exchange:
         status, retry_after = response.status_code, self._retry_after(response)
         outcome: Outcome = "replied" if 200 <= status < 300 else "refused"
         reason = None if outcome == "replied" else _status_reason(status)
@@ -164,7 +205,7 @@ class ChatModel:
         received = bytearray()
         for chunk in response.iter_bytes(65536):
             received += chunk
-            if len(received) > self._max_bytes:
+            if len(received) > max_bytes:
                 return Exchange(outcome, status, None, reason or "reply_too_large", retry_after)
             if self._clock() > end:
                 return Exchange("timed_out", status, None, "timed_out")
@@ -183,22 +224,52 @@ class ChatModel:
             return None
 
 
+class ChatModel(HttpModel):
+    """A model behind ``/chat/completions``."""
+
+    path = "/chat/completions"
+
+    def headers(self, api_key: str | None) -> dict[str, str]:
+        return {"Authorization": f"Bearer {api_key}"} if api_key else {}
+
+    def document(self, ask: Ask, rung: int, left_out: frozenset[str]) -> tuple[dict[str, Any], tuple[str, ...]]:
+        given = {"temperature": ask.temperature, "max_tokens": ask.max_tokens}
+        optional = {name: value for name, value in given.items() if value is not None and name not in left_out}
+        document: dict[str, Any] = {"model": self.wire_model, "messages": list(ask.messages), **optional, **ask.extra}
+        if ask.schema is not None:
+            if rung > 0:
+                document["messages"] = with_schema(ask)
+            response_format = _response_format(rung, ask)
+            if response_format is not None:
+                document["response_format"] = response_format
+        return document, tuple(optional)
+
+
 def read_chat(body: str | None) -> ChatReply:
-    """Read the body of a chat completion. Pure, so that a recorded body reads the same each time."""
+    """Read the body of a reply in either protocol. Pure, so that a recorded body reads the same each time."""
     try:
         document = json.loads(body or "")
-        choice = document["choices"][0]
-        text = choice["message"]["content"]
-    except (ValueError, LookupError, TypeError, RecursionError):
+        if "choices" in document:
+            choice = document["choices"][0]
+            content, refused = choice["message"]["content"], bool(choice["message"].get("refusal"))
+            stopped, names = choice.get("finish_reason"), ("prompt_tokens", "completion_tokens")
+        else:
+            content, stopped = document["content"], document.get("stop_reason")
+            refused, names = stopped == "refusal", ("input_tokens", "output_tokens")
+        text = _text(content)
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return ChatReply(None, "empty_reply")
-    usage = document.get("usage")
-    counted = [_count(usage, name) for name in ("prompt_tokens", "completion_tokens")]
-    if not isinstance(text, str) or not text.strip():
-        refusal = choice["message"].get("refusal")
-        return ChatReply(None, "model_refused" if isinstance(refusal, str) and refusal else "empty_reply", *counted)
-    if choice.get("finish_reason") == "length":
-        return ChatReply(text, "cut_off", *counted)
-    return ChatReply(text, "", *counted)
+    counted = [_count(document.get("usage"), name) for name in names]
+    if stopped == "refusal" or not text.strip():
+        return ChatReply(None, "model_refused" if refused else "empty_reply", *counted)
+    return ChatReply(text, "cut_off" if stopped in ("length", "max_tokens") else "", *counted)
+
+
+def _text(content: object) -> str:
+    """The text of a message: itself, or its blocks of text one after another."""
+    if isinstance(content, list):
+        return "".join(block["text"] for block in content if block["type"] == "text")
+    return content if isinstance(content, str) else ""
 
 
 def _count(usage: object, name: str) -> int | None:
@@ -219,20 +290,30 @@ def _response_format(rung: int, ask: Ask) -> dict[str, Any] | None:
             return None
 
 
-def _with_schema(ask: Ask) -> list[dict[str, str]]:
-    """The messages, the schema at the end of the last: some servers take no second system message."""
+def with_schema(ask: Ask) -> list[dict[str, str]]:
+    """The messages of ``ask``, the schema at the end of the last: some servers take no second system message."""
     *before, last = ask.messages
     schema = json.dumps(ask.schema, ensure_ascii=False)
     return [*before, {**last, "content": f"{last['content']}\n\nThe JSON object obeys this JSON schema:\n{schema}"}]
 
 
+def split_system(messages: Sequence[dict[str, str]]) -> tuple[str, list[dict[str, str]]]:
+    """What the system messages say, and the messages without them: some protocols keep the two apart."""
+    system = [message["content"] for message in messages if message["role"] == "system"]
+    return "\n\n".join(system), [message for message in messages if message["role"] != "system"]
+
+
 def is_request_for(ask: Ask, body: str) -> bool:
-    """Whether a recorded body asks what ``ask`` asks, on whatever rung."""
+    """Whether a recorded body asks what ``ask`` asks, on whatever rung and in either protocol."""
     try:
-        sent = json.loads(body)["messages"]
-    except (ValueError, LookupError, TypeError):
+        document = json.loads(body)
+        system, sent = document.get("system"), document["messages"]
+    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
         return False
-    return sent in (list(ask.messages), _with_schema(ask))
+    asked = (list(ask.messages), with_schema(ask))
+    if system is None and sent in asked:
+        return True
+    return (system or "", sent) in [split_system(messages) for messages in asked]
 
 
 def _status_reason(status: int) -> str:
@@ -247,23 +328,20 @@ def _status_reason(status: int) -> str:
     return "server_error" if status >= 500 or status in (408, 425) else "request_refused"
 
 
-def _headers(api_key: str | None) -> dict[str, str]:
-    headers = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
-    if not api_key:
-        return headers
+def _readable(api_key: str) -> str:
     if not (api_key.isascii() and api_key.isprintable() and " " not in api_key):
-        raise Refused("api_key_readable", "the judge's API key: expected printable ASCII without blanks")
-    return {**headers, "Authorization": f"Bearer {api_key}"}
+        raise Refused("api_key_readable", "the model's API key: expected printable ASCII without blanks")
+    return api_key
 
 
-def _chat_url(base_url: str) -> str:
+def _checked(base_url: str) -> str:
     try:
         url = httpx2.URL(base_url)
-    except httpx2.InvalidURL as error:
-        raise Refused("address_readable", f"the judge's base URL: {error}") from error
+    except httpx2.InvalidURL:
+        url = httpx2.URL()  # what it says of the address may hold a password
     if url.scheme not in ("http", "https") or not url.host or url.userinfo or url.query or url.fragment:
         raise Refused(
             "address_readable",
-            "the judge's base URL: expected http(s)://HOST[:PORT]/PATH without credentials, query or fragment",
+            "the model's base URL: expected http(s)://HOST[:PORT]/PATH without credentials, query or fragment",
         )
-    return base_url.rstrip("/") + "/chat/completions"
+    return base_url.rstrip("/")

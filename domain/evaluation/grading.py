@@ -8,8 +8,9 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field
 
+from ..material import fenced, make_fence
 from ..model_calls import Conversation
-from .judging import Answer, JudgeReply, Undecided, ask_until_usable, fenced, find_suspicions, make_fence
+from .judging import Answer, JudgeReply, Undecided, ask_until_usable, find_suspicions
 from .prompts import JudgePrompt
 from .shadow import SpokenTurn
 

@@ -17,16 +17,16 @@ code comes from the model's side (``Reply.reason``) and ends the matter at once.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from ..model_calls import Ask, Conversation
+from ..strict_json import STRICT_JSON
 
 ASKS = 3
 
@@ -140,7 +140,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
         if start < 0:
             return
         try:
-            found, start = _DECODER.raw_decode(text, start)
+            found, start = STRICT_JSON.raw_decode(text, start)
             _require_unicode(found)
         except (ValueError, RecursionError):
             start += 1
@@ -151,7 +151,7 @@ def _objects(text: str) -> Iterator[dict[str, Any]]:
 
 def _parsed(text: str) -> object:
     try:
-        found = _DECODER.decode(text)
+        found = STRICT_JSON.decode(text)
         _require_unicode(found)
     except (ValueError, RecursionError):
         return None
@@ -161,34 +161,6 @@ def _parsed(text: str) -> object:
 def _require_unicode(value: object) -> None:
     """``UnicodeEncodeError``, which is a ``ValueError``, where a lone surrogate stands anywhere in ``value``."""
     json.dumps(value, ensure_ascii=False).encode()
-
-
-def _no_duplicates(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
-    made = dict(pairs)
-    if len(made) != len(pairs):
-        raise ValueError("expected each key once")
-    return made
-
-
-def _no_constant(name: str) -> Any:
-    raise ValueError(f"{name} is no JSON")
-
-
-_DECODER = json.JSONDecoder(object_pairs_hook=_no_duplicates, parse_constant=_no_constant)
-
-
-def make_fence(seed: str, texts: Iterable[str]) -> str:
-    """A code of 32 hex digits, derived from ``seed``, that stands in none of ``texts``."""
-    held = tuple(texts)
-    fence = hashlib.sha256(f"affidavit fence\0{seed}".encode()).hexdigest()[:32]
-    while any(fence in text for text in held):
-        fence = hashlib.sha256(fence.encode()).hexdigest()[:32]
-    return fence
-
-
-def fenced(fence: str, text: str) -> str:
-    """``text`` as it is, between a line that opens and a line that closes material."""
-    return f"<<<{fence}\n{text}\n{fence}>>>"
 
 
 _SUSPICIONS: tuple[tuple[str, re.Pattern[str]], ...] = (

@@ -14,9 +14,10 @@ from dataclasses import dataclass
 from typing import Any
 
 from ..event import Withheld
+from ..material import fenced, make_fence
 from ..model_calls import Conversation
 from .events import Better, InteractionPublished, Speaker
-from .judging import Answer, JudgeReply, Undecided, ask_until_usable, fenced, find_suspicions, make_fence
+from .judging import Answer, JudgeReply, Undecided, ask_until_usable, find_suspicions
 from .prompts import JudgePrompt
 
 SITE = "shadow.compare"

@@ -16,7 +16,7 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..event import Event, Sealed, differing_counts
 from ..number import Number
 
-Purpose = Literal["baseline", "train", "val", "final", "variant"]
+Purpose = Literal["baseline", "train", "val", "final", "variant", "target"]
 ScoreKind = Literal["mean", "win_rate"]
 SampleSet = Literal["whole", "batch", "unknown"]
 FILE_NAME = "^[A-Za-z0-9_-][A-Za-z0-9._-]{0,127}$"
@@ -27,7 +27,8 @@ CODE = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
 
 class Sample(BaseModel):
     """One sample of an evaluation. ``id`` says which sample of the data set it is; the same id in two
-    evaluations is the same sample. ``score`` is the mean over the metrics; a failed call has none."""
+    evaluations is the same sample, whichever of several ``model``s answered it. ``score`` is the mean over the
+    metrics; a failed call has none, and ``reason`` is a code for why."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -38,6 +39,8 @@ class Sample(BaseModel):
     score: float | None = None
     scores: dict[str, float] = Field(default_factory=dict)
     failed: bool = False
+    reason: str | None = None
+    model: str | None = None
 
 
 class Split(BaseModel):
@@ -77,6 +80,33 @@ class RunStarted(Event):
     dataset: Sealed[str] | None = None
 
 
+class RunPlanned(Event):
+    """What a run that is driven here depends on, beside its configuration: enough to do it again.
+
+    ``options`` are the settings, ``rows`` the data set, in order. ``train``, ``val`` and ``test`` are positions in
+    it. ``draws`` are the first numbers of the run's seed (``randomness.check_draws``), ``versions`` those of the
+    software, ``sources`` the SHA-256 of the source files that decide, by module. ``branch_after`` is the
+    iteration up to which a branch is fed its parent's replies.
+    """
+
+    type_name = "run.planned.v1"
+    seed: int
+    rows_count: int = Field(ge=1)
+    held_out: bool
+    versions: dict[str, str]
+    draws: tuple[str, ...]
+    branch_after: int | None = Field(default=None, ge=1)
+    options: Sealed[dict[str, Any]]
+    rows: Sealed[list[dict[str, Any]]]
+    split: Sealed[dict[str, list[int]]]
+    sources: Sealed[dict[str, str]]
+
+    def disagreement(self) -> str | None:
+        if not isinstance(self.rows, list) or len(self.rows) == self.rows_count:
+            return None
+        return f"rows_count is {self.rows_count}, the sealed data set has {len(self.rows)} rows"
+
+
 class PromptEvaluated(Event):
     """A prompt was scored on samples.
 
@@ -85,6 +115,7 @@ class PromptEvaluated(Event):
     samples whose call failed. ``detail_mean`` is the mean of the sealed samples' scores, failed ones left
     out, so that a report which disagrees with its own detail shows. ``sample_set`` says whether the whole
     split was scored or a batch of it. ``parent`` is the evaluation whose prompt this one was derived from.
+    ``model`` is who answered where it is not the run's own (purpose ``target``).
     """
 
     type_name = "prompt.evaluated.v1"
@@ -100,6 +131,7 @@ class PromptEvaluated(Event):
     scores_by_metric: dict[str, Number] = Field(default_factory=dict)
     sample_set: SampleSet = "whole"
     parent: int | None = None
+    model: str | None = None
     tokens: int | None = Field(default=None, ge=0)
     elapsed_seconds: Number | None = None
     timestamp: str | None = None
@@ -181,6 +213,45 @@ class PhaseCompleted(Event):
     duration_seconds: Number | None = None
 
 
+class AnalysisNoted(Event):
+    """The reasoning model said something that decided what came next and is no prompt: ``kind`` says what.
+
+    ``decision`` is what was made of it, a code, where there is one; ``text`` is the whole of it, None where no
+    reply came.
+    """
+
+    type_name = "analysis.noted.v1"
+    kind: str = Field(pattern=CODE)
+    decision: str | None = Field(default=None, pattern=CODE)
+    text: Sealed[str] | None = None
+
+
+class DuelJudged(Event):
+    """Two prompts' answers to the same samples were compared in pairs by the reasoning model.
+
+    ``a`` and ``b`` are prompts. ``wins_a``, ``wins_b``, ``ties`` and ``undecided`` count samples. ``winner`` is the
+    prompt with more wins, None for a tie. ``pairs`` has per sample its id, which prompt's answer was shown first,
+    the verdict and its reason.
+    """
+
+    type_name = "duel.judged.v1"
+    round: int = Field(ge=1)
+    a: int = Field(ge=0)
+    b: int = Field(ge=0)
+    wins_a: int = Field(ge=0)
+    wins_b: int = Field(ge=0)
+    ties: int = Field(ge=0)
+    undecided: int = Field(ge=0)
+    winner: int | None = None
+    pairs: Sealed[list[dict[str, Any]]]
+
+    def disagreement(self) -> str | None:
+        if not isinstance(self.pairs, list):
+            return None
+        stated = self.wins_a + self.wins_b + self.ties + self.undecided
+        return None if stated == len(self.pairs) else f"{stated} verdicts are counted, {len(self.pairs)} pairs sealed"
+
+
 class RunCompleted(Event):
     """The run came to its end. ``reason`` is why it stopped: a code such as ``converged``.
 
@@ -252,11 +323,14 @@ class SourceKept(Event):
 
 EVENTS: tuple[type[Event], ...] = (
     RunStarted,
+    RunPlanned,
     PromptEvaluated,
     RewriteProposed,
     IterationCompleted,
     PhaseStarted,
     PhaseCompleted,
+    AnalysisNoted,
+    DuelJudged,
     RunCompleted,
     RunFailed,
     RunSealed,

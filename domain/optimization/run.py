@@ -11,7 +11,10 @@ from dataclasses import dataclass, field
 
 from ..errors import Refused
 from ..event import Event, Withheld
+from ..model_calls import ModelAnswered, ModelRequested
 from .events import (
+    AnalysisNoted,
+    DuelJudged,
     IterationCompleted,
     PhaseCompleted,
     PhaseStarted,
@@ -20,10 +23,12 @@ from .events import (
     RunCompleted,
     RunFailed,
     RunImported,
+    RunPlanned,
     RunSealed,
     RunStarted,
     SourceKept,
 )
+from .foreign import RecordingClosed, RecordingOpened
 
 _TEXT = Withheld("")
 """Stands where a decision needs no text."""
@@ -84,7 +89,7 @@ def decide(state: RunState, event: Event) -> Event:
         _require(not state.started, "run_started_once", f"run {state.run} has started already")
         return event
     _require(state.started, "run_not_started", "the run has not started; its first event is run.started")
-    if isinstance(event, (RunSealed, RunImported, SourceKept)):
+    if isinstance(event, (RunSealed, RunImported, SourceKept, RecordingOpened, RecordingClosed)):
         return event
     _require(not state.ended, "run_ended", f"run {state.run} has ended; no {event.type_name} may follow")
     match event:
@@ -105,7 +110,13 @@ def decide(state: RunState, event: Event) -> Event:
             )
         case RunCompleted():
             _decide_completion(state, event)
-        case RunFailed():
+        case DuelJudged():
+            _require(
+                max(event.a, event.b) < state.prompts,
+                "prompt_known",
+                f"duel of prompts {event.a} and {event.b}: expected two of the {state.prompts} that were named",
+            )
+        case RunFailed() | RunPlanned() | AnalysisNoted() | ModelRequested() | ModelAnswered():
             pass
         case _:
             raise Refused("not_a_run_event", f"{event.type_name} does not belong to a run")

@@ -11,10 +11,10 @@ import pytest
 from affidavit.projections.manifest import manifest
 from affidavit.projections.rewrite_history import (
     NO_PEER_ENTRIES,
-    changes,
     peer_entries,
     peer_json,
     peer_text,
+    run_changes,
     true_text,
 )
 from affidavit.projections.run_directory import build_run_directory
@@ -75,7 +75,7 @@ def test_the_peers_rewrite_log_follows_from_the_events(imported: dict[str, RunRe
 
 def test_the_switch_to_xml_is_told_as_the_loss_that_it_was(imported: dict[str, RunRecord]) -> None:
     """The peer's log gives this change +0.2614 and says that it helped."""
-    line = true_text(changes(imported["001"])).splitlines()[2]
+    line = true_text(run_changes(imported["001"])).splitlines()[2]
     assert line == (
         "Change 3 (after iteration 3): 0.7074 → 0.3895"
         " (Δ−0.3179, means of the same split, n = 4 — ✗ hurt): Switched to XML tag structure"
@@ -83,7 +83,7 @@ def test_the_switch_to_xml_is_told_as_the_loss_that_it_was(imported: dict[str, R
 
 
 def test_batches_are_not_compared_with_each_other(imported: dict[str, RunRecord]) -> None:
-    assert "not comparable" in true_text(changes(imported["011"]))
+    assert "not comparable" in true_text(run_changes(imported["011"]))
 
 
 def test_the_list_has_the_peers_answers(imported: dict[str, RunRecord], expected: Path) -> None:

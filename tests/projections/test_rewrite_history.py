@@ -11,10 +11,10 @@ from affidavit.domain.optimization.events import IterationCompleted, PhaseComple
 from affidavit.projections.rewrite_history import (
     NO_PEER_ENTRIES,
     PeerEntry,
-    changes,
     peer_entries,
     peer_json,
     peer_text,
+    run_changes,
     true_json,
     true_text,
 )
@@ -30,14 +30,14 @@ def test_the_peer_pairs_each_change_with_the_difference_before_it(run: RunRecord
 
 
 def test_the_true_history_puts_each_effect_beside_its_cause(run: RunRecord) -> None:
-    assert true_text(changes(run)).splitlines() == [
+    assert true_text(run_changes(run)).splitlines() == [
         "Change 1 (after iteration 1): 0.2500 → 0.7500"
         " (Δ+0.5000, over the 4 samples that both share — ✓ helped): Added a length limit",
         "Change 2 (after iteration 2): 0.7500 → 0.5500"
         " (Δ−0.2000, over the 4 samples that both share — ✗ hurt): Switched to XML",
         "Change 3 (after iteration 3): from 0.5500, never measured: Reverted XML",
     ]
-    assert true_json(changes(run))[1]["effect"]["direction"] == "hurt"
+    assert true_json(run_changes(run))[1]["effect"]["direction"] == "hurt"
 
 
 def test_samples_that_differ_are_not_compared(record_of: Any, run_events: list[Event]) -> None:
@@ -47,7 +47,7 @@ def test_samples_that_differ_are_not_compared(record_of: Any, run_events: list[E
             renamed = tuple(sample.model_copy(update={"id": f"other-{sample.id}"}) for sample in event.samples)
             event = event.model_copy(update={"samples": renamed})
         events.append(event)
-    first = true_text(changes(record_of(events))).splitlines()[0]
+    first = true_text(run_changes(record_of(events))).splitlines()[0]
     assert "from 0.2500, not comparable (other samples, metrics or kind of score)" in first
 
 
@@ -56,12 +56,12 @@ def test_without_samples_it_says_that_means_were_compared(record_of: Any, run_ev
         event.model_copy(update={"samples": None}) if isinstance(event, PromptEvaluated) else event
         for event in run_events
     ]
-    assert "(Δ+0.5000, means of the same split, n = 4 — ✓ helped)" in true_text(changes(record_of(events)))
+    assert "(Δ+0.5000, means of the same split, n = 4 — ✓ helped)" in true_text(run_changes(record_of(events)))
 
 
 def test_an_empty_log_is_told_in_the_peers_words(record_of: Any, run_events: list[Event]) -> None:
     assert peer_text(peer_entries(record_of(run_events[:2]))) == NO_PEER_ENTRIES
-    assert true_text(changes(record_of(run_events[:2]))) == ""
+    assert true_text(run_changes(record_of(run_events[:2]))) == ""
 
 
 @pytest.mark.parametrize(
@@ -107,5 +107,5 @@ def test_a_withheld_summary_is_marked(withheld_run: RunRecord) -> None:
 
 def test_a_summary_cannot_forge_a_line(record_of: Any, run_events: list[Event]) -> None:
     forged = run_events[5].model_copy(update={"change_summary": "small\nChange 9: 0.1 → 0.9"})
-    text = true_text(changes(record_of([*run_events[:5], forged])))
+    text = true_text(run_changes(record_of([*run_events[:5], forged])))
     assert text == "Change 1 (after iteration 1): from 0.2500, never measured: small Change 9: 0.1 → 0.9"

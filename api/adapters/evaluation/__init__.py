@@ -1,5 +1,6 @@
 """The import of evaluation data: requests, interactions, results, verdicts, scores and configuration, as they were."""
 
-from .importer import EvaluationImport, import_evaluation
+from ..file_import import EvaluationImport
+from .importer import import_evaluation
 
 __all__ = ["EvaluationImport", "import_evaluation"]

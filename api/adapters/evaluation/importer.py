@@ -7,39 +7,29 @@ stopped, and importing again adds nothing. What the ledger says otherwise than t
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from ....domain.errors import Refused
 from ....domain.evaluation.events import (
     Citation,
-    EvaluationImported,
     InteractionPublished,
     RequestPublished,
     SessionGraded,
     ShadowJudged,
 )
 from ....domain.evaluation.publication import speaker_of
-from ....domain.event import Event, Meta, NewEvent, Recorded, Withheld
+from ....domain.event import Event, Meta, NewEvent
 from ....domain.redaction import redact
 from ....domain.registry import invalid_is_refused
 from ....ledger.application import Ledger
-from ....ledger.erasure import ERASURE_STREAM
 from ...config import change_config, read_config
 from ...scoring import score_event
-from ...settings import recorder_name
+from ..file_import import BATCH, EvaluationImport, FileImport, ImportedFile, Progress, same
 from .rows import EvaluationFile, InteractionRow, RequestRow, ResultRow, ScoreRow, VerdictRow, open_file
 
 SYSTEM = "reflexio"
-BATCH = 500
-"""Requests, or rows of another kind, in one commit."""
-
-LISTED_AT_MOST = 1000
-"""Findings that are kept one by one; all are counted."""
-
 FINDINGS: dict[str, str] = {
     "interaction_without_request": "it names a request that the file does not have; not recorded",
     "request_differs": "the ledger has this request or its turns otherwise; they stay as they were",
@@ -51,34 +41,8 @@ FINDINGS: dict[str, str] = {
 }
 """Every kind of finding, and what it means."""
 
-_COMPLETED = "import/evaluation"
 _VERDICTS = "import/verdicts"
 """The stream of verdicts that name no turn of this ledger."""
-
-Progress = Callable[[int, int], None]
-
-
-@dataclass(slots=True)
-class EvaluationImport:
-    """What an import did: rows of the file by kind, events it added, and what it found, by kind.
-
-    ``stream`` is where ``import.completed`` was recorded, None where the same file had been imported before.
-    """
-
-    rows: dict[str, int]
-    events: int = 0
-    unchanged: int = 0
-    findings: dict[str, int] = field(default_factory=dict)
-    stream: str | None = None
-
-    def as_json(self) -> dict[str, Any]:
-        return {
-            "rows": self.rows,
-            "events": self.events,
-            "unchanged": self.unchanged,
-            "findings": self.findings,
-            "import": self.stream,
-        }
 
 
 def import_evaluation(ledger: Ledger, path: Path, on_progress: Progress | None = None) -> EvaluationImport:
@@ -90,18 +54,16 @@ def import_evaluation(ledger: Ledger, path: Path, on_progress: Progress | None =
         return _Import(ledger, file, path.name, on_progress).run()
 
 
-class _Import:
+class _Import(FileImport):
+    system = SYSTEM
+    completed = "import/evaluation"
+    finding_meanings = FINDINGS
+
     def __init__(self, ledger: Ledger, file: EvaluationFile, name: str, on_progress: Progress | None) -> None:
-        self._ledger = ledger
+        super().__init__(ledger, ImportedFile(name, file.sha256, file.bytes), file.counts)
         self._file = file
-        self._name = name
         self._on_progress = on_progress
-        self._report = EvaluationImport(dict(file.counts))
-        self._recorder = recorder_name()
         self._done = 0
-        self._positions: dict[str, int] = {}
-        self._before: dict[str, list[Any]] = {}
-        self._listed: list[dict[str, str]] = []
 
     def run(self) -> EvaluationImport:
         self._refuse_the_erased()
@@ -115,19 +77,6 @@ class _Import:
         self._record_all(self._file.scores(), self._score)
         self._complete()
         return self._report
-
-    def _refuse_the_erased(self) -> None:
-        """The same file again would bring back whom the ledger has erased since."""
-        imported = [recorded for recorded in self._recorded(_COMPLETED) if self._is_of_this_file(recorded.event)]
-        if not imported:
-            return
-        erased = [recorded.seq for recorded in self._recorded(ERASURE_STREAM) if recorded.seq > imported[-1].seq]
-        if erased:
-            raise Refused(
-                "erased_since",
-                f"the ledger has erased somebody (entry {erased[-1]}) since this file was imported (entry "
-                f"{imported[-1].seq}); importing it again would bring them back: take them out of the file first",
-            )
 
     def _configure(self) -> None:
         found = self._file.config()
@@ -268,12 +217,7 @@ class _Import:
             scored_at=row.ts,
             more=row.model_extra,
         )
-        if self._has(new.stream, new.event, "", "source", "scorer", "value", "scored_at"):
-            return []
-        pos = self._next(new.stream)
-        self._positions[new.stream] = pos + 1
-        self._before.setdefault(new.stream, [])
-        return [replace(new, pos=pos)]
+        return self._new_score(new)
 
     def _compare(self, stream: str, events: list[Event], request_id: str) -> None:
         """A request that is on the ledger already: it stays as it is, and what differs is a finding."""
@@ -282,7 +226,7 @@ class _Import:
             if isinstance(found.event, InteractionPublished):
                 self._remember(found.event, found.seq, found.meta)
         earlier = [found.event for found in recorded]
-        if len(earlier) == len(events) and all(map(_same, earlier, events)):
+        if len(earlier) == len(events) and all(map(same, earlier, events)):
             self._report.unchanged += len(events)
         else:
             self._find("request_differs", f"request {request_id}")
@@ -295,81 +239,6 @@ class _Import:
     def _session(self, user_id: str, session_id: str) -> tuple[str, str]:
         user = self._ledger.alias("user", user_id)
         return user, self._ledger.alias("session", session_id, under=f"user/{user}")
-
-    def _has(self, stream: str, event: Event, differs: str, *identity: str) -> bool:
-        """Whether the stream had this row before this import; then it stays, and what is different is a finding."""
-        if self._next(stream) and stream not in self._before:
-            self._before[stream] = [recorded.event for recorded in self._recorded(stream)]
-        for earlier in self._before.get(stream, ()):
-            if type(earlier) is type(event) and all(getattr(earlier, n) == getattr(event, n) for n in identity):
-                if differs and not _same(earlier, event):
-                    self._find(differs, f"{identity[0]} {getattr(event, identity[0])}")
-                else:
-                    self._report.unchanged += 1
-                return True
-        return False
-
-    def _placed(self, stream: str, events: list[Event], user: str | None, version: str | None = None) -> list[NewEvent]:
-        meta = Meta(recorder=self._recorder)
-        if user is not None:
-            meta["scope"] = f"user/{user}"
-        if version is not None:
-            meta["judge_prompt_version"] = version
-        start = self._next(stream)
-        self._positions[stream] = start + len(events)
-        self._before.setdefault(stream, [])
-        return [NewEvent(stream, start + n, event, meta) for n, event in enumerate(events)]
-
-    def _next(self, stream: str) -> int:
-        if stream not in self._positions:
-            with self._ledger.recorder.reading() as reader:
-                self._positions[stream] = reader.next_pos(stream)
-        return self._positions[stream]
-
-    def _recorded(self, stream: str) -> list[Recorded]:
-        with self._ledger.recorder.reading() as reader:
-            return list(self._ledger.event_reader(reader).stream(stream))
-
-    def _find(self, kind: str, place: str, count: int = 1) -> None:
-        self._report.findings[kind] = self._report.findings.get(kind, 0) + count
-        if len(self._listed) < LISTED_AT_MOST:
-            self._listed.append({"kind": kind, "place": place, "detail": FINDINGS[kind]})
-
-    def _complete(self) -> None:
-        """Record that the file has been read whole, unless an import of the same file says so already."""
-        if not self._report.events and self._is_completed():
-            return
-        event = EvaluationImported(
-            system=SYSTEM,
-            rows=self._report.rows,
-            events=self._report.events,
-            findings=self._report.findings,
-            detail={
-                "name": self._name,
-                "sha256": self._file.sha256,
-                "bytes": self._file.bytes,
-                "findings": self._listed,
-            },
-        )
-        new = self._placed(_COMPLETED, [event], None)
-        self._ledger.record(*new)
-        self._report.stream = new[0].stream
-        self._report.events += 1
-
-    def _is_completed(self) -> bool:
-        return any(self._is_of_this_file(recorded.event) for recorded in self._recorded(_COMPLETED))
-
-    def _is_of_this_file(self, event: object) -> bool:
-        if not isinstance(event, EvaluationImported) or isinstance(event.detail, Withheld):
-            return False
-        return bool(event.detail["sha256"] == self._file.sha256)
-
-
-def _same(earlier: Any, event: Any) -> bool:
-    """Whether two events say the same, as far as both are open."""
-    return type(earlier) is type(event) and all(
-        value == getattr(event, name) or isinstance(value, Withheld) for name, value in earlier
-    )
 
 
 def _interaction(request: str, session: str, index: int, turn: InteractionRow) -> InteractionPublished:

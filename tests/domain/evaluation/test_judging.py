@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit.domain.evaluation.grading import Grade, grade_session, user_turns
-from affidavit.domain.evaluation.judging import Undecided, fenced, find_suspicions, make_fence
+from affidavit.domain.evaluation.judging import Undecided, find_suspicions
 from affidavit.domain.evaluation.prompts import GRADE_PROMPT, SHADOW_PROMPTS
 from affidavit.domain.evaluation.shadow import (
     Comparison,
@@ -24,6 +24,7 @@ from affidavit.domain.evaluation.shadow import (
     position_seed,
     suspicions,
 )
+from affidavit.domain.material import fenced, make_fence
 from affidavit.domain.model_calls import Ask, Conversation, Reply
 
 ISOLATED, TRANSCRIPT = SHADOW_PROMPTS["v1.1.0"], SHADOW_PROMPTS["v1.2.0-transcript"]

@@ -1,0 +1,111 @@
+"""What a strategy may look at while it works: settings, training rows, and what the run has learnt so far."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from math import fsum
+
+from .conversation import Conversation
+from .dataset import DataRow
+from .events import IterationCompleted, PromptEvaluated, RewriteProposed
+from .history import changes, history_text
+from .options import Options
+from .randomness import RunRandom
+
+
+@dataclass(frozen=True, slots=True)
+class Finished:
+    """A completed iteration: the prompt that it ended with, its training and validation scores, and its phase.
+
+    ``scores`` are those of the training samples, by id.
+    """
+
+    iteration: int
+    prompt: str
+    val_score: float | None
+    whole: bool
+    phase: int | None
+    score: float | None
+    scores: dict[str, float]
+
+    def beats(self, other: Finished) -> bool:
+        """Whether it did better in training: over the samples that both share, if they are half of either's.
+
+        Else by the means, which are of different samples then: batches without much in common, and noisy.
+        """
+        shared = self.scores.keys() & other.scores.keys()
+        if 2 * len(shared) < max(1, min(len(self.scores), len(other.scores))):
+            return (self.score or 0.0) > (other.score or 0.0)
+        ids = sorted(shared)
+        return fsum(self.scores[name] for name in ids) > fsum(other.scores[name] for name in ids)
+
+
+@dataclass(slots=True)
+class Study:
+    """The state of a run, kept by the script; strategies read it and draw from ``random``.
+
+    ``rows`` are the training rows. ``prompts`` are all texts by number, 0 the one to start from. ``preamble`` goes
+    before every question to the reasoning model. ``start`` is the prompt that the strategy begins with: the initial
+    prompt, or that of the iteration a branch leaves from. ``options`` has the threshold that the targets set.
+    """
+
+    options: Options
+    rows: tuple[DataRow, ...]
+    start: str
+    random: RunRandom
+    preamble: str = ""
+    prompts: list[str] = field(default_factory=list)
+    evaluations: list[PromptEvaluated] = field(default_factory=list)
+    rewrites: list[RewriteProposed] = field(default_factory=list)
+    completed: list[IterationCompleted] = field(default_factory=list)
+    iterations: list[Finished] = field(default_factory=list)
+    phases: int = 0
+    phase: int | None = None
+    axis: str | None = None
+
+    @property
+    def has_ideals(self) -> bool:
+        """Whether every training row has a reference."""
+        return all(row.ideal is not None for row in self.rows)
+
+    @property
+    def iteration(self) -> int:
+        """The number of the iteration at work, from 1."""
+        return len(self.iterations) + 1
+
+    @property
+    def budget(self) -> int:
+        """How many more iterations may be completed."""
+        return max(0, self.options.max_iterations - len(self.iterations))
+
+    def best(self, since: int = 0) -> Finished | None:
+        """The best of the iterations after the first ``since``; None where none has a score.
+
+        By validation where there is any, the newest of equals; else by training (``Finished.beats``), the oldest of
+        equals.
+        """
+        found = self.iterations[since:]
+        validated = [item for item in found if item.val_score is not None]
+        if validated:
+            return max(validated, key=lambda item: (item.val_score or 0.0, item.iteration))
+        best = None
+        for item in found:
+            if item.score is not None and (best is None or item.beats(best)):
+                best = item
+        return best
+
+    def history(self) -> str:
+        """The rewrite history to show to the reasoning model: each change with its own effect, the newest in it."""
+        return history_text(changes(self.evaluations, self.rewrites, self.completed))
+
+
+Strategy = Callable[[Study], Conversation]
+"""Makes a conversation for a study. It uses no clock, no network, and no randomness but the study's."""
+
+Strategies = dict[str, Strategy]
+
+
+def rows_by_id(rows: Sequence[DataRow]) -> dict[str, DataRow]:
+    """Rows by their ids, which are unique in a data set."""
+    return {row.id: row for row in rows}

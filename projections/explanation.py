@@ -1,0 +1,464 @@
+"""What a run came to and why, in one answer: what ``affidavit explain RUN`` prints.
+
+Everything is derived from what is recorded. The baseline and the final prompt are compared on the samples that both
+were scored on, pair by pair; scores of training samples are never set against those of held-out ones as if they were
+of one kind. What the reasoning model says about the run is quoted as its words, and decides nothing here.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Iterable
+from dataclasses import dataclass
+from math import isfinite
+from typing import Any
+
+from ..domain.event import Withheld
+from ..domain.optimization.events import PromptEvaluated, Sample
+from ..domain.optimization.examining import sample_means
+from ..domain.optimization.history import change_line
+from .calls_account import CallsAccount, Tally
+from .explanation_text import explanation_text, signed
+from .prompt_diff import diff_prompts
+from .rates import adjust
+from .rewrite_history import run_changes, true_json
+from .run_record import Iteration, RunRecord, Text
+from .run_summary import compare_ends, withheld_counts
+from .scores import leading_iteration
+from .statistics import ALPHA, PairedComparison, paired_comparison
+from .tokens import token_account
+from .withheld import shown
+
+RATIONALE_LINES = 3
+INPUT_CHARACTERS = 300
+RESPONSE_CHARACTERS = 500
+"""How much of a text is quoted; what is cut says so."""
+
+_ENDS = {
+    "converged": "the threshold was reached",
+    "max_iterations": "the planned number of iterations was done",
+    "early_stopped": "the validation score had not improved for as many iterations as the patience allows",
+    "no_scores": "an iteration had no sample that could be scored",
+    "finished": "the strategy had nothing more to try",
+    "baseline_failed": "no sample of the baseline could be scored",
+    "targets_failed": "no target model answered any sample",
+    "crashed": "the optimiser ended with an error",
+}
+_SOURCES = {
+    "default": "the default",
+    "threshold": "given for this run",
+    "verdict_results": "taken from results of an evaluation",
+    "target": "the best target model's score on the held-out samples",
+}
+_REPORTED = ("improvement", "improvement_pct", "p_value", "is_significant")
+
+
+@dataclass(frozen=True, slots=True)
+class Explanation:
+    """An answer as JSON data, and the same as text."""
+
+    document: dict[str, Any]
+    calls: str
+
+    def as_json(self) -> dict[str, Any]:
+        """The answer as JSON data; what was not recorded is null, what is withheld ``{"withheld": digest}``."""
+        return self.document
+
+    def text(self) -> str:
+        """The answer for people. Quoted texts stand behind a bar, so that none can pass for a line of this page."""
+        return explanation_text(self.document, self.calls)
+
+
+def explain(record: RunRecord, account: CallsAccount, seed: int = 0) -> Explanation:
+    """Explain a run as far as it is recorded: ended, open or imported. ``seed`` seeds the bootstrap intervals."""
+    started, ends = record.started, compare_ends(record, seed)
+    changed = _changes(record, seed)
+    document: dict[str, Any] = {
+        "run": record.run,
+        "status": record.status,
+        "strategy": started.strategy,
+        "models": list(started.models),
+        "reasoning_model": started.reasoning_model,
+        "metrics": list(started.metrics),
+        "parent_run": started.parent_run,
+        "parent_iteration": started.parent_iteration,
+        "imported_from": started.imported_from,
+        "simulated": simulated_models(record, account),
+        "stopped": _stopped(record),
+        "threshold": _threshold(record),
+        "samples": _samples(record),
+        "outcome": _outcome(record, ends),
+        "targets": [_evaluation(found) for found in record.evaluations if found.purpose == "target"],
+        "iterations": _iterations(record, account),
+        "changes": changed,
+        "changes_count": _counts(changed),
+        "phases": [shown(phase) for phase in record.phases],
+        "decisions": [
+            {"kind": note.kind, "decision": note.decision} for note in record.notes if note.decision is not None
+        ],
+        "generalisation": _generalisation(record, ends, seed),
+        "prompt": _prompt(record),
+        "examples": _examples(record, ends),
+        "calls": account.as_json(),
+        "tokens": token_account(record).as_json(),
+        "model_says": _model_says(record),
+        "not_recorded": list(_gaps(record, account)),
+        "withheld": withheld_counts(record),
+    }
+    document["warnings"] = list(_warnings(record, document))
+    return Explanation(document, account.text())
+
+
+def is_simulated(model: str) -> bool:
+    """Whether a model's name says that it is none."""
+    return model.startswith("sandbox/") or "simulated" in model.lower()
+
+
+def simulated_models(record: RunRecord, account: CallsAccount) -> list[str]:
+    """The simulated models that a run names or calls, in order of their names."""
+    named: list[str | None] = [*record.started.models, record.started.reasoning_model, *account.by("model")]
+    named += [found.model for found in record.evaluations]
+    named += [sample.model for found in record.evaluations for sample in _open(found.samples)]
+    return sorted({model for model in named if model is not None and is_simulated(model)})
+
+
+def _stopped(record: RunRecord) -> dict[str, Any]:
+    ended = record.completed or record.failed
+    reason = None if ended is None else ended.reason
+    return {
+        "reason": reason,
+        "meaning": None if reason is None else _ENDS.get(reason),
+        "message": None if record.failed is None else shown(record.failed.message),
+        "duration_seconds": None if record.completed is None else record.completed.duration_seconds,
+    }
+
+
+def _threshold(record: RunRecord) -> dict[str, Any]:
+    options = _options(record)
+    source = options.get("threshold_source")
+    value = record.started.threshold
+    if source == "target":
+        scores = [found.score for found in record.evaluations if found.purpose == "target" and found.score is not None]
+        value = max(scores, default=None)
+    return {
+        "value": value,
+        "source": source,
+        "meaning": _SOURCES.get(str(source)),
+        "converged": None if record.completed is None else record.completed.converged,
+        "judged_by": "by the final score on the samples of the baseline"
+        if record.planned is not None
+        else "as whoever recorded the run judged it",
+    }
+
+
+def _samples(record: RunRecord) -> dict[str, Any]:
+    split = record.started.split
+    return {
+        "train": None if split is None else split.train,
+        "val": None if split is None else split.val,
+        "test": None if split is None else split.test,
+        "held_out": None if record.planned is None else record.planned.held_out,
+    }
+
+
+def _outcome(record: RunRecord, compared: PairedComparison | str) -> dict[str, Any]:
+    baseline, final = record.baseline, record.final
+    reported = None if record.completed is None else record.completed.reported
+    return {
+        "baseline": None if baseline is None else _evaluation(baseline),
+        "final": None if final is None else _evaluation(final),
+        "not_compared": compared if isinstance(compared, str) else None,
+        "paired": None if isinstance(compared, str) else compared.as_json(),
+        "reported": {name: reported.get(name) for name in _REPORTED} if isinstance(reported, dict) else None,
+    }
+
+
+def _evaluation(found: PromptEvaluated) -> dict[str, Any]:
+    """``answers`` counts each model's and pass's; ``samples`` each sample once; ``scored`` those with a score."""
+    samples = _open(found.samples)
+    is_open = isinstance(found.samples, tuple)
+    return {
+        "score": found.score,
+        "kind": found.kind,
+        "std": found.std,
+        "passes": found.passes,
+        "model": found.model,
+        "answers": found.n,
+        "samples": len({sample.id for sample in samples}) if is_open else None,
+        "scored": len(sample_means(samples)) if is_open else None,
+        "failed": found.failed,
+        "scores_by_metric": found.scores_by_metric,
+    }
+
+
+def _iterations(record: RunRecord, account: CallsAccount) -> list[dict[str, Any]]:
+    """``tokens`` are those of the recorded calls, or what the iteration states where no call is recorded."""
+    bought = account.by("iteration")
+
+    def row(item: Iteration) -> dict[str, Any]:
+        tally = bought.get(item.number, Tally())
+        stated = item.event.eval_tokens + item.event.reasoning_tokens
+        return {
+            "iteration": item.number,
+            "phase": item.event.phase,
+            "score": item.score,
+            "kind": item.train.kind,
+            "sample_set": item.train.sample_set,
+            "n": item.train.n,
+            "failed": item.train.failed,
+            "val_score": None if item.val is None else item.val.score,
+            "change": None if item.rewrite is None else item.rewrite.rewrite + 1,
+            "tokens": tally.tokens if account.has_calls else stated,
+            "tokens_are_whole": tally.is_whole,
+            "elapsed_seconds": item.event.elapsed_seconds,
+        }
+
+    return [row(item) for item in record.iterations]
+
+
+def _changes(record: RunRecord, seed: int) -> list[dict[str, Any]]:
+    """Every change with its effect and, where samples are paired, the test of it alone and among all changes."""
+    found = run_changes(record)
+    tested = [
+        _paired(record.evaluations[rewrite.parent], record.evaluations[change.effect.measured_by], seed)
+        if change.effect.basis == "paired" and change.effect.measured_by is not None
+        else None
+        for change, rewrite in zip(found, record.rewrites, strict=True)
+    ]
+    adjusted = adjust([None if test is None else test.p_value for test in tested])
+    return [
+        {
+            **row,
+            "line": change_line(change),
+            "rationale": _first_lines(rewrite.rationale),
+            "paired": None if test is None else test.as_json(),
+            "adjusted_p": p,
+        }
+        for row, change, rewrite, test, p in zip(
+            true_json(found), found, record.rewrites, tested, adjusted, strict=True
+        )
+    ]
+
+
+def _counts(changed: list[dict[str, Any]]) -> dict[str, int]:
+    directions = [row["effect"]["direction"] for row in changed]
+    tested = [row for row in changed if row["adjusted_p"] is not None]
+    return {
+        "changes": len(changed),
+        "helped": directions.count("helped"),
+        "no_effect": directions.count("no effect"),
+        "hurt": directions.count("hurt"),
+        "unknown": directions.count(None),
+        "tested": len(tested),
+        "significant_alone": sum(row["paired"]["is_significant"] for row in tested),
+        "significant": sum(row["paired"]["is_significant"] and row["adjusted_p"] < ALPHA for row in tested),
+    }
+
+
+def _paired(before: PromptEvaluated, after: PromptEvaluated, seed: int) -> PairedComparison | None:
+    if not isinstance(before.samples, tuple) or not isinstance(after.samples, tuple):
+        return None
+    return paired_comparison(before.samples, after.samples, seed)
+
+
+def _generalisation(record: RunRecord, held_out: PairedComparison | str, seed: int) -> dict[str, Any] | None:
+    """The gain on training samples, on which the prompt was made, beside that on held-out ones; None without both."""
+    if record.completed is None or record.completed.best in (None, 0) or record.final is None:
+        return None
+    whole = [found for found in record.evaluations if found.purpose in ("train", "variant")]
+    whole = [found for found in whole if found.sample_set == "whole" and found.kind == "mean"]
+    before = next((found for found in whole if found.prompt == 0), None)
+    after = next((found for found in whole if found.prompt == record.completed.best), None)
+    if after is None or isinstance(held_out, str):
+        return None
+    trained = None if before is None else _paired(before, after, seed)
+    val = next((found.score for found in record.evaluations if _validates(found, record.completed.best)), None)
+    return {
+        "train_score": after.score,
+        "val_score": val,
+        "held_out_score": record.final.score,
+        "train_gain": None if trained is None else trained.as_json(),
+        "held_out_gain": held_out.as_json(),
+        "train_minus_held_out": _unpaired(_open(after.samples), _open(record.final.samples)),
+    }
+
+
+def _validates(found: PromptEvaluated, prompt: int | None) -> bool:
+    return found.purpose == "val" and found.prompt == prompt and found.score is not None
+
+
+def _unpaired(one: Iterable[Sample], other: Iterable[Sample]) -> dict[str, Any] | None:
+    """Welch's interval of the difference between the means of different samples; None where it has none."""
+    a, b = list(sample_means(tuple(one)).values()), list(sample_means(tuple(other)).values())
+    if min(len(a), len(b)) < 2 or len({*a}) == len({*b}) == 1:
+        return None
+    from scipy.stats import ttest_ind
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bounds = ttest_ind(a, b, equal_var=False).confidence_interval(1 - ALPHA)
+    low, high = float(bounds.low), float(bounds.high)
+    return {"low": low, "high": high} if isfinite(low) and isfinite(high) else None
+
+
+def _prompt(record: RunRecord) -> dict[str, Any]:
+    before, after = record.started.system_prompt, _last_prompt(record)
+    document = {"before": shown(before), "after": shown(after), "is_final": record.completed is not None}
+    if after is None or isinstance(before, Withheld) or isinstance(after, Withheld):
+        return {**document, "unchanged": None, "diff": [], "limits": []}
+    diff = diff_prompts(before, after, "initial prompt", "best prompt")
+    return {**document, "unchanged": before == after, "diff": list(diff.lines), "limits": list(diff.limits)}
+
+
+def _last_prompt(record: RunRecord) -> Text | None:
+    """The prompt that the run ended with, or the one that is ahead so far."""
+    if record.completed is not None:
+        return record.best_prompt
+    leading = leading_iteration(record)
+    return None if leading is None else leading.prompt
+
+
+def _examples(record: RunRecord, compared: PairedComparison | str) -> dict[str, Any]:
+    """The samples that gained and lost most from the baseline to the final prompt; the first of equals."""
+    if record.baseline is None or record.final is None or isinstance(compared, str):
+        return {"largest_gain": None, "largest_loss": None}
+    before, after = _open(record.baseline.samples), _open(record.final.samples)
+    old, new = sample_means(before), sample_means(after)
+    differences = {name: new[name] - old[name] for name in old if name in new}
+    largest = max(differences, key=lambda name: differences[name], default=None)
+    smallest = min(differences, key=lambda name: differences[name], default=None)
+
+    def example(name: str | None, sign: int) -> dict[str, Any] | None:
+        if name is None or differences[name] * sign <= 0:
+            return None
+        asked = next(sample for sample in before if sample.id == name)
+        return {
+            "id": name,
+            "difference": differences[name],
+            "input": _cut(asked.input, INPUT_CHARACTERS),
+            "ideal": _cut(asked.ideal, INPUT_CHARACTERS),
+            "before": {"score": old[name], **_answer(before, name)},
+            "after": {"score": new[name], **_answer(after, name)},
+        }
+
+    return {"largest_gain": example(largest, 1), "largest_loss": example(smallest, -1)}
+
+
+def _answer(samples: tuple[Sample, ...], name: str) -> dict[str, Any]:
+    """The first answer to a sample that has a score, and how many there are."""
+    found = [sample for sample in samples if sample.id == name and sample.score is not None]
+    return {"response": _cut(found[0].response, RESPONSE_CHARACTERS), "answers": len(found)}
+
+
+def _model_says(record: RunRecord) -> dict[str, Any] | None:
+    told = [note for note in record.notes if note.kind == "what_happened"]
+    if not told:
+        return None
+    return {"model": record.started.reasoning_model, "text": shown(told[-1].text)}
+
+
+def _gaps(record: RunRecord, account: CallsAccount) -> Iterable[str]:
+    """What an answer would have to know and the record does not hold, in words."""
+    if record.planned is None:
+        yield "the seed, the software's versions, which samples were held out"
+    if not account.has_calls:
+        yield "model calls: the tokens are those that the run states, prompt and completion together"
+    bare = sum(found.samples is None for found in record.evaluations)
+    if bare:
+        yield f"the samples of {bare} of {len(record.evaluations)} evaluations: their changes have no test"
+    nameless = sum(rewrite.prompt is None for rewrite in record.rewrites)
+    if nameless:
+        yield f"the text of {nameless} of {len(record.rewrites)} proposed prompts"
+    if record.completed is not None and record.final is None:
+        yield "a final evaluation"
+    if record.baseline is None:
+        yield "a baseline"
+    if not account.has_calls:
+        yield from token_account(record).not_recorded
+
+
+def _warnings(record: RunRecord, document: dict[str, Any]) -> Iterable[str]:
+    if record.planned is not None and not record.planned.held_out:
+        yield (
+            "nothing was held out: the final prompt was scored on samples that it was optimised on, "
+            "so the gain says little about others"
+        )
+    if document["prompt"]["unchanged"] and document["outcome"]["paired"] is not None:
+        yield "the final prompt is the initial one: any difference to the baseline is noise of the models"
+    yield from _failures(document["outcome"])
+    yield from _overfitting(document)
+    if document["stopped"]["reason"] == "early_stopped":
+        looks = sum(row["val_score"] is not None for row in document["iterations"])
+        yield (
+            f"the run was stopped early by the validation score, which was looked at {looks} times: "
+            "the best of them is too high on average"
+        )
+    if record.started.parent_run is not None:
+        yield (
+            f"this is a branch of run {record.started.parent_run}: where the best of several runs or branches is "
+            "picked by the same held-out samples, each one's p is too small and its gain too large"
+        )
+    kinds = {row["kind"] for row in document["iterations"]}
+    if "win_rate" in kinds:
+        yield "scores of iterations marked win_rate are shares of duels won, not comparable with mean scores"
+    if any(row["sample_set"] == "batch" for row in document["iterations"]):
+        yield "iterations were scored on different batches: their scores differ by the samples, too"
+
+
+def _failures(outcome: dict[str, Any]) -> Iterable[str]:
+    for role in ("baseline", "final"):
+        found = outcome[role]
+        if found is not None and found["failed"]:
+            counted = "" if found["answers"] is None else f" of {found['answers']}"
+            yield (
+                f"{role}: {found['failed']}{counted} calls failed and left no score; "
+                "figures speak of the others, which need not resemble them"
+            )
+
+
+def _overfitting(document: dict[str, Any]) -> Iterable[str]:
+    found = document["generalisation"]
+    if found is None or found["train_score"] is None or document["samples"]["held_out"] is False:
+        return
+    below = {
+        name: score
+        for name, score in (("validation", found["val_score"]), ("held-out", found["held_out_score"]))
+        if score is not None and score < found["train_score"]
+    }
+    if not below:
+        return
+    told = ", ".join(f"{score:.4f} on {name} samples" for name, score in below.items())
+    yield (
+        f"possible overfitting: the best prompt scores {found['train_score']:.4f} on training samples, {told}. "
+        f"These are different samples, so this is no paired comparison{_gap_words(found)}"
+    )
+
+
+def _gap_words(found: dict[str, Any]) -> str:
+    bounds = found["train_minus_held_out"]
+    if bounds is None:
+        return "; too few to say whether it is chance"
+    verdict = "which may be chance" if bounds["low"] <= 0 <= bounds["high"] else "more than chance explains"
+    told = f"[{signed(bounds['low'])}, {signed(bounds['high'])}]"
+    return f"; training minus held-out lies in {told} (95 %, Welch 1947), {verdict}"
+
+
+def _options(record: RunRecord) -> dict[str, Any]:
+    planned = record.planned
+    return planned.options if planned is not None and isinstance(planned.options, dict) else {}
+
+
+def _open(samples: tuple[Sample, ...] | Withheld | None) -> tuple[Sample, ...]:
+    return samples if isinstance(samples, tuple) else ()
+
+
+def _first_lines(text: Text) -> Any:
+    if isinstance(text, Withheld):
+        return shown(text)
+    lines = [line for line in text.splitlines() if line.strip()]
+    quoted = "\n".join(_cut(line, INPUT_CHARACTERS) for line in lines[:RATIONALE_LINES])
+    return quoted + ("\n…" if len(lines) > RATIONALE_LINES else "")
+
+
+def _cut(text: str, most: int) -> str:
+    return text if len(text) <= most else f"{text[:most]}… (cut, {len(text)} characters)"

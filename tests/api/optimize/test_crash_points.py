@@ -1,0 +1,218 @@
+"""A run stopped at every single call, for each strategy: resumed, it is the run that was never stopped.
+
+Where a process is killed during a call, the ledger is as it is while that call is out, the others being answered or not
+yet sent. So one run gives all those ledgers: they are copied as each call goes out, and each copy is resumed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from affidavit.api.drive.run_loop import drive
+from affidavit.api.drive.run_replay import replay
+from affidavit.api.models.chat import Exchange, Model, Prepared
+from affidavit.api.models.sandbox import SANDBOX_PROMPT, sandbox_dataset
+from affidavit.api.optimize.connecting import Addresses, open_models
+from affidavit.api.optimize.plan import Plan, make_plan, read_plan
+from affidavit.api.optimize.running import Origin, start
+from affidavit.api.record import RecordingLedger
+from affidavit.domain.event import Event, Recorded
+from affidavit.domain.model_calls import ModelAnswered, ModelRequested
+from affidavit.domain.optimization.conversation import MEASURED
+from affidavit.domain.optimization.dataset import DataRow, Dataset
+from affidavit.domain.optimization.events import RunPlanned, RunStarted
+from affidavit.domain.optimization.options import Options
+from affidavit.domain.optimization.script import optimise
+from affidavit.ledger.application import Ledger
+from affidavit.projections.registry import REGISTRY
+
+ROWS = Dataset(tuple(DataRow.model_validate(row) for row in sandbox_dataset(6)))
+EXTRA: dict[str, dict[str, Any]] = {
+    "pdo": {"initial_pool_size": 2, "duels_per_round": 1, "samples_per_duel": 2},
+    "auto": {"phase_budgets": {"structural": 1, "iterative": 1, "fewshot": 1}, "max_phases": 2},
+}
+
+
+def small(strategy: str, **changes: Any) -> Plan:
+    settings: dict[str, Any] = {
+        "strategy": strategy,
+        "models": ("sandbox/target",),
+        "reasoning_model": "sandbox/reasoner",
+        "metrics": ("exact",),
+        "max_iterations": 2,
+        "max_workers": 1,
+        "extra": EXTRA.get(strategy, {}),
+    }
+    return make_plan(Options.model_validate({**settings, **changes}), ROWS, SANDBOX_PROMPT)
+
+
+@dataclass(frozen=True)
+class Watched:
+    """A model that has something done before each call."""
+
+    model_: Model
+    before: Callable[[], None]
+
+    @property
+    def model(self) -> str:
+        return self.model_.model
+
+    def prepare(self, ask: Any) -> Prepared:
+        return self.model_.prepare(ask)
+
+    def send(self, prepared: Prepared) -> Exchange:
+        self.before()
+        return self.model_.send(prepared)
+
+    def step_down(self, prepared: Prepared, exchange: Exchange) -> bool:
+        return self.model_.step_down(prepared, exchange)
+
+    def close(self) -> None:
+        self.model_.close()
+
+
+@contextmanager
+def opened(folder: Path) -> Iterator[RecordingLedger]:
+    with Ledger(folder / "ledger", folder / "keys", REGISTRY, sign_in_background=False) as ledger:
+        yield RecordingLedger(ledger)
+
+
+def play(recording: RecordingLedger, run: str, plan: Plan, before: Callable[[], None] = lambda: None) -> None:
+    with open_models(plan.options, Addresses()) as models:
+        watched: Mapping[str, Model] = {to: Watched(model, before) for to, model in models.items()}
+        workers = plan.options.max_workers
+        drive(
+            recording.ledger, run, optimise(plan.task(), plan.strategies), watched, max_workers=workers, grace=5.0
+        )
+
+
+def comparable(events: Iterator[Recorded]) -> tuple[list[Any], dict[Any, Any]]:
+    """What replay equality compares: facts in order, and the outcome of each call by site and occurrence."""
+    facts: list[Any] = []
+    calls: dict[Any, Any] = {}
+    for recorded in events:
+        event = recorded.event
+        assert isinstance(event, Event)
+        if isinstance(event, ModelRequested):
+            calls[event.site, event.occurrence, "asked"] = event.model_dump(exclude={"attempt"})
+        elif isinstance(event, ModelAnswered):
+            calls[event.site, event.occurrence, "answered"] = event.model_dump(exclude={"attempt", "elapsed_seconds"})
+        elif not isinstance(event, (RunStarted, RunPlanned)):
+            facts.append((event.type_name, event.model_dump(exclude=set(MEASURED))))
+    return facts, calls
+
+
+def require_replays(recording: RecordingLedger, run: str) -> None:
+    plan = read_plan(recording.read_stream, run)
+    with recording.ledger.recorder.reading() as reader:
+        events = recording.ledger.event_reader(reader)
+        report = replay(events, run, lambda: optimise(plan.task(), plan.strategies), sources=plan.sources())
+    assert (report.identical, report.complete, report.difference) == (True, True, None)
+
+
+@pytest.mark.parametrize("strategy", ["auto", "fewshot", "iterative", "pdo", "structural"])
+def test_killed_during_any_call_and_resumed_it_is_the_same_run(
+    strategy: str, made_once: Path, tmp_path: Path
+) -> None:
+    folder, points = tmp_path / "whole", []
+    shutil.copytree(made_once, folder)
+
+    def keep() -> None:
+        points.append(shutil.copytree(folder, tmp_path / f"killed-{len(points)}"))
+
+    with opened(folder) as recording:
+        run = start(recording, small(strategy), Origin())
+        play(recording, run, read_plan(recording.read_stream, run), keep)
+        whole = comparable(recording.read_stream(run))
+        require_replays(recording, run)
+    assert len(points) == len([place for place in whole[1] if place[2] == "asked"])
+    for number, point in enumerate(points):
+        asked = 0
+
+        def count() -> None:
+            nonlocal asked
+            asked += 1
+
+        with opened(point) as recording:
+            play(recording, run, read_plan(recording.read_stream, run), count)
+            assert comparable(recording.read_stream(run)) == whole, f"killed during call {number}"
+            assert asked == len(points) - number, "what came back is bought once, what was out once more"
+            record = recording.read_run(run)
+            assert record is not None
+            assert record.calls.total().in_flight == 1
+        shutil.rmtree(point)
+
+
+@pytest.mark.parametrize("number", [1, 4, 9, 14])
+def test_an_error_while_several_calls_are_out_loses_none_of_them(
+    number: int, made_once: Path, tmp_path: Path
+) -> None:
+    shutil.copytree(made_once, tmp_path, dirs_exist_ok=True)
+    plan, sent = small("structural", max_workers=3), 0
+
+    def fail() -> None:
+        nonlocal sent
+        sent += 1
+        if sent == number:
+            raise OSError("the network card is gone")
+
+    with opened(tmp_path) as recording:
+        whole, stopped = start(recording, plan, Origin()), start(recording, plan, Origin())
+        play(recording, whole, plan)
+        with pytest.raises(OSError, match="network card"):
+            play(recording, stopped, plan, fail)
+        before = sent
+        play(recording, stopped, plan, fail)
+        assert comparable(recording.read_stream(stopped)) == comparable(recording.read_stream(whole))
+        calls = len([place for place in comparable(recording.read_stream(whole))[1] if place[2] == "asked"])
+        assert sent == calls + 1, f"{before} were sent before it stopped: all but the one that failed came back"
+        require_replays(recording, stopped)
+
+
+_KILLED = """
+import os, signal, sys
+from affidavit.api.cli import main
+from affidavit.api.models.sandbox import SandboxTransport
+
+answer, sent = SandboxTransport.handle_request, 0
+
+def handle(self, request):
+    global sent
+    sent += request.method == "POST"
+    if sent == int(sys.argv[1]):
+        os.kill(os.getpid(), signal.SIGKILL)
+    return answer(self, request)
+
+SandboxTransport.handle_request = handle
+sys.argv[:] = ["affidavit", *sys.argv[2:]]
+main()
+"""
+
+
+@pytest.mark.parametrize(("strategy", "number"), [("iterative", 7), ("pdo", 12)])
+def test_a_real_sigkill(shell: Any, strategy: str, number: int) -> None:
+    shell.optimize(strategy)
+    environment = {**os.environ, "AFFIDAVIT_KEYS": str(shell.keys)}
+    flags = shell.strategies[strategy]
+    words = ["optimize", "data.jsonl", "prompt.md", *shell.models, "-s", strategy, *flags]
+    killed = subprocess.run(
+        [sys.executable, "-c", _KILLED, str(number), *words], cwd=shell.folder, env=environment, check=False
+    )
+    assert killed.returncode == -signal.SIGKILL
+    assert shell.record("002").status == "open"
+    document = json.loads(shell("resume", "002", "--json").out)
+    assert document["calls"]["total"]["in_flight"] >= 1
+    assert shell.equal_to("002") == shell.equal_to("001")
+    assert shell("replay", "002", "--json").json["identical"] is True
