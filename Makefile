@@ -7,10 +7,14 @@ PEER_VENV ?= .venv-peer
 PEER_BIN := $(PEER_VENV)/bin
 PEER_READY := $(PEER_VENV)/.ready
 
-.PHONY: demo test lint format vectors bench test-peers clean
+.PHONY: demo demo-live test lint format vectors bench test-peers clean
 
 demo: $(READY)  ## import a genuine sample, verify, rebuild, read it; damage a copy and see the damage found
 	$(BIN)/affidavit demo
+
+demo-live: $(READY)  ## optional: an optimisation with real small models, 1.2 GB to download; see docs/live-run.md
+	$(BIN)/python docs/live/prepare.py .demo-live
+	$(BIN)/python docs/live/run.py .demo-live
 
 test: $(READY)  ## all tests
 	$(BIN)/python -m pytest -q -n auto
@@ -31,13 +35,15 @@ vectors: $(READY)  ## make the golden vectors again; git must then show no chang
 bench: $(READY)  ## the speeds that docs/performance.md reports, as ratios of two things measured in one run
 	$(BIN)/python bench/run.py
 
-test-peers: $(READY) $(PEER_READY)  ## the real peers: aevyra-reflex reads what we rebuild, reflexio-client uses our server
+test-peers: $(READY) $(PEER_READY)  ## the real peers: aevyra-reflex reads what we rebuild, it and gepa record here, reflexio-client uses our server
 	rm -rf .peer-check
 	$(BIN)/python tests/peers/rebuild_reflex_samples.py api/demo/reflex .peer-check
 	$(PEER_BIN)/python tests/peers/check_reflex_profile.py .peer-check/imported api/demo/reflex $(wildcard ../shared/golden/reflex/expected)
 	$(PEER_BIN)/python tests/peers/check_reflex_profile.py .peer-check/withheld
 	rm -rf .peer-check
 	$(PEER_BIN)/python tests/peers/check_reflexio_client.py $(BIN)/affidavit
+	$(PEER_BIN)/python tests/peers/record_with_reflex.py
+	$(PEER_BIN)/python tests/peers/record_with_gepa.py
 
 $(READY): pyproject.toml
 	$(PYTHON) -c 'import sys; sys.exit("Affidavit needs Python 3.11 or newer" if sys.version_info < (3, 11) else 0)'
@@ -46,9 +52,9 @@ $(READY): pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable '.[dev]'
 	touch $@
 
-$(PEER_READY):
+$(PEER_READY): pyproject.toml
 	$(PYTHON) -m venv $(PEER_VENV)
-	$(PEER_BIN)/python -m pip install --quiet 'aevyra-reflex==0.2.0' reflexio-client
+	$(PEER_BIN)/python -m pip install --quiet 'aevyra-reflex[openai]==0.2.0' 'gepa==0.1.4' reflexio-client --editable .
 	$(PEER_BIN)/python -m pip download --quiet --no-deps --python-version 3.12 --only-binary=:all: --dest $(PEER_VENV)/wheels 'reflexio-ai==0.2.8'
 	$(PEER_BIN)/python tests/peers/supply_reflexio_defaults.py $(PEER_VENV)/wheels
 	touch $@

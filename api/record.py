@@ -56,6 +56,7 @@ from ..ledger.application import Acknowledged, Ledger
 from ..ledger.checkpoint import Checkpoint
 from ..ledger.errors import Conflict
 from ..ledger.note import print_vkey
+from ..ledger.reader import LedgerReader
 from ..ledger.receipt import print_receipt
 from ..ledger.schema import LEDGER_FILE
 from ..projections.registry import REGISTRY
@@ -184,15 +185,17 @@ class RecordingLedger:
         with self.ledger.recorder.reading() as reader:
             return fold_run(self.ledger.event_reader(reader).stream(f"run/{run}"))
 
-    def seal(self, runs: Sequence[str] = ()) -> Checkpoint:
+    def seal(self, runs: Sequence[str] | None = None) -> Checkpoint:
         """Seal the views, and the directories of ``runs``, as of now; then sign.
 
-        What is as its newest seal says is not sealed again.
+        Without ``runs`` those that have ended and were not sealed: their process died in between. What is as its
+        newest seal says is not sealed again.
         """
         with self.ledger.recorder.reading() as reader:
             events = self.ledger.event_reader(reader)
             size = reader.head().size
-            seals: dict[str, Event | None] = {f"run/{run}": seal_run(events, run, size) for run in runs}
+            named = _ended_unsealed(reader) if runs is None else runs
+            seals: dict[str, Event | None] = {f"run/{run}": seal_run(events, run, size) for run in named}
             for view in VIEWS:
                 seals[f"projection/{view.name}"] = seal_view(view, events, size)
         for stream, seal in seals.items():
@@ -532,6 +535,17 @@ class RunRecorder:
     def _elapsed(self, now: str) -> float:
         """Seconds since the run began by the ledger's clock; 0 where that has stepped back behind the start."""
         return max(0.0, (datetime.fromisoformat(now) - datetime.fromisoformat(self._started_at)).total_seconds())
+
+
+def _ended_unsealed(reader: LedgerReader) -> list[str]:
+    """The runs whose last event is their end."""
+    ends = (RunCompleted.type_name, RunFailed.type_name)
+    found = []
+    for stream in reader.streams("run"):
+        last = next(reader.stream(stream, start=reader.next_pos(stream) - 1), None)
+        if last is not None and last.type_name in ends:
+            found.append(stream.removeprefix("run/"))
+    return found
 
 
 def _iso(at: str) -> str:

@@ -92,7 +92,7 @@ class RunStore:
     def _runs(self) -> list[Run]:
         if not self.runs_dir.is_dir():
             return []
-        found = [path for path in self.runs_dir.iterdir() if (path / "config.json").is_file()]
+        found = [path for path in self.runs_dir.iterdir() if _is_run(path)]
         return [Run(path.name.partition("_")[0], path) for path in sorted(found, key=lambda path: _order(path.name))]
 
 
@@ -162,6 +162,15 @@ class Run:
             return "completed"
         status: str = checkpoint.get("status", "interrupted" if checkpoint else "running")
         return status
+
+
+def _is_run(path: Path) -> bool:
+    """Whether a folder is a run's: what else lies in the root is passed over."""
+    try:
+        document = json.loads((path / "config.json").read_bytes())
+    except (OSError, ValueError):
+        return False
+    return isinstance(document, dict) and "run_id" in document and "optimizer_config" in document
 
 
 def _order(name: str) -> tuple[int, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import time
 from concurrent.futures import ThreadPoolExecutor
@@ -47,7 +48,8 @@ class SlowModel:
     def send(self, prepared: Prepared) -> Exchange:
         if self._seconds:
             time.sleep(self._seconds)
-        said = f"## Summary of change\nAsked for {len(prepared.body)} words\n\n## Revised prompt\n{prepared.body[-80:]}"
+        mark = hashlib.sha256(prepared.body.encode()).hexdigest()
+        said = f"## Summary of change\nCited {mark[:8]}\n\n## Revised prompt\n{_TEXT} Cite {mark}."
         choices = [{"index": 0, "message": {"role": "assistant", "content": said}, "finish_reason": "stop"}]
         usage = {"prompt_tokens": 200, "completion_tokens": 40, "total_tokens": 240}
         return Exchange("replied", 200, json.dumps({"choices": choices, "usage": usage}))
@@ -94,8 +96,8 @@ def measure_recording(bench: Bench) -> list[Row]:
 
 def measure_replay(bench: Bench) -> list[Row]:
     """Replay of a whole run from its recorded replies, requests and facts compared."""
-    rows = bench.sizes.calls * 6
-    plan = _plan(rows, iterations=bench.sizes.replayed // rows - 2)
+    rows = bench.sizes.replayed // 20
+    plan = _plan(rows, iterations=18)  # with the baseline and the final score: 20 evaluations
     with bench.ledgers.create("replayed") as ledger:
         recording = RecordingLedger(ledger)
         run = start(recording, plan, Origin())

@@ -4,6 +4,8 @@
 
     AffidavitError
     ├── Refused                 a decision said no; nothing was recorded
+    ├── MetricFailed            a metric gives no score (domain/optimization/metrics.py)
+    ├── Diverged                a run does not do again what is recorded of it (api/drive/run_equality.py)
     └── LedgerError             (ledger/errors.py)
         ├── Malformed           bytes do not follow their format
         ├── Conflict            a stream's next position was taken by somebody else

@@ -14,8 +14,7 @@ from math import isfinite
 from typing import Any
 
 from ..domain.event import Withheld
-from ..domain.optimization.events import PromptEvaluated, Sample
-from ..domain.optimization.examining import sample_means
+from ..domain.optimization.events import PromptEvaluated, Sample, sample_means
 from ..domain.optimization.history import change_line
 from .calls_account import CallsAccount, Tally
 from .explanation_text import explanation_text, signed

@@ -7,6 +7,7 @@ from textwrap import wrap
 from typing import Any
 
 from .rates import MINIMUM_N
+from .statistics import p_text
 from .text_table import aligned
 
 WIDTH = 112
@@ -50,7 +51,7 @@ def comparison_lines(paired: dict[str, Any], what: str) -> list[str]:
     parts = [
         f"{what}: {signed(paired['mean_difference'])}",
         "no interval" if bounds is None else f"95 % interval [{signed(bounds[0])}, {signed(bounds[1])}] ({method})",
-        "no p" if paired["p_value"] is None else f"p = {paired['p_value']:.4f} (Wilcoxon signed-rank)",
+        f"{p_text(paired['p_value'])} (Wilcoxon signed-rank)",
         f"n = {paired['n']}, of which {paired['differing']} differ",
     ]
     return [*wrap(", ".join(parts), WIDTH, subsequent_indent="  "), paired["note"]]
@@ -133,7 +134,7 @@ def _gained(document: dict[str, Any]) -> Iterator[str]:
         yield from comparison_lines(outcome["paired"], "final − baseline, on the samples that both scored")
     if outcome["reported"] is not None:
         reported = outcome["reported"]
-        p = "no p" if reported["p_value"] is None else f"p = {reported['p_value']:.4f}"
+        p = p_text(reported["p_value"])
         improvement = reported["improvement"]
         gain = "no improvement" if improvement is None else f"improvement {improvement:+.4f}"
         yield f"as the run's own files report it: {gain}, {p}"

@@ -147,7 +147,8 @@ def _was_found(record: RunRecord, path: str, otherwise: bool) -> bool:
 
 
 def _has_file(record: RunRecord, iteration: Iteration) -> bool:
-    return not _is_import(record) or "file" in iteration.event.found_in
+    found = iteration.event.found_in
+    return "file" in found or (not found and not _is_import(record))
 
 
 def _iso(at: str) -> str:

@@ -20,7 +20,7 @@ from .explanation_text import comparison_lines, one_line, quoted, signed
 from .prompt_diff import diff_prompts
 from .rates import MINIMUM_N
 from .run_record import Iteration, RunRecord, Text
-from .statistics import ALPHA, PairedComparison, paired_comparison
+from .statistics import ALPHA, PairedComparison, p_text, paired_comparison
 from .text_table import aligned
 from .tokens import token_account
 from .withheld import shown
@@ -86,7 +86,7 @@ def judge_equality(found: PairedComparison, margin: float) -> tuple[Verdict, str
     difference = f"difference {signed(found.mean_difference)}"
     if found.interval is None or found.n < MINIMUM_N:
         if found.is_significant:
-            return "differs", f"differs: {difference}, p = {found.p_value:.4f}, n = {found.n}"
+            return "differs", f"differs: {difference}, {p_text(found.p_value)}, n = {found.n}"
         return "too_few", f"cannot say: too few, {difference}, n = {found.n}; equality needs {MINIMUM_N} samples"
     low, high = found.interval
     told = f"{difference} [{signed(low)}, {signed(high)}], n = {found.n}"
@@ -95,7 +95,7 @@ def judge_equality(found: PairedComparison, margin: float) -> tuple[Verdict, str
             return "reproduced", f"reproduced within a margin of ±{margin:g}: {told}; small, but more than noise"
         return "reproduced", f"reproduced within noise: {told}, within a margin of ±{margin:g}"
     if found.is_significant:
-        return "differs", f"differs: {told}, p = {found.p_value:.4f}"
+        return "differs", f"differs: {told}, {p_text(found.p_value)}"
     return "inconclusive", f"cannot say: {told} reaches beyond a margin of ±{margin:g}, and may be chance"
 
 

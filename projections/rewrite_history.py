@@ -70,7 +70,7 @@ def peer_json(entries: Sequence[PeerEntry]) -> list[dict[str, Any]]:
 
 def run_changes(record: RunRecord) -> list[Change]:
     """Every rewrite of the run with its own effect, in the order in which they were proposed."""
-    return changes(record.evaluations, record.rewrites, [item.event for item in record.iterations])
+    return changes(record.evaluations, record.rewrites, record.effects(), [item.event for item in record.iterations])
 
 
 def true_text(found: Sequence[Change]) -> str:

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass
 from math import fsum, isnan
 from typing import Any, Literal
 
-from ..domain.optimization.events import Sample
+from ..domain.optimization.events import Sample, sample_means
 
 ALPHA = 0.05
 PERMUTATION_BELOW = 50
@@ -41,6 +41,13 @@ class PairedComparison:
         """The comparison as JSON data."""
         fields = asdict(self)
         return {**fields, "interval": None if self.interval is None else list(self.interval)}
+
+
+def p_text(p_value: float | None) -> str:
+    """``p = 0.0123``, ``p < 0.0001`` where four decimals would show none, ``no p``."""
+    if p_value is None:
+        return "no p"
+    return f"p = {p_value:.4f}" if p_value >= 0.0001 else "p < 0.0001"
 
 
 def peer_significance(baseline: Sequence[float], final: Sequence[float]) -> tuple[float, bool] | tuple[None, None]:
@@ -71,7 +78,7 @@ def paired_comparison(before: Iterable[Sample], after: Iterable[Sample], seed: i
     bootstrap confidence intervals"). p is of the two-sided Wilcoxon signed-rank test with zeros ranked (Pratt
     1959), by all permutations of signs below 50 pairs and by the normal approximation from there on.
     """
-    old, new = _by_id(before), _by_id(after)
+    old, new = sample_means(before), sample_means(after)
     differences = [new[sample] - old[sample] for sample in sorted(old.keys() & new.keys())]
     n = len(differences)
     if n == 0:
@@ -91,14 +98,6 @@ def paired_comparison(before: Iterable[Sample], after: Iterable[Sample], seed: i
         significant,
         _note(differing, direction, significant),
     )
-
-
-def _by_id(samples: Iterable[Sample]) -> dict[str, float]:
-    scores: dict[str, list[float]] = {}
-    for sample in samples:
-        if sample.score is not None:
-            scores.setdefault(sample.id, []).append(sample.score)
-    return {sample: fsum(found) / len(found) for sample, found in scores.items()}
 
 
 def _interval(differences: list[float], seed: int) -> tuple[float, float] | None:

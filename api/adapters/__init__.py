@@ -1,1 +1,1 @@
-"""Readers of what other systems wrote."""
+"""Readers and recorders of what other systems write."""

@@ -335,8 +335,9 @@ class GepaRecorder:
     def _complete(self, event: Hooked) -> None:
         told = {name: item for name, item in event.items() if name != "final_state"}
         self._call("optimization_end", told)
-        best = render_candidate(self._candidates[event["best_candidate_idx"]])
-        self._started.complete(reason="stopped", best=best)
+        index = event["best_candidate_idx"]
+        seen = index in self._validated  # not so where gepa went on from an earlier run's folder
+        self._started.complete(reason="stopped", best=render_candidate(self._candidates[index]) if seen else None)
         self._ended = True
 
     def _score(

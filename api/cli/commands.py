@@ -112,7 +112,7 @@ def import_evaluation(
 @imports.command("otel")
 def import_otel(
     context: typer.Context,
-    path: Annotated[Path, typer.Argument(help="Spans as OTLP/JSON: docs/otel.md.")],
+    path: Annotated[Path, typer.Argument(help="Spans as OTLP/JSON: docs/opentelemetry.md.")],
     json: Json = False,
 ) -> None:
     """Import GenAI spans of OpenTelemetry. Importing twice adds nothing."""

@@ -1,18 +1,19 @@
-"""``affidavit demo``: the main job on a genuine sample, in a scratch folder, ending with damage that is found."""
+"""``affidavit demo``: the main job in a scratch folder, on a genuine sample and on made-up ones.
+
+Runs that another tool recorded, and damage that is found; an agent's sessions; an optimisation that is killed.
+"""
 
 from __future__ import annotations
 
-import os
-import shlex
 import shutil
 import sqlite3
-import subprocess
-import sys
 import tempfile
 from pathlib import Path
 
 from ..settings import DEFAULT_LEDGER
 from .demo_evaluation import WITH, WITHOUT, run_sessions
+from .demo_optimization import run_optimization
+from .demo_steps import Steps
 from .output import say
 
 SAMPLE = Path(__file__).resolve().parents[1] / "demo" / "reflex"
@@ -22,7 +23,7 @@ def run_demo() -> None:
     """Run the commands as a user would, one after another; a step that goes wrong ends it."""
     with tempfile.TemporaryDirectory(prefix="affidavit-demo-") as scratch:
         folder = Path(scratch)
-        run = _Steps(folder)
+        run = Steps(folder, {str(SAMPLE): "SAMPLE"})
         say("A ledger, and seven runs that aevyra-reflex 0.2.0 wrote (against a deterministic model server).")
         run.step("init")
         run.step("import", "reflex", str(SAMPLE))
@@ -47,23 +48,7 @@ def run_demo() -> None:
         shutil.copytree(folder / DEFAULT_LEDGER, folder / "damaged")
         _change_a_score(folder / "damaged" / "ledger.db")
         run.step("--ledger", "damaged", "verify", expected=1)
-
-
-class _Steps:
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self.environment = {**os.environ, "AFFIDAVIT_KEYS": str(folder / "keys")}
-        self.environment.pop("AFFIDAVIT_LEDGER", None)
-
-    def step(self, *arguments: str, expected: int = 0) -> None:
-        shown = [("SAMPLE" if argument == str(SAMPLE) else argument) for argument in arguments]
-        say(f"\n$ affidavit {shlex.join(shown)}")
-        sys.stdout.flush()
-        command = [sys.executable, "-m", "affidavit.api.cli", *arguments]
-        code = subprocess.run(command, cwd=self._folder, env=self.environment, check=False).returncode
-        if code != expected:
-            say(f"expected exit code {expected}, found {code}")
-            sys.exit(1)
+        run_optimization(run, folder, "optimisation")
 
 
 def _change_a_score(path: Path) -> None:

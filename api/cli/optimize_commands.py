@@ -26,10 +26,11 @@ from ...projections.reproduction import MARGIN, compare_runs
 from ...projections.run_list import list_runs
 from ...projections.run_record import RunRecord
 from ...projections.tokens import cost_of, token_account
+from ..drive.run_equality import Diverged
 from ..drive.run_replay import ReplayReport, replay
 from ..models.pipeline import PipelineModel
 from ..optimize.connecting import Addresses, endpoints, open_models
-from ..optimize.given import Given, is_begun_with, make_options, plan_from, require_same
+from ..optimize.given import Asked, Given, make_options, plan_from, read_material, require_same
 from ..optimize.pipelines import open_pipeline, require_same_pipeline
 from ..optimize.plan import Plan, read_plan
 from ..optimize.running import (
@@ -94,6 +95,7 @@ class Session:
         }
         for flag, value in given.items():
             words += [] if value is None else [flag, str(value)]
+        words += ["--json"] if self.as_json else []
         return shlex.join(words)
 
     def require_writable(self) -> None:
@@ -168,11 +170,20 @@ def optimize(session: Session, given: Given) -> int:
                 pipeline=pipeline.recorded,
             )
             run = start(recording, plan, origin)
-            if asked.target is not None:
-                metrics = ", ".join(asked.target["metrics"])
-                session.tell(f"threshold {asked.target['score']:.4f}: {asked.target['model']}'s, by {metrics}")
+            _tell_threshold(session, given, asked)
             code = _drive(session, recording, run, plan, models)
         return code or _finish(session, run)
+
+
+def _tell_threshold(session: Session, given: Given, asked: Asked) -> None:
+    """Say which of several sources the threshold is from, and which results it was read in."""
+    options = asked.plan.options
+    unused = "--verdict-results" if given.verdict_results is not None else "--target"
+    if asked.target is not None:
+        metrics = ", ".join(asked.target["metrics"])
+        session.tell(f"threshold {asked.target['score']:.4f}: {asked.target['model']}'s, by {metrics}")
+    elif "threshold" in given.settings and (given.verdict_results is not None or "targets" in given.settings):
+        session.tell(f"threshold {options.threshold:g} as given; {unused} is not looked at")
 
 
 def resume(session: Session, run: str, given: Given | None = None) -> int:
@@ -198,6 +209,7 @@ def take_up(session: Session, run: str | None, given: Given) -> int:
 
 def _newest_open(session: Session, given: Given) -> str:
     """The newest open run of this data set and prompt."""
+    rows, prompt = read_material(given)
     with open_for_reading(ledger_folder(session.ledger), keys_root()) as ledger:
         with ledger.views() as connection:
             lines = list_runs(connection, ledger.size)
@@ -207,8 +219,8 @@ def _newest_open(session: Session, given: Given) -> str:
             try:
                 plan = _plan_of(ledger, line.run)
             except Refused:
-                continue  # it was not driven here
-            if is_begun_with(given, plan):
+                continue  # it was not driven here, or by a strategy that is not installed
+            if (plan.rows, plan.prompt) == (rows, prompt):
                 return line.run
     raise Refused(
         "run_known", "--resume: no open run has this data set and this prompt; `affidavit runs` lists all of them"
@@ -316,8 +328,9 @@ def _drive(session: Session, recording: RecordingLedger, run: str, plan: Plan, m
     except KeyboardInterrupt:
         _tell_how_to_resume(session, run, "interrupted")
         return INTERRUPTED
-    except (AffidavitError, OSError):
-        _tell_how_to_resume(session, run, "stopped")
+    except (AffidavitError, OSError) as error:
+        if not isinstance(error, Diverged) and getattr(error, "rule", None) != "run_busy":  # resuming would not help
+            _tell_how_to_resume(session, run, "stopped")
         raise
     if outcome.fed:
         session.tell(f"fed      {outcome.fed} replies from the ledger, none of them bought again")
@@ -400,6 +413,8 @@ def _print_ending(session: Session, document: Mapping[str, Any]) -> None:
         bound = "" if total["is_whole"] else "at least "
         tokens = f"{bound}{total['prompt_tokens']} prompt, {bound}{total['completion_tokens']} completion"
         say(f"calls    {total['calls']}, {total['retries']} tried again; tokens {tokens}")
+        if total["in_flight"]:
+            say(f"         attempts that were never answered: {total['in_flight']}; what they cost is not known")
     ledger = f"--ledger {shlex.quote(session.ledger)} " if session.ledger else ""
     say(f"more     affidavit {ledger}explain {document['run']}")
 

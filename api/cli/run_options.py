@@ -116,9 +116,7 @@ EvalTemperature = Annotated[
     float | None, typer.Option(metavar="T", help="The temperature of models and targets [default: 0].")
 ]
 MaxTokens = Annotated[int | None, typer.Option(metavar="N", help="At most so many tokens an answer [default: 1024].")]
-Seed = Annotated[
-    int | None, typer.Option(metavar="N", help="For what the strategy draws, not the split [default: 0].")
-]
+Seed = Annotated[int | None, typer.Option(metavar="N", help="For what the strategy draws, not the split [default: 0].")]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the newest open run of this data set and this prompt.")
 ]

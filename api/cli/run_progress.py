@@ -98,24 +98,24 @@ class RunProgress(Observer):
     def lines(self) -> list[str]:
         """What is happening now."""
         with self._mutex:
+            elapsed = int(self.clock() - self.began)
             at_work = [f"phase {self.phase}"] if self.phase is not None else []
             at_work.append(f"iteration {self.iteration} of at most {self.max_iterations}")
-            scores = {"baseline": self.baseline, "train": self.train, "validation": self.val}
-            at_work += [f"{name} {_score(value)}" for name, value in scores.items() if value is not None]
-            if self.best is not None:
-                at_work.append(f"best {_score(self.best[0])} ({self.best[1]})")
-            calls = [f"{self.done} calls done", f"{self.in_flight} in flight"]
+            at_work.append(f"{elapsed // 60}:{elapsed % 60:02d}")
+            named = {"baseline": self.baseline, "train": self.train, "validation": self.val}
+            scores = [f"{name} {_score(value)}" for name, value in named.items() if value is not None]
+            scores += [] if self.best is None else [f"best {_score(self.best[0])} ({self.best[1]})"]
+            calls = [f"{self.done} done", f"{self.in_flight} in flight"]
             calls += [f"{self.retried} tried again"] if self.retried else []
             calls += [f"{self.fed} fed from the ledger"] if self.fed else []
             roles = [role for role in (_ANSWERS, "judge", "reasoner") if self.prompt_tokens[role]]
             tokens = [f"{role} {self.prompt_tokens[role]:,} + {self.completion_tokens[role]:,}" for role in roles]
-            elapsed = int(self.clock() - self.began)
-        bought = ", ".join(tokens) or "none"
         return [
             *(["SIMULATED: no language model"] if self.simulated else []),
             " · ".join(at_work),
-            " · ".join(calls),
-            f"tokens, prompt + completion: {bought} · {elapsed // 60}:{elapsed % 60:02d}",
+            "scores " + (" · ".join(scores) or "none yet"),
+            "calls  " + " · ".join(calls),
+            "tokens " + (" · ".join(tokens) or "none yet"),
         ]
 
     def _take(self, event: Event) -> str | None:
@@ -161,7 +161,7 @@ class RunProgress(Observer):
             parts.append(f"validation {_score(self.val)}")
         failed = (scored.failed or 0) + (0 if validated is None else validated.failed or 0)
         if failed:
-            parts.append(f"{failed} calls failed")
+            parts.append("1 call failed" if failed == 1 else f"{failed} calls failed")
         if scored.sample_set == "batch":
             parts.append("on a batch")
         tokens = event.eval_tokens + event.reasoning_tokens

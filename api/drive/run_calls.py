@@ -33,7 +33,7 @@ Place = tuple[str, int]
 """The site of a call, and its occurrence there."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Attempt:
     """One try of a call: the request, and the answer if one came."""
 
@@ -120,10 +120,9 @@ class RecordedRun:
                 )
 
     def _answer(self, seq: int, event: ModelAnswered) -> None:
-        attempts = self.calls.get((event.site, event.occurrence), [])
-        for index, attempt in enumerate(attempts):
+        for attempt in self.calls.get((event.site, event.occurrence), ()):
             if attempt.requested.attempt == event.attempt and attempt.answered is None:
-                attempts[index] = Attempt(attempt.requested, attempt.request_seq, event, seq)
+                attempt.answered, attempt.answer_seq = event, seq
                 return
         raise Refused(
             "answer_requested",

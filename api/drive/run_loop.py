@@ -97,6 +97,8 @@ def drive(
     ``Diverged`` where the script does not do again what is recorded. ``Refused``: ``run_busy`` where somebody else
     drives or records this run, ``run_ended``, ``run_known``, ``content_withheld``.
     """
+    if max_workers < 1:
+        raise Refused("setting_valid", f"max_workers {max_workers}: expected 1 or more")
     with _claimed(ledger, run):
         with ledger.recorder.reading() as reader:
             recorded = read_run(ledger.event_reader(reader), run)
@@ -300,16 +302,20 @@ class _Loop:
         self.observer.fact(event, recorded.seq, fed=True)
 
     def _state(self, event: Event, fact: Fact) -> None:
-        meta = Meta(**self.meta)
+        meta = self._meta(fact.judge_prompt_version)
         if fact.because:
             meta["cause"] = max(fact.because)
-        if fact.judge_prompt_version is not None:
-            meta["judge_prompt_version"] = fact.judge_prompt_version
         self.pending.append((event, meta))
         evolve(self.recorded.state, event)
         self._note_phase(event)
         if isinstance(event, (RunCompleted, RunFailed)):
             self.ended_by = event
+
+    def _meta(self, judge_prompt_version: str | None) -> Meta:
+        meta = Meta(**self.meta)
+        if judge_prompt_version is not None:
+            meta["judge_prompt_version"] = judge_prompt_version
+        return meta
 
     def _note_phase(self, event: object) -> None:
         if isinstance(event, PhaseStarted) and event.timestamp is not None:
@@ -494,8 +500,8 @@ class _Loop:
         facts, answers = self.pending, self.answers
         events = [
             *facts,
-            *((answer.answered, self.meta) for answer in answers),
-            *((call.requested, self.meta) for call in starting),
+            *((answer.answered, self._meta(answer.call.question.judge_prompt_version)) for answer in answers),
+            *((call.requested, self._meta(call.question.judge_prompt_version)) for call in starting),
         ]
         if not events:
             return
@@ -554,9 +560,10 @@ class _Loop:
             for call in [call for call in self.in_flight.values() if call.exchange is not None]:
                 self._judge(call)
             on_record = {_attempt(recorded.event) for recorded in self._read_on()}  # the commit may have been through
-            answers = [answer.answered for answer in self.answers if _attempt(answer.answered) not in on_record]
+            answers = [answer for answer in self.answers if _attempt(answer.answered) not in on_record]
             if answers:
-                self._commit([(answered, self.meta) for answered in answers])
+                versions = [answer.call.question.judge_prompt_version for answer in answers]
+                self._commit([(answer.answered, self._meta(of)) for answer, of in zip(answers, versions, strict=True)])
 
     # What is recorded must be asked and stated again before anything new is.
 

@@ -21,6 +21,7 @@ No redirects are followed, nothing comes from the environment (no proxies, no ne
 from __future__ import annotations
 
 import json
+import re
 import threading
 import time
 from abc import ABC, abstractmethod
@@ -126,7 +127,7 @@ class HttpModel(ABC):
         self.wire_model = model
         self.base_url = _checked(base_url)
         self.timeout = timeout
-        self._api_key = api_key
+        self._echoed = _spellings(api_key) if api_key else None
         self._max_bytes = max_bytes
         self._clock = clock
         self._wall_clock = wall_clock
@@ -210,8 +211,8 @@ class HttpModel(ABC):
             if self._clock() > end:
                 return Exchange("timed_out", status, None, "timed_out")
         body = received.decode(errors="backslashreplace")
-        if self._api_key:
-            body = body.replace(self._api_key, '{"redacted":"api_key"}')  # a server that echoes the key
+        if self._echoed is not None:
+            body = self._echoed.sub("[redacted api_key]", body)
         return Exchange(outcome, status, body, reason, retry_after)
 
     def _retry_after(self, response: httpx2.Response) -> float | None:
@@ -243,6 +244,11 @@ class ChatModel(HttpModel):
             if response_format is not None:
                 document["response_format"] = response_format
         return document, tuple(optional)
+
+
+def _spellings(api_key: str) -> re.Pattern[str]:
+    """The key as a server may echo it: each character as it is or escaped as JSON allows."""
+    return re.compile("".join(rf"(?:\\?{re.escape(c)}|\\u00(?i:{ord(c):02x}))" for c in api_key))
 
 
 def read_chat(body: str | None) -> ChatReply:

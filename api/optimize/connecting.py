@@ -64,22 +64,22 @@ def open_models(
                 models[to] = _same_pipeline(pipeline, name)
                 continue
             flag, base_url = addresses.of(to)
-            model = open_model(
+            opened = open_model(
                 name,
                 base_url=base_url,
                 api_key=addresses.reasoning_api_key if to == REASONER else None,
                 transport=transport,
                 environ=environ,
             )
-            stack.callback(model.close)
-            then = (known or {}).get(to, model.base_url)
-            if base_url is None and then != model.base_url:
+            stack.callback(opened.close)
+            then = (known or {}).get(to, opened.base_url)
+            if base_url is None and then != opened.base_url:
                 raise Refused(
                     "address_given",
                     f"model {name}: the run on record found it at {then}, now it would be looked for at "
-                    f"{model.base_url}; addresses are not taken from a ledger: give {flag}",
+                    f"{opened.base_url}; addresses are not taken from a ledger: give {flag}",
                 )
-            models[to] = model
+            models[to] = opened
         for model in models.values():
             if isinstance(model, HttpModel):
                 check_model(model)
@@ -102,6 +102,8 @@ def _wanted(options: Options) -> Iterator[tuple[str, str]]:
 
 
 def _require_useful(options: Options, addresses: Addresses) -> None:
+    if options.max_iterations == 0 and addresses.reasoning_base_url is not None:
+        raise Refused("flag_serves", "--reasoning-base-url: without iterations the reasoning model is not asked")
     if options.judge is None and addresses.judge_base_url is not None:
         raise Refused("flag_serves", "--judge-base-url: this run has no judge")
     if addresses.base_url is not None and all(

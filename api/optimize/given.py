@@ -16,7 +16,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from ...domain.errors import Refused
-from ...domain.optimization.dataset import Dataset
+from ...domain.optimization.dataset import DataRow, Dataset
 from ...domain.optimization.metrics import JUDGE_NAME
 from ...domain.optimization.options import Options
 from ...ledger.errors import Unavailable
@@ -71,15 +71,15 @@ class Asked:
 
 def plan_from(given: Given) -> Asked:
     """The plan of a new run."""
-    source, read = _rows_of(given)
+    source, rows = _rows_of(given)
     if given.prompt is None:
         raise Refused("prompt_given", "PROMPT: expected the file of the initial prompt, found none")
     prompt = read_text(given.prompt, "the prompt")
-    changes, target = _read_files(given)
-    options = make_options(changes)
-    if "models" not in changes:
+    if given.pipeline is None and "models" not in given.settings:
         raise Refused("model_given", "--model: expected the model to optimise for, found none")
-    return Asked(make_plan(options, read(), prompt), source, target)
+    changes, target = _read_files(given, {})
+    options = make_options(changes)
+    return Asked(make_plan(options, rows(), prompt), source, target)
 
 
 def require_same(given: Given, plan: Plan, run: str) -> None:
@@ -88,16 +88,19 @@ def require_same(given: Given, plan: Plan, run: str) -> None:
     What is not given is not compared.
     """
     if given.dataset is not None or given.inputs_file is not None:
-        source, read = _rows_of(given)
-        if read().rows != plan.rows:
+        source, rows = _rows_of(given)
+        if rows().rows != plan.rows:
             raise Refused("plan_kept", f"{source}: run {run} was begun with other rows")
     if given.prompt is not None and read_text(given.prompt, "the prompt") != plan.prompt:
         raise Refused("plan_kept", f"{given.prompt}: run {run} was begun with another prompt")
-    changes, _ = _read_files(given)
-    options = make_options({**plan.options.model_dump(), **changes})
+    planned = plan.options.model_dump()
+    changes, _ = _read_files(given, planned)
+    options = make_options({**planned, **changes})
     for name in changes:
         was, now = getattr(plan.options, name), getattr(options, name)
-        if was != now:
+        if name == "threshold" and plan.options.threshold_source == "target":
+            was = "that of its targets"
+        if was != now and name != "threshold_source":  # which says how the threshold was given, not what it is
             raise Refused(
                 "plan_kept",
                 f"{flag(name)} {_shown(now)}: run {run} was begun with {_shown(was)} and goes on as it was begun; "
@@ -105,24 +108,26 @@ def require_same(given: Given, plan: Plan, run: str) -> None:
             )
 
 
-def is_begun_with(given: Given, plan: Plan) -> bool:
-    """Whether a plan has the data set and the prompt that were given."""
-    _, read = _rows_of(given)
+def read_material(given: Given) -> tuple[tuple[DataRow, ...], str]:
+    """The rows and the prompt that were given."""
+    _, rows = _rows_of(given)
     if given.prompt is None:
         raise Refused("prompt_given", "PROMPT: expected the file of the initial prompt, found none")
-    return read().rows == plan.rows and read_text(given.prompt, "the prompt") == plan.prompt
+    return rows().rows, read_text(given.prompt, "the prompt")
 
 
 def make_options(settings: Mapping[str, Any]) -> Options:
     """Options out of settings by name; ``Refused`` (``setting_valid``) names the first flag that does not serve."""
-    found = dict(settings)
-    found.setdefault("models", ("none/given",))
     try:
-        options = Options.model_validate(found)
+        options = Options.model_validate(dict(settings))
     except ValidationError as error:
         first = error.errors()[0]
         name = str(first["loc"][0])
-        raise Refused("setting_valid", f"{flag(name)} {_shown(found.get(name))}: {first['msg']}") from error
+        raise Refused("setting_valid", f"{flag(name)} {_shown(settings.get(name))}: {first['msg']}") from error
+    for name in ("models", "targets"):
+        named = getattr(options, name)
+        if len(set(named)) < len(named):
+            raise Refused("setting_valid", f"{flag(name)} {_shown(named)}: expected each model once")
     _require(0 <= options.threshold <= 1, "threshold", options, "from 0 to 1")
     _require(0 < options.train_ratio <= 1, "train_ratio", options, "above 0 and at most 1")
     _require(0 <= options.val_ratio < 1, "val_ratio", options, "from 0 to below 1")
@@ -179,14 +184,17 @@ def _rows_of(given: Given) -> tuple[Path, Callable[[], Dataset]]:
     return dataset, lambda: read_dataset(dataset, given.input_field, given.output_field)
 
 
-def _read_files(given: Given) -> tuple[dict[str, Any], dict[str, Any] | None]:
-    """The settings that were given, with those that files hold; and where a threshold comes from."""
+def _read_files(given: Given, beside: Mapping[str, Any]) -> tuple[dict[str, Any], dict[str, Any] | None]:
+    """The settings that were given, with those that files hold; and where a threshold comes from.
+
+    ``beside`` are settings that hold where none are given.
+    """
     changes = dict(given.settings)
     if given.pipeline is not None:
         changes["models"] = (PIPELINE + given.pipeline,)
     if changes.get("judge") is not None:
         changes.setdefault("metrics", ())
-    _require_useful(given, changes)
+    _require_useful(given, {**beside, **changes})
     if given.judge_criteria is not None:
         changes["judge_criteria"] = read_text(given.judge_criteria, "the judge's criteria")
     if changes.get("targets") and given.verdict_results is not None:
@@ -202,7 +210,7 @@ def _read_files(given: Given) -> tuple[dict[str, Any], dict[str, Any] | None]:
         return changes, None
     if given.verdict_results is None:
         return changes, None
-    options = make_options(changes)
+    options = make_options({**beside, **changes})
     names = [metric.name for metric in find_all_metrics(options.metrics)]
     target = read_verdict_results(given.verdict_results, names + ([JUDGE_NAME] if options.judge else []))
     return {**changes, "threshold": target["score"], "threshold_source": "verdict_results"}, target

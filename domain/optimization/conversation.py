@@ -9,11 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Generator
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 from ..event import Event
 from ..model_calls import Ask, Reply
-from .events import Purpose, Sample
+from .events import Purpose, Sample, sample_means
 
 REASONER = "reasoner"
 JUDGE = "judge"
@@ -21,13 +22,17 @@ JUDGE = "judge"
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """One call to make. ``to`` is ``reasoner``, ``judge`` or the name of a model; ``purpose`` is what it is for."""
+    """One call to make. ``to`` is ``reasoner``, ``judge`` or the name of a model; ``purpose`` is what it is for.
+
+    ``judge_prompt_version`` goes into the metadata of the judge's calls.
+    """
 
     to: str
     purpose: str
     ask: Ask
     iteration: int | None = None
     phase: int | None = None
+    judge_prompt_version: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,7 +62,7 @@ Step = Calls | Fact
 Script = Generator[Step, Any, None]
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Scored:
     """An evaluation as a strategy sees it. ``score`` is None where no sample could be scored.
 
@@ -71,6 +76,11 @@ class Scored:
     samples: tuple[Sample, ...]
     replies: tuple[tuple[int, ...], ...] = ()
     whole: bool = True
+
+    @cached_property
+    def means(self) -> dict[str, float]:
+        """Sample id to score, averaged over models and passes; samples without a score are left out."""
+        return sample_means(self.samples)
 
     def beats(self, other: Scored) -> bool:
         """Whether this one has the higher score; whoever has none beats nobody and is beaten by any score."""

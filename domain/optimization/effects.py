@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from math import fsum
 from typing import Literal
 
-from .events import PromptEvaluated, RewriteProposed
+from .events import PromptEvaluated, RewriteProposed, sample_means
 
 THRESHOLD = 0.005
 """A difference no larger than this, either way, counts as no effect; it is the peer's own threshold."""
@@ -78,14 +78,7 @@ def _compare(rewrite: int, before: PromptEvaluated, after: PromptEvaluated) -> E
 
 
 def _scores(evaluation: PromptEvaluated) -> dict[str, float] | None:
-    """Sample to score, averaged where several models or passes answered the same sample."""
-    if not isinstance(evaluation.samples, tuple):
-        return None
-    found: dict[str, list[float]] = {}
-    for sample in evaluation.samples:
-        if sample.score is not None:
-            found.setdefault(sample.id, []).append(sample.score)
-    return {name: fsum(scores) / len(scores) for name, scores in found.items()}
+    return sample_means(evaluation.samples) if isinstance(evaluation.samples, tuple) else None
 
 
 def _metrics_differ(before: PromptEvaluated, after: PromptEvaluated) -> bool:

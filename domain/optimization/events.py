@@ -8,6 +8,7 @@ as the recorder or the imported file gave them; when an event was recorded is th
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from math import fsum
 from typing import Any, Literal
 
@@ -28,7 +29,7 @@ CODE = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
 class Sample(BaseModel):
     """One sample of an evaluation. ``id`` says which sample of the data set it is; the same id in two
     evaluations is the same sample, whichever of several ``model``s answered it. ``score`` is the mean over the
-    metrics; a failed call has none, and ``reason`` is a code for why."""
+    metrics; a failed call has none, and ``reason`` is a code for why. ``rationale`` is what the judge said of it."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -41,6 +42,7 @@ class Sample(BaseModel):
     failed: bool = False
     reason: str | None = None
     model: str | None = None
+    rationale: str | None = None
 
 
 class Split(BaseModel):
@@ -173,8 +175,8 @@ class IterationCompleted(Event):
     """Iteration ``iteration`` scored the prompt of ``evaluation``, which ``rewrite`` had produced.
 
     ``rewrite`` is None where the prompt is the initial one or its origin is not known. Tokens are what
-    this iteration cost; ``elapsed_seconds`` is the wall time since the run began. ``found_in`` says, for an
-    import, which files spoke of the iteration.
+    this iteration cost; ``elapsed_seconds`` is the wall time since the run began. ``found_in`` says, for a run that
+    another system drove, which of its files spoke of the iteration.
     """
 
     type_name = "iteration.completed.v1"
@@ -343,3 +345,12 @@ def mean_score(samples: tuple[Sample, ...]) -> float | None:
     """The mean score of the samples that have one, or None: exact summation, one rounding, one division."""
     scores = [sample.score for sample in samples if sample.score is not None]
     return fsum(scores) / len(scores) if scores else None
+
+
+def sample_means(samples: Iterable[Sample]) -> dict[str, float]:
+    """Sample id to score, averaged over the models and passes that answered it; failed ones are left out."""
+    found: dict[str, list[float]] = {}
+    for sample in samples:
+        if sample.score is not None:
+            found.setdefault(sample.id, []).append(sample.score)
+    return {name: fsum(scores) / len(scores) for name, scores in found.items()}

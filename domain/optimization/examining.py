@@ -16,7 +16,15 @@ from ..model_calls import Ask, Reply
 from .conversation import JUDGE, Calls, Question, Step
 from .dataset import DataRow
 from .events import Purpose, Sample, mean_score
-from .metrics import JUDGE_NAME, JUDGE_SCHEMA, Metric, MetricFailed, judge_question, read_judgement
+from .metrics import (
+    JUDGE_NAME,
+    JUDGE_PROMPT_VERSION,
+    JUDGE_SCHEMA,
+    Metric,
+    MetricFailed,
+    judge_question,
+    read_judgement,
+)
 from .options import Options
 
 _JUDGE_TOKENS = 512
@@ -137,6 +145,7 @@ class Examiner:
                 ),
                 iteration,
                 phase,
+                JUDGE_PROMPT_VERSION,
             )
             for question in asked.values()
         )
@@ -146,7 +155,7 @@ class Examiner:
     def _sample(self, trial: _Trial, answer: Reply, judged: Reply | None, several: bool) -> Sample:
         row = trial.row
         scores: dict[str, float] = {}
-        reason = None
+        reason = rationale = None
         if answer.text is None:
             reason = answer.reason or "no_reply"
         else:
@@ -158,9 +167,9 @@ class Examiner:
             if judged is not None:
                 judgement = None if judged.text is None else read_judgement(judged.text)
                 if judgement is None:
-                    reason = reason or "judge_undecided"
+                    reason, rationale = reason or "judge_undecided", judged.text
                 else:
-                    scores[JUDGE_NAME] = judgement.score
+                    scores[JUDGE_NAME], rationale = judgement.score, judgement.reason
         failed = reason is not None
         return Sample(
             id=row.id,
@@ -172,6 +181,7 @@ class Examiner:
             failed=failed,
             reason=reason or answer.reason or None,
             model=trial.model if several else None,
+            rationale=rationale,
         )
 
 
@@ -194,13 +204,4 @@ def metric_means(samples: Sequence[Sample]) -> dict[str, float]:
     for sample in samples:
         for name, score in sample.scores.items():
             found.setdefault(name, []).append(score)
-    return {name: fsum(scores) / len(scores) for name, scores in found.items()}
-
-
-def sample_means(samples: Sequence[Sample]) -> dict[str, float]:
-    """Sample id to score, averaged over the models and passes that answered it; failed ones are left out."""
-    found: dict[str, list[float]] = {}
-    for sample in samples:
-        if sample.score is not None:
-            found.setdefault(sample.id, []).append(sample.score)
     return {name: fsum(scores) / len(scores) for name, scores in found.items()}

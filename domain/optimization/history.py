@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..event import Withheld
-from .effects import Effect, effect_of
+from .effects import Effect
 from .events import IterationCompleted, PromptEvaluated, RewriteProposed
 
 NO_CHANGES = "(no changes yet)"
@@ -37,6 +37,7 @@ class Change:
 def changes(
     evaluations: Sequence[PromptEvaluated],
     rewrites: Sequence[RewriteProposed],
+    effects: Sequence[Effect],
     iterations: Sequence[IterationCompleted],
 ) -> list[Change]:
     """Every rewrite with its own effect, in the order in which they were proposed; evaluations in order of number."""
@@ -44,8 +45,7 @@ def changes(
     proposed_in = {item.evaluation: item.iteration for item in newest_first}
     scored_in = {item.rewrite: item.iteration for item in newest_first if item.rewrite is not None}
     found = []
-    for rewrite in rewrites:
-        effect = effect_of(rewrite, evaluations)
+    for rewrite, effect in zip(rewrites, effects, strict=True):
         measured = None if effect.measured_by is None else evaluations[effect.measured_by]
         found.append(
             Change(

@@ -49,7 +49,7 @@ from .events import (
     RunFailed,
     mean_score,
 )
-from .examining import Examiner, metric_means, sample_means
+from .examining import Examiner, metric_means
 from .metrics import JUDGE_PROMPT_VERSION, Metric
 from .options import Options
 from .randomness import RunRandom
@@ -270,9 +270,7 @@ class _Run:
         self.phase_iterations += 1
         study.completed.append(event)
         study.iterations.append(
-            Finished(
-                number, scored.prompt, val_score, scored.whole, study.phase, scored.score, sample_means(scored.samples)
-            )
+            Finished(number, scored.prompt, val_score, scored.whole, study.phase, scored.score, scored.means)
         )
         if val_score is not None:
             self.validation.append(val_score)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from math import fsum
 
 from .conversation import Conversation
 from .dataset import DataRow
+from .effects import Effect, effect_of
 from .events import IterationCompleted, PromptEvaluated, RewriteProposed
 from .history import changes, history_text
 from .options import Options
@@ -60,6 +61,7 @@ class Study:
     rewrites: list[RewriteProposed] = field(default_factory=list)
     completed: list[IterationCompleted] = field(default_factory=list)
     iterations: list[Finished] = field(default_factory=list)
+    measured: dict[int, Effect] = field(default_factory=dict)
     phases: int = 0
     phase: int | None = None
     axis: str | None = None
@@ -97,15 +99,17 @@ class Study:
 
     def history(self) -> str:
         """The rewrite history to show to the reasoning model: each change with its own effect, the newest in it."""
-        return history_text(changes(self.evaluations, self.rewrites, self.completed))
+        effects = [self._effect(rewrite) for rewrite in self.rewrites]
+        return history_text(changes(self.evaluations, self.rewrites, effects, self.completed))
+
+    def _effect(self, rewrite: RewriteProposed) -> Effect:
+        found = self.measured.get(rewrite.rewrite) or effect_of(rewrite, self.evaluations)
+        if found.delta is not None:
+            self.measured[rewrite.rewrite] = found  # the first comparable evaluation counts, so it stays
+        return found
 
 
 Strategy = Callable[[Study], Conversation]
 """Makes a conversation for a study. It uses no clock, no network, and no randomness but the study's."""
 
 Strategies = dict[str, Strategy]
-
-
-def rows_by_id(rows: Sequence[DataRow]) -> dict[str, DataRow]:
-    """Rows by their ids, which are unique in a data set."""
-    return {row.id: row for row in rows}

@@ -134,6 +134,26 @@ def test_runs_are_numbered_one_after_another(recording: RecordingLedger, run: Ru
         recording.start_run(strategy="auto", prompt="x", config={}, run="002")
 
 
+def test_a_run_that_ended_and_was_not_sealed_is_sealed_with_the_next_seal(
+    recording: RecordingLedger, run: RunRecorder, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    recording.start_run(strategy="iterative", prompt="Answer.", config={})
+    with monkeypatch.context() as patch:
+        patch.setattr(recording, "seal", lambda runs: None)
+        run.fail("stopped")
+    assert _types(recording, run.run)[-1] == "run.failed.v1"
+
+    recording.seal()
+    recording.seal()
+
+    assert _types(recording, run.run)[-2:] == ["run.failed.v1", "run.sealed.v1"]
+    assert _types(recording, "002") == ["run.started.v1"]
+
+
+def _types(recording: RecordingLedger, run: str) -> list[str]:
+    return [recorded.type_name for recorded in recording.read_stream(run)]
+
+
 def test_a_completed_run_is_sealed_and_signed_and_takes_no_more(recording: RecordingLedger, run: RunRecorder) -> None:
     evaluation = run.record_evaluation("Answer.", score=0.5)
     final = run.record_evaluation("Answer.", purpose="final", score=0.5)

@@ -131,7 +131,7 @@ def check(name: str, folder: Path, seed: dict[str, str], options: dict[str, Any]
         "of gepa's texts",
         [record.prompts[it.prompt] for it in scored] == list(map(render_candidate, result.candidates)),
     )
-    holds("by example", all(len(entry.samples or ()) == len(EXAMPLES) for entry in scored))
+    holds("by example", all(entry.n == len(EXAMPLES) for entry in scored))
     proposals = [event for hook, event in spy.told if hook == "on_proposal_end"]
     reflections = [rewrite for rewrite in record.rewrites if rewrite.axis == "reflection"]
     holds("every proposal is a rewrite", len(reflections) == len(proposals) > 2)

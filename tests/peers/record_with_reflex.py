@@ -24,12 +24,10 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from check_reflex_profile import PEER, answers, compare
-from stub_server import START, Refuse, StubServer, rows
-
 from affidavit.api.adapters.reflex.run_store import RunStore
 from affidavit.api.reading import open_for_reading
 
+stub_server, peer_readers = import_module("stub_server"), import_module("check_reflex_profile")
 SECRET = "sk-not-for-the-ledger-0123456789"
 TIMES = {"timestamp", "started_at", "duration_seconds", "accumulated_duration_seconds", "run_dir"}
 
@@ -52,19 +50,19 @@ CASES = (
     Case("killed in a training evaluation", "iterative", how="kill", stop_at=14),
     Case("refused in a rewrite", "iterative", how="refuse", stop_at=17),
     Case("to the end", "structural"),
-    Case("killed in the second round", "structural", how="kill", stop_at=70, rewritten=1),
+    Case("killed in the third round", "structural", how="kill", stop_at=70, rewritten=2),
     Case("to the end", "auto"),
     Case("killed", "auto", how="kill", stop_at=90),
 )
 
 
 def main() -> int:
-    if version("aevyra-reflex") != PEER:
-        sys.exit(f"aevyra-reflex is {version('aevyra-reflex')}, expected {PEER}")
+    if version("aevyra-reflex") != peer_readers.PEER:
+        sys.exit(f"aevyra-reflex is {version('aevyra-reflex')}, expected {peer_readers.PEER}")
     differing = 0
     with tempfile.TemporaryDirectory() as scratch:
         data = Path(scratch) / "sums.jsonl"
-        data.write_text("".join(json.dumps(row) + "\n" for row in rows(10)))
+        data.write_text("".join(json.dumps(row) + "\n" for row in stub_server.rows(10)))
         for number, case in enumerate(CASES):
             folder = Path(scratch) / str(number)
             folder.mkdir()
@@ -88,14 +86,14 @@ def drive(case: Case, folder: Path, data: Path) -> list[int]:
         if number - asked != case.stop_at:
             return
         if case.how == "refuse":
-            raise Refuse("refused on purpose")
+            raise stub_server.Refuse("refused on purpose")
         assert process is not None
         process.kill()
         process.wait()
 
     environment = {**os.environ, "AFFIDAVIT_KEYS": str(folder / "keys"), "PYTHONUTF8": "1", "PYTHONHASHSEED": "0"}
     requests = []
-    with StubServer(before) as stub:
+    with stub_server.StubServer(before) as stub:
         for store in ("native", "ledger"):
             command = [sys.executable, __file__, "worker", store, str(folder), str(data), stub.base_url]
             for attempt in ("first", "resume") if case.how else ("first",):
@@ -149,7 +147,7 @@ def session(optimizer: Any, store: Any, data: str, attempt: str) -> None:
     resumed = store.find_incomplete_run(dataset_path=data) if attempt == "resume" else None
     if attempt == "resume" and resumed is None:
         sys.exit("no run to resume was found")
-    optimizer.run(START, run_store=store, resume_run=resumed)
+    optimizer.run(stub_server.START, run_store=store, resume_run=resumed)
 
 
 def check(case: Case, folder: Path) -> list[str]:
@@ -165,9 +163,9 @@ def check(case: Case, folder: Path) -> list[str]:
         return problems
     found: dict[str, Any] = {}
     for root in (folder / "native" / ".reflex", rebuilt):
-        found[root.name] = timeless(answers(root))
+        found[root.name] = timeless(peer_readers.answers(root))
     redacted: list[str] = []
-    compare(found[".reflex"], found["rebuilt"], "", problems, redacted)
+    peer_readers.compare(found[".reflex"], found["rebuilt"], "", problems, redacted)
     if not redacted or any(not place.endswith("reasoning_api_key") for place in redacted):
         problems.append(f"expected only reasoning_api_key redacted, found {redacted}")
     kept = [path for path in rebuilt.rglob("*") if path.is_file() and SECRET in path.read_text(encoding="utf-8")]

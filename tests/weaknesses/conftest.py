@@ -5,9 +5,8 @@ from __future__ import annotations
 import io
 import json
 import sys
-from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import redirect_stderr, redirect_stdout
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from typing import Any
 import pytest
 
 from affidavit.api.cli import main
+from affidavit.api.drive.run_calls import RecordedRun, read_run
 from affidavit.api.drive.run_loop import Observer, Outcome
 from affidavit.api.drive.run_replay import ReplayReport, replay
 from affidavit.api.models.chat import Exchange, Model, Prepared
@@ -30,6 +30,7 @@ from affidavit.domain.optimization.options import Options
 from affidavit.domain.optimization.script import optimise
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.reader import StoredEntry
+from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_record import RunRecord
 
 PROMPT = SANDBOX_PROMPT
@@ -92,7 +93,7 @@ def plan_of(strategy: str = "iterative", rows: int = 8, prompt: str = PROMPT, **
             **settings,
         },
     )
-    return make_plan(options, Dataset(tuple(map(DataRow.model_validate, sandbox_dataset(rows))), ()), prompt)
+    return make_plan(options, Dataset(tuple(map(DataRow.model_validate, sandbox_dataset(rows)))), prompt)
 
 
 @dataclass
@@ -141,6 +142,10 @@ class Bench:
                 versions=plan.versions(),
             )
 
+    def recorded(self, run: str) -> RecordedRun:
+        with self.recording.ledger.recorder.reading() as reader:
+            return read_run(self.recording.ledger.event_reader(reader), run)
+
     def record(self, run: str) -> RunRecord:
         found = self.recording.read_run(run)
         assert found is not None
@@ -162,9 +167,16 @@ class Stored:
 
     def is_kept_by(self, later: Stored) -> bool:
         """Whether every byte of this stands in ``later``, in its place."""
-        return (
-            later.entries[: len(self.entries)] == self.entries and later.boxes[: len(self.boxes)] == self.boxes
-        )
+        return later.entries[: len(self.entries)] == self.entries and later.boxes[: len(self.boxes)] == self.boxes
+
+
+def watched(look: Callable[[Prepared], Exchange | None]) -> Wrap:
+    """A wrap for ``Bench.go_on``."""
+
+    def wrap(model: Model) -> Model:
+        return Watched(model, look)
+
+    return wrap
 
 
 def _as_it_is(model: Model) -> Model:
@@ -215,8 +227,7 @@ class Shell:
         out, err = io.StringIO(), io.StringIO()
         with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
             patch.chdir(self.folder)
-            patch.delenv("AFFIDAVIT_LEDGER", raising=False)
-            for name, value in {"AFFIDAVIT_KEYS": str(self.folder / "keys"), **self.environment}.items():
+            for name, value in {**self.places, **self.environment}.items():
                 patch.setenv(name, value)
             patch.setattr(sys, "argv", ["affidavit", *arguments])
             with pytest.raises(SystemExit) as ended:
@@ -241,11 +252,22 @@ class Shell:
     def ledger(self) -> Path:
         return self.folder / ".affidavit"
 
+    @property
+    def places(self) -> dict[str, str]:
+        """Where the command looks for its ledger and keys, as environment variables."""
+        return {"AFFIDAVIT_LEDGER": str(self.ledger), "AFFIDAVIT_KEYS": str(self.folder / "keys")}
+
+    @contextmanager
+    def bench(self) -> Iterator[Bench]:
+        """The command's ledger, opened in this process."""
+        ledger = Ledger(self.ledger, self.folder / "keys", REGISTRY, sign_in_background=False)
+        with RecordingLedger(ledger) as recording:
+            yield Bench(recording)
+
 
 @pytest.fixture
-def bench(ledger: Ledger) -> Iterator[Bench]:
-    with RecordingLedger(ledger) as recording:
-        yield Bench(recording)
+def bench(ledger: Ledger) -> Bench:
+    return Bench(RecordingLedger(ledger))
 
 
 @pytest.fixture
@@ -253,7 +275,3 @@ def shell(tmp_path: Path) -> Shell:
     folder = tmp_path / "shell"
     folder.mkdir()
     return Shell(folder)
-
-
-def counted(words: list[str]) -> dict[str, int]:
-    return dict(Counter(words))

@@ -25,14 +25,16 @@ from __future__ import annotations
 import json
 import re
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import islice
 from pathlib import Path, PurePosixPath
 from typing import Any, Protocol, Self
 
 from ....domain.errors import Refused
-from ....domain.event import Event
+from ....domain.event import Event, Withheld
+from ....domain.optimization.events import RunStarted
 from ....domain.optimization.foreign import (
     CheckpointSaved,
     FileSaved,
@@ -44,6 +46,7 @@ from ....domain.optimization.foreign import (
 from ....ledger.errors import Conflict
 from ....projections.run_directory import build_run_directory
 from ....projections.run_record import RunRecord
+from ....projections.run_summary import list_row
 from ...record import RecordingLedger, open_ledger
 from ...run_store import RunSummary
 from .files import ITERATIONS, KNOWN
@@ -154,7 +157,7 @@ class RunStore:
             }
             if branched_from:
                 document["branched_from"] = dict(branched_from)
-            run = Run(self.recording, run_id, f"{run_id}_{timestamp}")
+            run = Run(self.recording, run_id, f"{run_id}_{timestamp}", recorded_here=True)
             try:
                 run._start(document)
             except Conflict:
@@ -163,8 +166,13 @@ class RunStore:
 
     def get_run(self, run_id: str) -> Run | None:
         """The run of this id, exactly as it stands: ``"001"``."""
-        record = self.recording.read_run(run_id)
-        return None if record is None else self._run(record)
+        ledger = self.recording.ledger
+        with ledger.recorder.reading() as reader:
+            events = [it.event for it in islice(ledger.event_reader(reader).stream(f"run/{run_id}"), 2)]
+        if not events or not isinstance(events[0], RunStarted):
+            return None
+        began_here = len(events) == 2 and isinstance(events[1], FileSaved)
+        return Run(self.recording, run_id, events[0].directory, recorded_here=began_here)
 
     def get_latest_run(self) -> Run | None:
         """The run with the highest number, which after 999 is 1000."""
@@ -216,15 +224,16 @@ class RunStore:
             if run is not None:
                 yield run
 
-    def _run(self, record: RunRecord) -> Run:
-        return Run(self.recording, record.run, record.started.directory)
-
 
 class Run:
-    """One run. Safe from threads; each handle records for itself, from ``mark_running`` to ``mark_done``."""
+    """One run. Safe from threads; each handle records for itself, from ``mark_running`` to ``mark_done``.
 
-    def __init__(self, recording: RecordingLedger, run_id: str, directory: str) -> None:
+    ``recorded_here`` says whether it was started through such a store; only then can more be recorded of it.
+    """
+
+    def __init__(self, recording: RecordingLedger, run_id: str, directory: str, *, recorded_here: bool) -> None:
         self.run_id = run_id
+        self.recorded_here = recorded_here
         self._ledger = recording
         self._live = LiveRun(recording, run_id, directory)
         self._mutex = threading.RLock()
@@ -240,19 +249,14 @@ class Run:
         self.running_path = self.run_dir / _RUNNING
 
     @property
-    def recorded_here(self) -> bool:
-        """Whether the run was started through such a store; only then can more be recorded of it."""
-        with self._mutex:
-            self._live.read()
-            return _CONFIG in self._live.documents
-
-    @property
     def is_complete(self) -> bool:
         return self.result_path.exists()
 
     @property
     def is_running(self) -> bool:
         """Whether a recording of the run is open. One that was killed stays open until the run is taken up."""
+        if not self.recorded_here:
+            return False
         with self._mutex:
             self._live.read()
             return self._live.recordings.open is not None
@@ -316,13 +320,13 @@ class Run:
         if state.is_full_eval:
             document["is_full_eval"] = True
         path = f"{ITERATIONS}/{state.iteration:03d}.json"
-        left_out = {"change_summary": state.change_summary or None, "elapsed_seconds": state.elapsed_seconds}
+        summary, elapsed = state.change_summary or None, state.elapsed_seconds
 
         def build(cleaned: Cleaned) -> list[Event]:
             live = LiveEvents(self._live, self._live.story(cleaned.document))
-            live.add_iteration(state.iteration, **left_out)
+            live.add_iteration(state.iteration, summary, elapsed)
             found = live.findings_at(path)
-            own = {"iteration": state.iteration, **left_out}
+            own = {"iteration": state.iteration, "change_summary": summary, "elapsed_seconds": elapsed}
             again = bool(live.rewritten) or self._live.revision(path) > 0
             kind = IterationRewritten if again else IterationSaved
             return [*live.events, file_saved(kind, self._live, cleaned, found, **own, **live.rewritten)]
@@ -382,6 +386,8 @@ class Run:
 
     def summary(self) -> RunSummary:
         """The run as it stands in a list. ``best_score`` is the result's, before its end the checkpoint's."""
+        if not self.recorded_here:
+            return RunSummary(**list_row(self._record()))
         files = self._files()
         config, baseline = files.get(_CONFIG) or {}, files.get(_BASELINE) or {}
         checkpoint, result = files.get(_CHECKPOINT), files.get(_RESULT)
@@ -407,12 +413,11 @@ class Run:
         )
 
     def _status(self, files: Mapping[str, Any]) -> str:
-        if _RESULT in files:
+        if _RESULT in files or self._live.state.ended:
             return "completed"
         if self._live.recordings.open is not None:
             return "running"
-        began = _CHECKPOINT in files or self._live.recordings.count > 0 or not self.recorded_here
-        return "interrupted" if began else "running"
+        return "interrupted" if _CHECKPOINT in files or self._live.recordings.count > 0 else "running"
 
     def _start(self, document: dict[str, Any]) -> None:
         cleaned = self._live.clean(_CONFIG, document)
@@ -436,12 +441,18 @@ class Run:
 
         self._save(_RESULT, document, build)
 
+    def _save_error(self, text: str) -> None:
+        def build(cleaned: Cleaned) -> list[Event]:
+            return [file_saved(FileSaved, self._live, cleaned)]
+
+        self._save(_ERROR, text, build)
+
     def _checkpoint_best(self) -> str | None:
         checkpoint = self._live.documents.get(_CHECKPOINT)
         best = None if checkpoint is None else checkpoint.value.get("best_prompt")
         return best if isinstance(best, str) else None
 
-    def _save(self, path: str, content: Any, build: _BuildFile) -> None:
+    def _save(self, path: str, content: Any, build: Callable[[Cleaned], list[Event]]) -> None:
         with self._mutex:
             self._require_ours()
             cleaned = self._live.clean(path, content)
@@ -472,12 +483,23 @@ class Run:
         return prompt if isinstance(prompt, str) else None
 
     def _files(self) -> dict[str, Any]:
-        """The newest content of every file by path; for a run recorded another way, as rebuilt from its events."""
+        """The newest content of every file by path; for a run recorded another way, as rebuilt from its events.
+
+        What was erased is not there.
+        """
+        if not self.recorded_here:
+            files = build_run_directory(self._record(), "reflex-0.2")
+            return {path: _parse(path, content.decode()) for path, content in files.items()}
         with self._mutex:
             self._live.read()
-            if _CONFIG in self._live.documents:
-                return {path: document.value for path, document in self._live.documents.items()}
-            return _rebuilt(self._ledger.read_run(self.run_id))
+            files = {path: document.value for path, document in self._live.documents.items()}
+            return {path: content for path, content in files.items() if not isinstance(content, Withheld)}
+
+    def _record(self) -> RunRecord:
+        record = self._ledger.read_run(self.run_id)
+        if record is None:
+            raise Refused("run_not_started", f"run {self.run_id} is not on this ledger")
+        return record
 
     def _load(self, path: str) -> dict[str, Any] | None:
         document = self._files().get(path)
@@ -529,7 +551,7 @@ class RunPath:
         if path == _RESULT:
             self._run._save_result(text)
         elif path == _ERROR:
-            self._run._save(path, text, lambda cleaned: [file_saved(FileSaved, self._run._live, cleaned)])
+            self._run._save_error(text)
         else:
             what = "its own method records it" if path in KNOWN else "no such file is recorded"
             raise Refused("file_not_recorded", f"{self}: expected {_ERROR} or {_RESULT}; {what}")
@@ -540,10 +562,6 @@ class RunPath:
 
     def __str__(self) -> str:
         return f"{self._run._ledger.ledger.folder}: run/{self._run.run_id}/{self._path}".removesuffix("/.")
-
-
-class _BuildFile(Protocol):
-    def __call__(self, cleaned: Cleaned, /) -> list[Event]: ...
 
 
 def _checkpoint_document(state: Any, timestamp: str) -> dict[str, Any]:
@@ -566,11 +584,6 @@ def _checkpoint_document(state: Any, timestamp: str) -> dict[str, Any]:
         if value is not None and (unknown is None or value > unknown):
             document[name] = value
     return document
-
-
-def _rebuilt(record: RunRecord | None) -> dict[str, Any]:
-    files = {} if record is None else build_run_directory(record, "reflex-0.2")
-    return {path: _parse(path, content.decode()) for path, content in files.items()}
 
 
 def _parse(path: str, text: str) -> Any:

@@ -11,7 +11,6 @@ from math import fsum, sqrt
 
 from ..conversation import Scored
 from ..effects import THRESHOLD
-from ..examining import sample_means
 from ..study import Study
 
 
@@ -48,7 +47,7 @@ def is_clearly_lower(newer: Scored, older: Scored) -> bool:
 
 
 def _shared(newer: Scored, older: Scored) -> tuple[list[float], list[float]]:
-    new, old = sample_means(newer.samples), sample_means(older.samples)
+    new, old = newer.means, older.means
     ids = [name for name in old if name in new]
     return [new[name] for name in ids], [old[name] for name in ids]
 

@@ -17,6 +17,7 @@ import pytest
 from affidavit.api.adapters.gepa import GepaRecorder, RecordingStopped, render_candidate
 from affidavit.api.record import RecordingLedger
 from affidavit.domain.errors import Refused
+from affidavit.domain.optimization.events import PromptEvaluated, Sample
 from affidavit.domain.optimization.foreign import HookCalled
 from affidavit.ledger.application import Ledger
 from affidavit.projections.run_record import RunRecord
@@ -67,6 +68,21 @@ def read(recording: RecordingLedger, run: str = "001") -> RunRecord:
     return record
 
 
+def content(event: HookCalled) -> dict[str, Any]:
+    assert isinstance(event.content, dict)
+    return event.content
+
+
+def samples(entry: PromptEvaluated) -> tuple[Sample, ...]:
+    assert isinstance(entry.samples, tuple)
+    return entry.samples
+
+
+def config(record: RunRecord) -> dict[str, Any]:
+    assert isinstance(record.started.config, dict)
+    return record.started.config
+
+
 def kept(recording: RecordingLedger) -> list[HookCalled]:
     with recording.ledger.recorder.reading() as reader:
         events = [recorded.event for recorded in recording.ledger.event_reader(reader).stream("run/001")]
@@ -81,7 +97,7 @@ def test_the_run_tells_what_gepa_did(recording: RecordingLedger) -> None:
     assert (record.status, record.started.strategy, record.started.metrics) == ("completed", "gepa", ("wanted",))
     assert record.started.split is not None
     assert (record.started.split.train, record.started.split.val, record.started.split.seed) == (4, 8, 7)
-    assert record.started.config["components"] == ["style", "system"]
+    assert config(record)["components"] == ["style", "system"]
     assert record.completed is not None
     best = told("on_optimization_end")[0]["best_candidate_idx"]
     assert record.best_prompt == render_candidate(told("on_valset_evaluated")[best]["candidate"])
@@ -96,12 +112,21 @@ def test_every_candidate_of_the_pool_is_validated_by_example(recording: Recordin
     for entry, event in zip(scored, told("on_valset_evaluated"), strict=True):
         assert (entry.score, entry.n, entry.sample_set) == (event["average_score"], 8, "whole")
         assert record.prompts[entry.prompt] == render_candidate(event["candidate"])
-        assert isinstance(entry.samples, tuple)
-        assert {it.id: it.score for it in entry.samples} == {
+        assert {it.id: it.score for it in samples(entry)} == {
             f"val-{name}": score for name, score in event["scores_by_val_id"].items()
         }
-        assert entry.samples[3].input == '{"question": "Question 3?"}'
+        assert samples(entry)[3].input == '{"question": "Question 3?"}'
     assert [it.parent for it in scored[:2]] == [None, scored[0].evaluation]
+
+
+def test_a_best_candidate_of_an_earlier_session_is_not_claimed(recording: RecordingLedger) -> None:
+    with GepaRecorder(recording) as recorder:
+        recorder.on_optimization_start(HOOKS[0][1])
+        recorder.on_valset_evaluated(told("on_valset_evaluated")[0])
+        recorder.on_optimization_end({"best_candidate_idx": 9, "total_iterations": 3, "total_metric_calls": 8})
+    record = read(recording)
+    assert (record.status, record.best_prompt) == ("completed", None)
+    assert content(kept(recording)[0])["best_candidate_idx"] == 9
 
 
 def test_a_reflection_is_a_rewrite_measured_on_the_minibatch_that_it_saw(recording: RecordingLedger) -> None:
@@ -119,8 +144,8 @@ def test_a_reflection_is_a_rewrite_measured_on_the_minibatch_that_it_saw(recordi
     assert {(it.basis, it.n) for it in effects} == {("paired", 2)}
     minibatches = [[f"train-{name}" for name in event["minibatch_ids"]] for event in told("on_minibatch_sampled")]
     trained = [entry for entry in record.evaluations if entry.purpose == "train"]
-    assert [[it.id for it in entry.samples or ()] for entry in trained] == [it for it in minibatches for _ in range(2)]
-    assert {it.response for entry in trained for it in entry.samples or ()} >= {"An answer that is bad."}
+    assert [[it.id for it in samples(entry)] for entry in trained] == [it for it in minibatches for _ in range(2)]
+    assert {it.response for entry in trained for it in samples(entry)} >= {"An answer that is bad."}
 
 
 def test_a_merge_is_a_rewrite_too(recording: RecordingLedger) -> None:
@@ -134,7 +159,7 @@ def test_a_merge_is_a_rewrite_too(recording: RecordingLedger) -> None:
     assert merge.rationale == f"Merged out of candidates {first} and {second}."
     (tried,) = [entry for entry in record.evaluations if entry.purpose == "variant"]
     assert tried.prompt == merge.prompt
-    assert len({it.id for it in tried.samples or ()}) == tried.n
+    assert len({it.id for it in samples(tried)}) == tried.n
 
 
 def test_iterations_are_gepas_with_the_validation_of_what_was_accepted(recording: RecordingLedger) -> None:
@@ -153,9 +178,9 @@ def test_hooks_without_an_event_are_kept_as_told(recording: RecordingLedger) -> 
     found = kept(recording)
     expected = Counter(hook.removeprefix("on_") for hook, _ in HOOKS if hook not in AS_EVENTS)
     assert Counter(event.hook for event in found) == expected
-    prompts = [event.content["prompts"] for event in found if event.hook == "proposal_end"]
+    prompts = [content(event)["prompts"] for event in found if event.hook == "proposal_end"]
     assert prompts == [event["prompts"] for event in told("on_proposal_end")]
-    lineage = [event.content["parent_ids"] for event in found if event.hook == "candidate_accepted"]
+    lineage = [content(event)["parent_ids"] for event in found if event.hook == "candidate_accepted"]
     assert lineage == [event["parent_ids"] for event in told("on_candidate_accepted")]
 
 
@@ -164,8 +189,8 @@ def test_secrets_are_taken_out(recording: RecordingLedger) -> None:
         recorder.on_optimization_start(HOOKS[0][1])
         recorder.on_state_saved({"iteration": 1, "run_dir": "s3://user:sk-secret-0123456789@host/x"})
         (state,) = kept(recording)
-    assert state.content["run_dir"] == {"redacted": "run_dir"}
-    assert read(recording).started.config["api_key"] == {"redacted": "api_key"}
+    assert content(state)["run_dir"] == {"redacted": "run_dir"}
+    assert config(read(recording))["api_key"] == {"redacted": "api_key"}
 
 
 def test_a_recording_failure_stops_gepa_and_leaves_the_block(
@@ -229,7 +254,7 @@ def test_an_error_that_gepa_survives_is_kept(recording: RecordingLedger) -> None
         recorder.on_optimization_start(HOOKS[0][1])
         recorder.on_error({"iteration": 1, "exception": ValueError("odd row"), "will_continue": True})
         (error,) = kept(recording)
-    assert (error.hook, error.content["exception"]) == ("error", "ValueError: odd row\n")
+    assert (error.hook, content(error)["exception"]) == ("error", "ValueError: odd row\n")
 
 
 def test_an_iteration_without_a_child_is_its_parents(recording: RecordingLedger) -> None:

@@ -21,6 +21,7 @@ from affidavit.domain.optimization.foreign import (
     CheckpointSaved,
     FileSaved,
     IterationRewritten,
+    IterationSaved,
     LogSaved,
     RecordingClosed,
     RecordingOpened,
@@ -405,9 +406,9 @@ def test_the_run_reads_as_any_other(store: RunStore, run: Run) -> None:
     assert effects[1].basis == "never_measured"
     assert told.best_prompt == BETTER
     assert told.final is not None
-    assert told.final.samples == tuple(
-        sample.model_copy(update={"score": 0.7}) for sample in told.evaluations[0].samples or ()
-    )
+    measured = told.evaluations[0].samples
+    assert isinstance(measured, tuple)
+    assert told.final.samples == tuple(sample.model_copy(update={"score": 0.7}) for sample in measured)
 
 
 def test_what_is_rebuilt_is_what_was_saved(store: RunStore, run: Run) -> None:
@@ -512,7 +513,7 @@ def test_phases_of_a_run_in_phases(store: RunStore) -> None:
 
 def test_numbers_that_json_lacks_and_half_characters_are_findings(store: RunStore, run: Run) -> None:
     run.save_iteration(iteration(1, "Answer \ud800.", float("nan")))
-    (saved,) = [it.event for it in stream(store) if it.type_name == "iteration.saved.v1"]
+    (saved,) = of_kind(store, IterationSaved)
     assert saved.findings == {"nan_score": 1, "nan_token": 1, "surrogate_replaced": 1}
     (told,) = record(store).iterations
     assert (told.score, told.prompt) == (None, "Answer \ufffd.")
@@ -537,6 +538,20 @@ def test_no_key_reaches_the_ledger(store: RunStore, run: Run) -> None:
     assert loaded.strategy_state == {"api_key": {"redacted": "api_key"}, "url": {"redacted": "url"}}
     counts = [it.event.findings for it in stream(store) if isinstance(it.event, FileSaved)]
     assert [found.get("secret_redacted") for found in counts] == [1, 2, 1]
+
+
+def test_of_an_erased_run_nothing_is_read_and_it_is_not_taken_up(store: RunStore, run: Run) -> None:
+    drive(run)
+    interrupted = create(store)
+    interrupted.save_checkpoint(checkpoint(1))
+    for name in ("001", "002"):
+        store.recording.ledger.erase(f"run/{name}", "retention_ended")
+    assert [it.status for it in store.list_runs()] == ["completed", "running"]
+    erased = store.get_run("001")
+    assert erased is not None
+    assert (erased.load_config(), erased.load_baseline(), erased.load_checkpoint()) == ({}, None, None)
+    assert (erased.load_iterations(), erased.load_log(), erased.load_result()) == ([], [], None)
+    assert store.find_incomplete_run() is None
 
 
 # Recordings

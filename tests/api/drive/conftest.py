@@ -120,7 +120,8 @@ def optimising(iterations: int = 2, samples: int = 3, *, judged: bool = True, ru
                 )
             )
         rated = iter(verdicts)
-        found, because = [], []
+        found: list[Sample] = []
+        because: list[int] = []
         for row, answer in enumerate(answers):
             verdict = next(rated) if judged and answer.text is not None else None
             because += seqs((answer,) if verdict is None else (answer, verdict))

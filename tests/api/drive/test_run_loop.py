@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import signal
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
@@ -162,12 +163,16 @@ def test_a_clock_that_stepped_back_gives_no_negative_duration(rig: Rig, now: lis
 # Stopped anywhere.
 
 
+def small() -> Script:
+    return optimising(2, 2)
+
+
 @pytest.fixture
 def whole(rig: Rig) -> tuple[Any, int, int]:
     """A run that was never stopped: its meaning, and how many commits and sends it took."""
     counting = FailingLedger(rig.ledger, at=10**6)
     other = Rig(cast(Ledger, counting))
-    other.drive(rig.start("whole"), optimising(), max_workers=2)
+    other.drive(rig.start("whole"), small(), max_workers=2)
     return rig.meaning("whole"), counting.commits, sum(other.sent().values())
 
 
@@ -181,14 +186,14 @@ def test_a_run_killed_at_any_commit_and_resumed_is_the_run_never_stopped(
         run = rig.start(f"k{at}")
         rig.models = Rig(rig.ledger).models
         try:
-            through(rig, at=at, behind=behind, for_good=for_good).drive(run, optimising(), max_workers=2)
+            through(rig, at=at, behind=behind, for_good=for_good).drive(run, small(), max_workers=2)
         except Killed:
             before = rig.read(run)
             if before.ended_by is None:
                 unknown = len(before.in_flight())
                 answered = {place for place in before.calls if before.outcome(place)}
                 told = Telling()
-                rig.drive(run, optimising(), max_workers=2, observer=told)
+                rig.drive(run, small(), max_workers=2, observer=told)
                 assert {(site, at) for site, at, fed in told.answers if fed} == answered
                 assert answered.isdisjoint(told.requests)
                 assert len(rig.read(run).in_flight()) == unknown
@@ -218,9 +223,9 @@ def test_a_run_killed_at_any_send_and_resumed_is_the_run_never_stopped(rig: Rig,
         for model in rig.models.values():
             model.before = die
         with pytest.raises(Killed):
-            rig.drive(run, optimising(), max_workers=2)
+            rig.drive(run, small(), max_workers=2)
         (lost,) = rig.read(run).in_flight()
-        rig.drive(run, optimising(), max_workers=2)
+        rig.drive(run, small(), max_workers=2)
         assert rig.meaning(run) == meaning
         assert sorted(rig.sent().values())[-2:] in ([1, 2], [2])  # the lost one, and no other
         assert [attempt.request_seq for attempt in rig.read(run).in_flight()] == [lost.request_seq]
@@ -249,6 +254,23 @@ def test_ctrl_c_lets_calls_in_flight_finish_and_records_what_they_cost(rig: Rig)
     assert recorded.outcome(("eval.train", 3)) is None
     rig.drive("001", asking(("slow", "quick", "later", "latest")))
     assert set(rig.sent().values()) == {1}
+
+
+def test_a_real_ctrl_c_while_the_loop_waits_is_a_clean_end(rig: Rig) -> None:
+    main = threading.main_thread()
+    if threading.current_thread() is not main or main.ident is None:
+        pytest.skip("signals go to the main thread, and this test is run on another")
+
+    def interrupt(text: str) -> None:
+        if text == "b":
+            signal.pthread_kill(cast(int, main.ident), signal.SIGINT)
+
+    rig.models[MODEL].before = interrupt
+    with pytest.raises(KeyboardInterrupt):
+        rig.drive(rig.start("001"), asking(("a",), ("b",), ("c",)))
+    assert rig.read("001").in_flight() == []
+    rig.drive("001", asking(("a",), ("b",), ("c",)))
+    assert rig.sent() == {"a": 1, "b": 1, "c": 1}
 
 
 def test_a_server_that_never_answers_holds_up_an_interruption_for_the_grace_alone(rig: Rig) -> None:
@@ -314,7 +336,11 @@ def test_the_order_in_which_replies_come_in_decides_nothing(rig: Rig, seed: int)
 
 def test_never_more_calls_at_once_than_allowed(rig: Rig) -> None:
     together = threading.Barrier(3)
-    rig.models[MODEL].before = lambda _: together.wait(30) and None
+
+    def meet(_: str) -> None:
+        together.wait(30)
+
+    rig.models[MODEL].before = meet
     rig.drive(rig.start("001"), asking(tuple("abcdefghi")), max_workers=3)
     assert rig.models[MODEL].most_at_once == 3
 
@@ -691,6 +717,11 @@ def test_a_branch_of_what_is_not_there_is_refused(rig: Rig, parent: tuple[str, i
     assert refused.value.rule == rule
 
 
+def test_no_workers_are_refused(rig: Rig) -> None:
+    with pytest.raises(Refused, match="max_workers 0: expected 1 or more"):
+        rig.drive(rig.start("001"), asking(("a",)), max_workers=0)
+
+
 def test_a_run_that_is_not_there_is_refused(rig: Rig) -> None:
     with pytest.raises(Refused, match="run '001' is not on this ledger"):
         rig.drive("001", asking())
@@ -708,7 +739,7 @@ STEPS = st.lists(
 )
 
 
-@settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=25, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(STEPS, st.integers(0, 12), st.booleans(), st.integers(1, 3), st.data())
 def test_any_script_stopped_anywhere_goes_on_as_if_it_was_not(
     rig: Rig, steps: list[Any], at: int, behind: bool, workers: int, data: st.DataObject

@@ -257,8 +257,8 @@ def test_other_settings_of_a_request_are_a_difference(rig: Rig) -> None:
         yield Fact(RunCompleted(reason="finished", converged=True))
 
     rig.drive(rig.start("001"), cast(Script, asks(0.5)))
-    for other in (0.7, None):
-        found = differing(rig, lambda other=other: cast(Script, asks(other)))
+    for make_script in (lambda: cast(Script, asks(0.7)), lambda: cast(Script, asks(None))):
+        found = differing(rig, make_script)
         assert (found.kind, found.field, found.recorded) == ("request", "temperature", "'0.5'")
 
 

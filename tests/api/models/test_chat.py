@@ -181,7 +181,21 @@ def test_no_connection_and_no_answer_in_time_are_told_apart() -> None:
 def test_a_key_that_a_server_echoes_and_bytes_that_are_no_text_are_not_kept_as_they_are() -> None:
     model = model_of(lambda _: httpx2.Response(401, content=b"bad key sk-secret-key \xff"))
     body = model.send(model.prepare(ASK)).body
-    assert body == 'bad key {"redacted":"api_key"} \\xff'
+    assert body == "bad key [redacted api_key] \\xff"
+
+
+@pytest.mark.parametrize("escaped", [r"ab/cd+\"x\"", r"ab\/cd+\"x\"", r"ab\/cd\u002B\u0022x\u0022"])
+def test_a_key_that_is_echoed_in_json_is_not_kept_however_it_is_escaped(escaped: str) -> None:
+    said = f'{{"choices":[{{"message":{{"content":"your key is {escaped}"}}}}]}}'
+    model = ChatModel(
+        "http://m/v1",
+        "m",
+        'ab/cd+"x"',
+        transport=httpx2.MockTransport(lambda _: httpx2.Response(200, content=said.encode())),
+    )
+    body = model.send(model.prepare(ASK)).body
+
+    assert read_chat(body).text == "your key is [redacted api_key]"
 
 
 def test_retry_after_is_read_as_seconds_and_as_a_date() -> None:

@@ -39,13 +39,11 @@ def test_the_program_is_given_prompt_and_input_and_its_text_is_the_reply() -> No
 
 
 def test_a_longer_conversation_is_given_with_who_said_what() -> None:
-    seen: list[str] = []
-    ask = Ask(
-        "eval.train", (*ASK.messages, {"role": "assistant", "content": "B."}, {"role": "user", "content": "Why?"})
-    )
-    model = PipelineModel("pipeline/p", lambda _, given: seen.append(given) or "so")
-    model.send(model.prepare(ask))
-    assert seen == ["user: Which? «é»\n\nassistant: B.\n\nuser: Why?"]
+    more = ({"role": "assistant", "content": "B."}, {"role": "user", "content": "Why?"})
+    ask = Ask("eval.train", (*ASK.messages, *more))
+    model = PipelineModel("pipeline/p", lambda _, given: given)
+    said = read_chat(model.send(model.prepare(ask)).body).text
+    assert said == "user: Which? «é»\n\nassistant: B.\n\nuser: Why?"
 
 
 def test_a_trace_is_read_as_text_and_its_tokens_and_reference_are_kept() -> None:

@@ -7,7 +7,7 @@ import json
 import os
 import shutil
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -55,9 +55,6 @@ class Told:
 class Shell:
     """Runs the command in a folder, with keys of its own and no keys of providers."""
 
-    models = MODELS
-    strategies = STRATEGIES
-
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.keys = folder / "keys"
@@ -79,7 +76,9 @@ class Shell:
 
     def optimize(self, strategy: str, *more: str, code: int = 0) -> Told:
         """Optimise with the sandbox's models, as small as ``STRATEGIES`` has it."""
-        return self("optimize", "data.jsonl", "prompt.md", *MODELS, "-s", strategy, *STRATEGIES[strategy], *more, code=code)
+        return self(
+            "optimize", "data.jsonl", "prompt.md", *MODELS, "-s", strategy, *STRATEGIES[strategy], *more, code=code
+        )
 
     def record(self, run: str) -> RunRecord:
         with open_for_reading(self.folder / ".affidavit", self.keys) as ledger:
@@ -89,7 +88,7 @@ class Shell:
         with open_for_reading(self.folder / ".affidavit", self.keys) as ledger:
             return list(ledger.events.stream(f"run/{run}"))
 
-    def equal_to(self, run: str) -> list[Any]:
+    def comparable(self, run: str) -> tuple[list[Any], dict[tuple[str, int, str], Any]]:
         return comparable(self.events(run))
 
     @property
@@ -97,9 +96,10 @@ class Shell:
         return (self.folder / ".affidavit").exists()
 
 
-def comparable(events: list[Recorded]) -> list[Any]:
+def comparable(events: Iterable[Recorded]) -> tuple[list[Any], dict[tuple[str, int, str], Any]]:
     """What replay equality compares: facts in order, and the outcome of each call by site and occurrence."""
-    facts, calls = [], {}
+    facts: list[Any] = []
+    calls: dict[tuple[str, int, str], Any] = {}
     for recorded in events:
         event = recorded.event
         assert isinstance(event, Event)
@@ -109,12 +109,14 @@ def comparable(events: list[Recorded]) -> list[Any]:
             case ModelRequested():
                 calls[event.site, event.occurrence, "asked"] = event.model_dump(exclude={"attempt"})
             case ModelAnswered():
-                if event.outcome == "replied" or event.gave_up:
-                    measured = {"attempt", "elapsed_seconds"}
-                    calls[event.site, event.occurrence, "answered"] = event.model_dump(exclude=measured)
+                measured = {"attempt", "elapsed_seconds"}
+                calls[event.site, event.occurrence, "answered"] = event.model_dump(exclude=measured)
             case _:
                 facts.append((event.type_name, event.model_dump(exclude=set(MEASURED))))
-    return [facts, sorted(calls.items())]
+    return facts, calls
+
+
+AtCall = Callable[[int, Callable[[], None]], list[str]]
 
 
 def fill(folder: Path) -> Path:
@@ -165,7 +167,7 @@ def copied(finished: Shell, tmp_path: Path) -> Shell:
 
 
 @pytest.fixture
-def at_call(monkeypatch: pytest.MonkeyPatch) -> Callable[[int, Callable[[], None]], list[str]]:
+def at_call(monkeypatch: pytest.MonkeyPatch) -> AtCall:
     """Has the sandbox do something at its n-th call from now, counted from 1; the bodies of all calls."""
     bodies: list[str] = []
     answer = SandboxTransport.handle_request

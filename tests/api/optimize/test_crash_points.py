@@ -6,7 +6,6 @@ yet sent. So one run gives all those ledgers: they are copied as each call goes 
 
 from __future__ import annotations
 
-import json
 import os
 import shutil
 import signal
@@ -28,15 +27,13 @@ from affidavit.api.optimize.connecting import Addresses, open_models
 from affidavit.api.optimize.plan import Plan, make_plan, read_plan
 from affidavit.api.optimize.running import Origin, start
 from affidavit.api.record import RecordingLedger
-from affidavit.domain.event import Event, Recorded
-from affidavit.domain.model_calls import ModelAnswered, ModelRequested
-from affidavit.domain.optimization.conversation import MEASURED
 from affidavit.domain.optimization.dataset import DataRow, Dataset
-from affidavit.domain.optimization.events import RunPlanned, RunStarted
 from affidavit.domain.optimization.options import Options
 from affidavit.domain.optimization.script import optimise
 from affidavit.ledger.application import Ledger
 from affidavit.projections.registry import REGISTRY
+
+from .conftest import MODELS, STRATEGIES, Shell, comparable
 
 ROWS = Dataset(tuple(DataRow.model_validate(row) for row in sandbox_dataset(6)))
 EXTRA: dict[str, dict[str, Any]] = {
@@ -93,25 +90,7 @@ def play(recording: RecordingLedger, run: str, plan: Plan, before: Callable[[], 
     with open_models(plan.options, Addresses()) as models:
         watched: Mapping[str, Model] = {to: Watched(model, before) for to, model in models.items()}
         workers = plan.options.max_workers
-        drive(
-            recording.ledger, run, optimise(plan.task(), plan.strategies), watched, max_workers=workers, grace=5.0
-        )
-
-
-def comparable(events: Iterator[Recorded]) -> tuple[list[Any], dict[Any, Any]]:
-    """What replay equality compares: facts in order, and the outcome of each call by site and occurrence."""
-    facts: list[Any] = []
-    calls: dict[Any, Any] = {}
-    for recorded in events:
-        event = recorded.event
-        assert isinstance(event, Event)
-        if isinstance(event, ModelRequested):
-            calls[event.site, event.occurrence, "asked"] = event.model_dump(exclude={"attempt"})
-        elif isinstance(event, ModelAnswered):
-            calls[event.site, event.occurrence, "answered"] = event.model_dump(exclude={"attempt", "elapsed_seconds"})
-        elif not isinstance(event, (RunStarted, RunPlanned)):
-            facts.append((event.type_name, event.model_dump(exclude=set(MEASURED))))
-    return facts, calls
+        drive(recording.ledger, run, optimise(plan.task(), plan.strategies), watched, max_workers=workers, grace=5.0)
 
 
 def require_replays(recording: RecordingLedger, run: str) -> None:
@@ -123,10 +102,9 @@ def require_replays(recording: RecordingLedger, run: str) -> None:
 
 
 @pytest.mark.parametrize("strategy", ["auto", "fewshot", "iterative", "pdo", "structural"])
-def test_killed_during_any_call_and_resumed_it_is_the_same_run(
-    strategy: str, made_once: Path, tmp_path: Path
-) -> None:
-    folder, points = tmp_path / "whole", []
+def test_killed_during_any_call_and_resumed_it_is_the_same_run(strategy: str, made_once: Path, tmp_path: Path) -> None:
+    folder = tmp_path / "whole"
+    points: list[Path] = []
     shutil.copytree(made_once, folder)
 
     def keep() -> None:
@@ -156,9 +134,7 @@ def test_killed_during_any_call_and_resumed_it_is_the_same_run(
 
 
 @pytest.mark.parametrize("number", [1, 4, 9, 14])
-def test_an_error_while_several_calls_are_out_loses_none_of_them(
-    number: int, made_once: Path, tmp_path: Path
-) -> None:
+def test_an_error_while_several_calls_are_out_loses_none_of_them(number: int, made_once: Path, tmp_path: Path) -> None:
     shutil.copytree(made_once, tmp_path, dirs_exist_ok=True)
     plan, sent = small("structural", max_workers=3), 0
 
@@ -181,38 +157,45 @@ def test_an_error_while_several_calls_are_out_loses_none_of_them(
         require_replays(recording, stopped)
 
 
-_KILLED = """
+_STOPPED = """
 import os, signal, sys
 from affidavit.api.cli import main
 from affidavit.api.models.sandbox import SandboxTransport
 
-answer, sent = SandboxTransport.handle_request, 0
+answer, sent, number, signal_number = SandboxTransport.handle_request, 0, int(sys.argv[1]), int(sys.argv[2])
 
 def handle(self, request):
     global sent
     sent += request.method == "POST"
-    if sent == int(sys.argv[1]):
-        os.kill(os.getpid(), signal.SIGKILL)
+    if sent == number:
+        os.kill(os.getpid(), signal_number)
     return answer(self, request)
 
 SandboxTransport.handle_request = handle
-sys.argv[:] = ["affidavit", *sys.argv[2:]]
+sys.argv[:] = ["affidavit", *sys.argv[3:]]
 main()
 """
 
 
-@pytest.mark.parametrize(("strategy", "number"), [("iterative", 7), ("pdo", 12)])
-def test_a_real_sigkill(shell: Any, strategy: str, number: int) -> None:
+@pytest.mark.parametrize(
+    ("strategy", "number", "number_of_signal", "code"),
+    [
+        ("iterative", 7, signal.SIGKILL, -signal.SIGKILL),
+        ("pdo", 12, signal.SIGKILL, -signal.SIGKILL),
+        ("structural", 9, signal.SIGINT, 130),
+    ],
+)
+def test_a_process_that_is_really_killed_or_interrupted(
+    shell: Shell, strategy: str, number: int, number_of_signal: int, code: int
+) -> None:
     shell.optimize(strategy)
     environment = {**os.environ, "AFFIDAVIT_KEYS": str(shell.keys)}
-    flags = shell.strategies[strategy]
-    words = ["optimize", "data.jsonl", "prompt.md", *shell.models, "-s", strategy, *flags]
-    killed = subprocess.run(
-        [sys.executable, "-c", _KILLED, str(number), *words], cwd=shell.folder, env=environment, check=False
-    )
-    assert killed.returncode == -signal.SIGKILL
+    words = ["optimize", "data.jsonl", "prompt.md", *MODELS, "-s", strategy, *STRATEGIES[strategy]]
+    command = [sys.executable, "-c", _STOPPED, str(number), str(int(number_of_signal)), *words]
+    stopped = subprocess.run(command, cwd=shell.folder, env=environment, check=False, capture_output=True, text=True)
+    assert stopped.returncode == code, stopped.stderr
     assert shell.record("002").status == "open"
-    document = json.loads(shell("resume", "002", "--json").out)
-    assert document["calls"]["total"]["in_flight"] >= 1
-    assert shell.equal_to("002") == shell.equal_to("001")
+    in_flight = shell("resume", "002", "--json").json["calls"]["total"]["in_flight"]
+    assert (in_flight > 0) is (code < 0), "what was out at a kill is unknown, at ctrl-C it was waited for"
+    assert shell.comparable("002") == shell.comparable("001")
     assert shell("replay", "002", "--json").json["identical"] is True

@@ -87,8 +87,8 @@ def test_a_summary_that_contradicts_its_file_is_told(event: Event, agrees: bool)
 
 def test_every_event_is_registered_and_belongs_to_a_run_also_after_its_end() -> None:
     state = RunState()
-    for event in (STARTED, RunCompleted(reason="stopped", converged=False)):
-        evolve(state, decide(state, event))
+    evolve(state, decide(state, STARTED))
+    evolve(state, decide(state, RunCompleted(reason="stopped", converged=False)))
     known: dict[str, Any] = {"name": "f", "revision": 0, "content": {}, "iteration": 1, "lines": 0, "hook": "h"}
     known |= {"recording": 1, "system": "s", "reason": "r"}
     for kind in EVENTS:
