@@ -37,7 +37,10 @@ def main() -> None:
     for name in ("calls.jsonl", "prompt.md"):
         shutil.copy(folder / name, scratch)
     began = time.monotonic()
-    print("Loading two models; the run then takes minutes: about 28 answers of the small one, two of the other.")
+    print(
+        "Loading two models; the run then takes minutes: about 28 answers of the small one, two of the other.",
+        flush=True,
+    )
     with serving(folder, "target", TARGET) as target, serving(folder, "reasoner", REASONER) as reasoner:
         run = Steps(scratch)
         asked = ("calls.jsonl", "prompt.md", *SETTINGS, "-m", f"local/{TARGET}")
