@@ -9,7 +9,7 @@ PEER_READY := $(PEER_VENV)/.ready
 
 .PHONY: demo demo-live test lint format vectors bench test-peers clean
 
-demo: $(READY)  ## import a genuine sample, verify, rebuild, read it; damage a copy and see the damage found
+demo: $(READY)  ## the main job on samples: import, verify, rebuild, judge, find damage; optimise, kill, resume, replay
 	$(BIN)/affidavit demo
 
 demo-live: $(READY)  ## optional: an optimisation with real small models, 1.2 GB to download; see docs/live-run.md

@@ -14,7 +14,7 @@ from affidavit.api.drive.run_loop import drive
 from affidavit.api.drive.run_replay import replay
 from affidavit.api.models.chat import Exchange, Prepared
 from affidavit.api.optimize.plan import Plan, make_plan
-from affidavit.api.optimize.running import Origin, start
+from affidavit.api.optimize.running import Provenance, start
 from affidavit.api.record import RecordingLedger
 from affidavit.bench.recording import bare_table, commit_each
 from affidavit.bench.rows import Bench, Row
@@ -100,7 +100,7 @@ def measure_replay(bench: Bench) -> list[Row]:
     plan = _plan(rows, iterations=18)  # with the baseline and the final score: 20 evaluations
     with bench.ledgers.create("replayed") as ledger:
         recording = RecordingLedger(ledger)
-        run = start(recording, plan, Origin())
+        run = start(recording, plan, Provenance())
         model = SlowModel()
         models = {"bench/model": model, "reasoner": model}
         drive(ledger, run, optimise(plan.task(), plan.strategies), models, max_workers=WORKERS)
@@ -139,7 +139,7 @@ def _plan(rows: int, iterations: int) -> Plan:
         models=(SlowModel.model,),
         metrics=("exact",),
         max_iterations=iterations,
-        threshold=2.0,
+        threshold=1.0,
         train_ratio=1.0,
         max_workers=WORKERS,
     )

@@ -144,25 +144,7 @@ class CallsAccount:
 
     def text(self) -> str:
         """The account as tables for people, and in words what is unknown."""
-        if not self.has_calls:
-            return "no calls are recorded"
-        total = self.total()
-        lines = []
-        for dimension in DIMENSIONS:
-            found = self.by(dimension)
-            if dimension == "phase" and set(found) == {None}:
-                continue
-            rows = [("none" if value is None else value, *_cells(tally)) for value, tally in found.items()]
-            lines += [*aligned((dimension, *_COLUMNS), rows, right=_COLUMNS), ""]
-        lines += aligned(("total", *_COLUMNS), [("", *_cells(total))], right=_COLUMNS)
-        lines += caveats(total)
-        fed = self._fed()
-        if fed is not None:
-            lines.append(
-                f"replies up to iteration {fed['up_to_iteration']} were fed from run {fed['run']}: "
-                "they are in its account and cost nothing here"
-            )
-        return "\n".join(lines)
+        return "\n".join(account_lines(self.as_json()))
 
     def _fed(self) -> dict[str, Any] | None:
         if self.fed_from is None or self.fed_until is None:
@@ -197,13 +179,36 @@ class CallsAccount:
             tally.gave_up += 1
 
 
-def caveats(tally: Tally) -> list[str]:
+def account_lines(document: dict[str, Any] | None) -> list[str]:
+    """The JSON form of an account as tables for people, and in words what is unknown."""
+    if document is None:
+        return ["no calls are recorded"]
+    lines = []
+    for dimension in DIMENSIONS:
+        found = document[f"by_{dimension}"]
+        if dimension == "phase" and all(row["phase"] is None for row in found):
+            continue
+        rows = [("none" if row[dimension] is None else row[dimension], *_cells(row)) for row in found]
+        lines += [*aligned((dimension, *_COLUMNS), rows, right=_COLUMNS), ""]
+    total = document["total"]
+    lines += aligned(("total", *_COLUMNS), [("", *_cells(total))], right=_COLUMNS)
+    lines += _caveats(total["in_flight"], total["not_counted"])
+    fed = document["fed_from_parent"]
+    if fed is not None:
+        lines.append(
+            f"replies up to iteration {fed['up_to_iteration']} were fed from run {fed['run']}: "
+            "they are in its account and cost nothing here"
+        )
+    return lines
+
+
+def _caveats(in_flight: int, not_counted: int) -> list[str]:
     """What the counts leave out, in words; empty where they are whole."""
     found = []
-    if tally.in_flight:
-        found.append(f"{_attempts(tally.in_flight)} in flight, never answered: the cost is not known")
-    if tally.not_counted:
-        found.append(f"{_attempts(tally.not_counted)} without a token count from the server: the cost is not known")
+    if in_flight:
+        found.append(f"{_attempts(in_flight)} in flight, never answered: the cost is not known")
+    if not_counted:
+        found.append(f"{_attempts(not_counted)} without a token count from the server: the cost is not known")
     if found:
         found.append("the token counts are therefore lower bounds")
     return found
@@ -213,5 +218,5 @@ def _attempts(count: int) -> str:
     return "1 attempt" if count == 1 else f"{count} attempts"
 
 
-def _cells(tally: Tally) -> tuple[int, ...]:
-    return tuple(getattr(tally, name) for name in _COUNTS)
+def _cells(tally: dict[str, Any]) -> tuple[int, ...]:
+    return tuple(tally[name] for name in _COUNTS)

@@ -7,16 +7,14 @@ of one kind. What the reasoning model says about the run is quoted as its words,
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Iterable
 from dataclasses import dataclass
-from math import isfinite
 from typing import Any
 
 from ..domain.event import Withheld
 from ..domain.optimization.events import PromptEvaluated, Sample, sample_means
 from ..domain.optimization.history import change_line
-from .calls_account import CallsAccount, Tally
+from .calls_account import Tally
 from .explanation_text import explanation_text, signed
 from .prompt_diff import diff_prompts
 from .rates import adjust
@@ -24,7 +22,9 @@ from .rewrite_history import run_changes, true_json
 from .run_record import Iteration, RunRecord, Text
 from .run_summary import compare_ends, withheld_counts
 from .scores import leading_iteration
-from .statistics import ALPHA, PairedComparison, paired_comparison
+from .simulated import simulated_models
+from .statistics import ALPHA, PairedComparison, paired_comparison, welch_interval
+from .text_table import score_or_dash
 from .tokens import token_account
 from .withheld import shown
 
@@ -57,7 +57,6 @@ class Explanation:
     """An answer as JSON data, and the same as text."""
 
     document: dict[str, Any]
-    calls: str
 
     def as_json(self) -> dict[str, Any]:
         """The answer as JSON data; what was not recorded is null, what is withheld ``{"withheld": digest}``."""
@@ -65,10 +64,10 @@ class Explanation:
 
     def text(self) -> str:
         """The answer for people. Quoted texts stand behind a bar, so that none can pass for a line of this page."""
-        return explanation_text(self.document, self.calls)
+        return explanation_text(self.document)
 
 
-def explain(record: RunRecord, account: CallsAccount, seed: int = 0) -> Explanation:
+def explain(record: RunRecord, seed: int = 0) -> Explanation:
     """Explain a run as far as it is recorded: ended, open or imported. ``seed`` seeds the bootstrap intervals."""
     started, ends = record.started, compare_ends(record, seed)
     changed = _changes(record, seed)
@@ -82,13 +81,13 @@ def explain(record: RunRecord, account: CallsAccount, seed: int = 0) -> Explanat
         "parent_run": started.parent_run,
         "parent_iteration": started.parent_iteration,
         "imported_from": started.imported_from,
-        "simulated": simulated_models(record, account),
+        "simulated": simulated_models(record),
         "stopped": _stopped(record),
         "threshold": _threshold(record),
         "samples": _samples(record),
         "outcome": _outcome(record, ends),
         "targets": [_evaluation(found) for found in record.evaluations if found.purpose == "target"],
-        "iterations": _iterations(record, account),
+        "iterations": _iterations(record),
         "changes": changed,
         "changes_count": _counts(changed),
         "phases": [shown(phase) for phase in record.phases],
@@ -98,27 +97,14 @@ def explain(record: RunRecord, account: CallsAccount, seed: int = 0) -> Explanat
         "generalisation": _generalisation(record, ends, seed),
         "prompt": _prompt(record),
         "examples": _examples(record, ends),
-        "calls": account.as_json(),
+        "calls": record.calls.as_json(),
         "tokens": token_account(record).as_json(),
         "model_says": _model_says(record),
-        "not_recorded": list(_gaps(record, account)),
+        "not_recorded": list(_gaps(record)),
         "withheld": withheld_counts(record),
     }
     document["warnings"] = list(_warnings(record, document))
-    return Explanation(document, account.text())
-
-
-def is_simulated(model: str) -> bool:
-    """Whether a model's name says that it is none."""
-    return model.startswith("sandbox/") or "simulated" in model.lower()
-
-
-def simulated_models(record: RunRecord, account: CallsAccount) -> list[str]:
-    """The simulated models that a run names or calls, in order of their names."""
-    named: list[str | None] = [*record.started.models, record.started.reasoning_model, *account.by("model")]
-    named += [found.model for found in record.evaluations]
-    named += [sample.model for found in record.evaluations for sample in _open(found.samples)]
-    return sorted({model for model in named if model is not None and is_simulated(model)})
+    return Explanation(document)
 
 
 def _stopped(record: RunRecord) -> dict[str, Any]:
@@ -190,9 +176,9 @@ def _evaluation(found: PromptEvaluated) -> dict[str, Any]:
     }
 
 
-def _iterations(record: RunRecord, account: CallsAccount) -> list[dict[str, Any]]:
+def _iterations(record: RunRecord) -> list[dict[str, Any]]:
     """``tokens`` are those of the recorded calls, or what the iteration states where no call is recorded."""
-    bought = account.by("iteration")
+    bought = record.calls.by("iteration")
 
     def row(item: Iteration) -> dict[str, Any]:
         tally = bought.get(item.number, Tally())
@@ -207,7 +193,7 @@ def _iterations(record: RunRecord, account: CallsAccount) -> list[dict[str, Any]
             "failed": item.train.failed,
             "val_score": None if item.val is None else item.val.score,
             "change": None if item.rewrite is None else item.rewrite.rewrite + 1,
-            "tokens": tally.tokens if account.has_calls else stated,
+            "tokens": tally.tokens if record.calls.has_calls else stated,
             "tokens_are_whole": tally.is_whole,
             "elapsed_seconds": item.event.elapsed_seconds,
         }
@@ -286,18 +272,9 @@ def _validates(found: PromptEvaluated, prompt: int | None) -> bool:
     return found.purpose == "val" and found.prompt == prompt and found.score is not None
 
 
-def _unpaired(one: Iterable[Sample], other: Iterable[Sample]) -> dict[str, Any] | None:
-    """Welch's interval of the difference between the means of different samples; None where it has none."""
-    a, b = list(sample_means(tuple(one)).values()), list(sample_means(tuple(other)).values())
-    if min(len(a), len(b)) < 2 or len({*a}) == len({*b}) == 1:
-        return None
-    from scipy.stats import ttest_ind
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        bounds = ttest_ind(a, b, equal_var=False).confidence_interval(1 - ALPHA)
-    low, high = float(bounds.low), float(bounds.high)
-    return {"low": low, "high": high} if isfinite(low) and isfinite(high) else None
+def _unpaired(one: Iterable[Sample], other: Iterable[Sample]) -> dict[str, float] | None:
+    bounds = welch_interval(list(sample_means(one).values()), list(sample_means(other).values()))
+    return None if bounds is None else {"low": bounds[0], "high": bounds[1]}
 
 
 def _prompt(record: RunRecord) -> dict[str, Any]:
@@ -356,11 +333,11 @@ def _model_says(record: RunRecord) -> dict[str, Any] | None:
     return {"model": record.started.reasoning_model, "text": shown(told[-1].text)}
 
 
-def _gaps(record: RunRecord, account: CallsAccount) -> Iterable[str]:
+def _gaps(record: RunRecord) -> Iterable[str]:
     """What an answer would have to know and the record does not hold, in words."""
     if record.planned is None:
         yield "the seed, the software's versions, which samples were held out"
-    if not account.has_calls:
+    if not record.calls.has_calls:
         yield "model calls: the tokens are those that the run states, prompt and completion together"
     bare = sum(found.samples is None for found in record.evaluations)
     if bare:
@@ -372,7 +349,7 @@ def _gaps(record: RunRecord, account: CallsAccount) -> Iterable[str]:
         yield "a final evaluation"
     if record.baseline is None:
         yield "a baseline"
-    if not account.has_calls:
+    if not record.calls.has_calls:
         yield from token_account(record).not_recorded
 
 
@@ -426,10 +403,10 @@ def _overfitting(document: dict[str, Any]) -> Iterable[str]:
     }
     if not below:
         return
-    told = ", ".join(f"{score:.4f} on {name} samples" for name, score in below.items())
+    told = ", ".join(f"{score_or_dash(score)} on {name} samples" for name, score in below.items())
     yield (
-        f"possible overfitting: the best prompt scores {found['train_score']:.4f} on training samples, {told}. "
-        f"These are different samples, so this is no paired comparison{_gap_words(found)}"
+        f"possible overfitting: the best prompt scores {score_or_dash(found['train_score'])} on training samples, "
+        f"{told}. These are different samples, so this is no paired comparison{_gap_words(found)}"
     )
 
 

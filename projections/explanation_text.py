@@ -6,9 +6,11 @@ from collections.abc import Iterable, Iterator
 from textwrap import wrap
 from typing import Any
 
+from ..domain.optimization.effects import THRESHOLD
+from .calls_account import account_lines
 from .rates import MINIMUM_N
 from .statistics import p_text
-from .text_table import aligned
+from .text_table import aligned, score_or_dash
 
 WIDTH = 112
 _STATUS = {
@@ -19,8 +21,8 @@ _STATUS = {
 _EXAMPLES = (("largest_gain", "The sample that gained most"), ("largest_loss", "The sample that lost most"))
 
 
-def explanation_text(document: dict[str, Any], calls: str) -> str:
-    """Print an explanation; ``calls`` is the account of its calls as text."""
+def explanation_text(document: dict[str, Any]) -> str:
+    """The JSON answer of an explanation, as text for people."""
     parts = [
         _head(document),
         _section("What it gained", _gained(document)),
@@ -31,7 +33,7 @@ def explanation_text(document: dict[str, Any], calls: str) -> str:
         _section("What the reasoning model decided besides", _decisions(document["decisions"])),
         _section("The prompt, before and after", _prompt(document["prompt"])),
         *(_section(title, _example(document["examples"][name])) for name, title in _EXAMPLES),
-        _section("Model calls" if document["calls"] else "Tokens", _account(document, calls)),
+        _section("Model calls" if document["calls"] else "Tokens", _account(document)),
         _section("What the reasoning model says happened: its own words, checked by nobody", _says(document)),
         _section("Not recorded", _listed(document["not_recorded"])),
         _section("Withheld", _listed(f"{count} {what}" for what, count in document["withheld"].items())),
@@ -125,9 +127,9 @@ def _gained(document: dict[str, Any]) -> Iterator[str]:
         if found is None:
             yield f"{role:<9} not recorded"
         else:
-            yield f"{role:<9} {_score(found['score'])}  {_counted(found)}"
+            yield f"{role:<9} {score_or_dash(found['score'])}  {_counted(found)}"
     for found in document["targets"]:
-        yield f"target    {_score(found['score'])}  {one_line(found['model'] or '')}, {_counted(found)}"
+        yield f"target    {score_or_dash(found['score'])}  {one_line(found['model'] or '')}, {_counted(found)}"
     if outcome["not_compared"] is not None:
         yield f"not compared: {outcome['not_compared']}"
     else:
@@ -171,11 +173,11 @@ def _rows(document: dict[str, Any]) -> Iterator[str]:
         (
             row["iteration"],
             row["phase"],
-            _score(row["score"]),
+            score_or_dash(row["score"]),
             row["kind"] if row["sample_set"] != "batch" else f"{row['kind']}, batch",
             row["n"],
             row["failed"],
-            _score(row["val_score"]),
+            score_or_dash(row["val_score"]),
             row["change"],
             row["tokens"] if row["tokens_are_whole"] else f"≥ {row['tokens']}",
             None if row["elapsed_seconds"] is None else f"{row['elapsed_seconds']:.1f}",
@@ -201,7 +203,7 @@ def _changes(document: dict[str, Any]) -> Iterator[str]:
     count = document["changes_count"]
     yield (
         f"all changes: {count['helped']} helped, {count['no_effect']} had no effect, {count['hurt']} hurt, "
-        f"{count['unknown']} not measured or not comparable; the bound is 0.005, which is no test"
+        f"{count['unknown']} not measured or not comparable; the bound is {THRESHOLD:g}, which is no test"
     )
     if count["tested"]:
         yield (
@@ -212,7 +214,7 @@ def _changes(document: dict[str, Any]) -> Iterator[str]:
 
 def _phases(phases: list[dict[str, Any]]) -> Iterator[str]:
     for phase in phases:
-        scores = f"{_score(phase['score_before'])} → {_score(phase['score_after'])}"
+        scores = f"{score_or_dash(phase['score_before'])} → {score_or_dash(phase['score_after'])}"
         converged = ", converged" if phase["converged"] else ""
         yield f"{phase['phase']}  {one_line(phase['axis'])}: {phase['iterations']} iterations, {scores}{converged}"
 
@@ -239,7 +241,8 @@ def _prompt(prompt: dict[str, Any]) -> Iterator[str]:
 def _example(example: dict[str, Any] | None) -> Iterator[str]:
     if example is None:
         return
-    yield f"{one_line(example['id'])}: {example['before']['score']:.4f} → {example['after']['score']:.4f}"
+    before, after = example["before"]["score"], example["after"]["score"]
+    yield f"{one_line(example['id'])}: {score_or_dash(before)} → {score_or_dash(after)}"
     yield "input"
     yield from quoted(example["input"])
     if example["ideal"]:
@@ -251,9 +254,9 @@ def _example(example: dict[str, Any] | None) -> Iterator[str]:
         yield from quoted(example[role]["response"])
 
 
-def _account(document: dict[str, Any], calls: str) -> Iterator[str]:
+def _account(document: dict[str, Any]) -> Iterator[str]:
     if document["calls"] is not None:
-        yield from calls.splitlines()
+        yield from account_lines(document["calls"])
         return
     tokens = document["tokens"]
     for purpose, count in tokens["by_purpose"].items():
@@ -277,7 +280,3 @@ def _says(document: dict[str, Any]) -> Iterator[str]:
 def _listed(found: Iterable[str]) -> Iterator[str]:
     for item in found:
         yield from wrap(item, WIDTH, initial_indent="- ", subsequent_indent="  ", break_on_hyphens=False)
-
-
-def _score(value: float | None) -> str:
-    return "—" if value is None else f"{value:.4f}"

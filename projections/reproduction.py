@@ -15,13 +15,13 @@ from typing import Any, Literal
 
 from ..domain.event import Withheld
 from ..domain.optimization.events import PromptEvaluated, Sample
-from .explanation import simulated_models
 from .explanation_text import comparison_lines, one_line, quoted, signed
 from .prompt_diff import diff_prompts
 from .rates import MINIMUM_N
 from .run_record import Iteration, RunRecord, Text
+from .simulated import simulated_models
 from .statistics import ALPHA, PairedComparison, p_text, paired_comparison
-from .text_table import aligned
+from .text_table import aligned, score_or_dash
 from .tokens import token_account
 from .withheld import shown
 
@@ -52,7 +52,7 @@ def compare_runs(original: RunRecord, again: RunRecord, seed: int = 0, margin: f
     same_rows = plan["same_rows"] is not False
     baseline = _compare(original, again, original.baseline, again.baseline, same_rows, seed, margin)
     final = _compare(original, again, original.final, again.final, same_rows, seed, margin)
-    simulated = {*simulated_models(original, original.calls), *simulated_models(again, again.calls)}
+    simulated = {*simulated_models(original), *simulated_models(again)}
     return Reproduction(
         {
             "original": original.run,
@@ -273,7 +273,7 @@ def _plan_lines(plan: dict[str, Any]) -> list[str]:
 
 
 def _comparison(role: str, found: dict[str, Any]) -> list[str]:
-    before, after = (_score(score) for score in found["scores"])
+    before, after = (score_or_dash(score) for score in found["scores"])
     lines = [f"{role}: {before} → {after}"]
     if found["paired"] is None:
         return [*lines, f"  {found['in_words']}"]
@@ -301,12 +301,8 @@ def _iteration_lines(rows: list[dict[str, Any]]) -> list[str]:
             (
                 row["iteration"],
                 words[row["same_prompt"]],
-                *(_score(side.get(name)) for name in ("score", "val_score") for side in (one, other)),
+                *(score_or_dash(side.get(name)) for name in ("score", "val_score") for side in (one, other)),
                 *(side.get("tokens") for side in (one, other)),
             )
         )
     return aligned(columns, cells, right=tuple(column for column in columns if column != "prompt"))
-
-
-def _score(value: float | None) -> str:
-    return "—" if value is None else f"{value:.4f}"

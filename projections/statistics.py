@@ -1,4 +1,4 @@
-"""Is a gain more than noise? The peer's test as it computes it, and a paired comparison done right.
+"""Is a gain more than noise? The peer's test as it computes it, a paired comparison done right, and an unpaired one.
 
 Computed when read and never sealed: another scipy may round differently. scipy is imported only when a number
 is asked for, because importing it takes longer than most readings.
@@ -10,7 +10,7 @@ import warnings
 from collections import Counter
 from collections.abc import Iterable, Sequence
 from dataclasses import asdict, dataclass
-from math import fsum, isnan
+from math import fsum, isfinite, isnan
 from typing import Any, Literal
 
 from ..domain.optimization.events import Sample, sample_means
@@ -98,6 +98,22 @@ def paired_comparison(before: Iterable[Sample], after: Iterable[Sample], seed: i
         significant,
         _note(differing, direction, significant),
     )
+
+
+def welch_interval(a: Sequence[float], b: Sequence[float]) -> tuple[float, float] | None:
+    """The 95 % interval of mean(a) − mean(b) for scores of different samples, by Welch's t (1947).
+
+    None where it has no value: fewer than two scores in either, or no spread in both.
+    """
+    if min(len(a), len(b)) < 2 or len({*a}) == len({*b}) == 1:
+        return None
+    from scipy.stats import ttest_ind
+
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        bounds = ttest_ind(a, b, equal_var=False).confidence_interval(1 - ALPHA)
+    low, high = float(bounds.low), float(bounds.high)
+    return (low, high) if isfinite(low) and isfinite(high) else None
 
 
 def _interval(differences: list[float], seed: int) -> tuple[float, float] | None:

@@ -1,4 +1,4 @@
-"""Tables as plain lines of text, for answers that are text as a whole."""
+"""Tables and scores as plain text, for answers that are text as a whole."""
 
 from __future__ import annotations
 
@@ -20,3 +20,8 @@ def aligned(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Seq
         ).rstrip()
         for line in lines
     ]
+
+
+def score_or_dash(score: float | None) -> str:
+    """A score with four decimals; a dash where there is none."""
+    return "—" if score is None else f"{score:.4f}"

@@ -25,6 +25,7 @@ from typing import Any
 import pytest
 
 from affidavit.api.adapters.evaluation.importer import FINDINGS
+from affidavit.api.adapters.otel.importer import FINDINGS as OTEL_FINDINGS
 from affidavit.api.adapters.reflex.findings import KINDS
 from affidavit.api.cli.commands import app, imports
 from affidavit.ledger.audit import EXIT_CODES, NOT_CHECKED
@@ -132,6 +133,7 @@ def test_every_finding_of_an_import_is_explained() -> None:
 
 def test_every_finding_of_an_evaluation_import_is_explained() -> None:
     assert rows_of("docs/import-evaluation.md", "## Findings") == set(FINDINGS)
+    assert rows_of("docs/opentelemetry.md", "## Findings") == set(OTEL_FINDINGS)
 
 
 def test_every_refusal_of_a_run_is_explained() -> None:
@@ -217,3 +219,9 @@ def texts(value: ast.expr) -> Iterator[str]:
     elif isinstance(value, ast.IfExp):
         yield from texts(value.body)
         yield from texts(value.orelse)
+
+
+def test_the_readme_leads_to_every_page() -> None:
+    text = (ROOT / "README.md").read_text(encoding="utf-8")
+    pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
+    assert pages <= set(re.findall(r"\]\((docs/[^)#]+)\)", text))

@@ -19,23 +19,24 @@ from ...domain.strict_json import STRICT_JSON
 from ...ledger.application import Ledger
 from ...ledger.errors import Unavailable
 from ...ledger.schema import LEDGER_FILE
-from ...projections.explanation import Explanation, explain, is_simulated
+from ...projections.cost import cost_of
+from ...projections.explanation import Explanation, explain
 from ...projections.explanation_text import comparison_lines
 from ...projections.reflex_profile import reflex_result
 from ...projections.reproduction import MARGIN, compare_runs
 from ...projections.run_list import list_runs
 from ...projections.run_record import RunRecord
-from ...projections.tokens import cost_of, token_account
+from ...projections.simulated import is_simulated
 from ..drive.run_equality import Diverged
 from ..drive.run_replay import ReplayReport, replay
 from ..models.pipeline import PipelineModel
 from ..optimize.connecting import Addresses, endpoints, open_models
-from ..optimize.given import Asked, Given, make_options, plan_from, read_material, require_same
+from ..optimize.given import Asked, Given, plan_from, read_material, require_same
 from ..optimize.pipelines import open_pipeline, require_same_pipeline
 from ..optimize.plan import Plan, read_plan
 from ..optimize.running import (
-    Origin,
-    Recorded,
+    PlannedRun,
+    Provenance,
     branch_from,
     carry_out,
     find_open,
@@ -162,14 +163,14 @@ def optimize(session: Session, given: Given) -> int:
     plan = asked.plan
     with open_models(plan.options, session.addresses, pipeline=pipeline.model) as models:
         with _open_or_make(session) as recording:
-            origin = Origin(
+            provenance = Provenance(
                 dataset=str(asked.source.resolve()),
                 prompt=str(given.prompt.resolve()) if given.prompt is not None else None,
                 endpoints=endpoints(models),
                 target=asked.target,
                 pipeline=pipeline.recorded,
             )
-            run = start(recording, plan, origin)
+            run = start(recording, plan, provenance)
             _tell_threshold(session, given, asked)
             code = _drive(session, recording, run, plan, models)
         return code or _finish(session, run)
@@ -235,14 +236,12 @@ def branch(session: Session, run: str, iteration: int, changes: Mapping[str, Any
         settings = dict(changes)
         if "threshold" in settings:
             settings["threshold_source"] = "threshold"
-        found = find_recorded(recording, run)
-        make_options({**found.plan.options.model_dump(), **settings})
         left, plan = branch_from(recording, run, iteration, settings)
         require_same_pipeline(pipeline.recorded, left.pipeline, left.record.run)
         known = known_endpoints(left, settings)
         with open_models(plan.options, session.addresses, pipeline=pipeline.model, known=known) as models:
-            origin = _origin_of(left, endpoints(models), pipeline)
-            made = start(recording, plan, origin, parent=(left.record.run, iteration))
+            provenance = _provenance_of(left, endpoints(models), pipeline)
+            made = start(recording, plan, provenance, parent=(left.record.run, iteration))
             session.tell(f"branch   of run {left.record.run}, after iteration {iteration}")
             code = _drive(session, recording, made, plan, models)
     return code or _finish(session, made)
@@ -261,8 +260,8 @@ def reproduce(session: Session, run: str, margin: float) -> int:
         require_same_pipeline(pipeline.recorded, found.pipeline, run)
         plan = found.plan
         with open_models(plan.options, session.addresses, pipeline=pipeline.model, known=found.endpoints) as models:
-            origin = _origin_of(found, endpoints(models), pipeline, reproduces=run)
-            made = start(recording, plan, origin, parent=parent_of(found))
+            provenance = _provenance_of(found, endpoints(models), pipeline, reproduces=run)
+            made = start(recording, plan, provenance, parent=parent_of(found))
             session.tell(f"reproduces run {run}")
             code = _drive(session, recording, made, plan, models)
     return code or _finish(session, made, margin)
@@ -295,7 +294,7 @@ def explain_run(given: str | None, run: str, as_json: bool, as_of: str | None, p
     found = _explained(record, root)
     document = found.as_json()
     if prices is not None:
-        document = {**document, "cost": asdict(cost_of(token_account(record), record, read_prices(prices)))}
+        document = {**document, "cost": asdict(cost_of(record, read_prices(prices)))}
     if as_json:
         print_json({"size": size, "root": base64(root), **document})
         return
@@ -461,17 +460,17 @@ def _strategy_option(text: str) -> tuple[str, Any]:
 
 
 def _explained(record: RunRecord, root: bytes) -> Explanation:
-    return explain(record, record.calls, int.from_bytes(root[:8], "big"))
+    return explain(record, int.from_bytes(root[:8], "big"))
 
 
 def _plan_of(ledger: OpenLedger, run: str) -> Plan:
     return read_plan(lambda name: ledger.events.stream(f"run/{name}"), run)
 
 
-def _origin_of(
-    found: Recorded, addresses: Mapping[str, str], pipeline: _Pipeline, reproduces: str | None = None
-) -> Origin:
-    return Origin(
+def _provenance_of(
+    found: PlannedRun, addresses: Mapping[str, str], pipeline: _Pipeline, reproduces: str | None = None
+) -> Provenance:
+    return Provenance(
         dataset=found.dataset_path,
         prompt=found.prompt_path,
         endpoints=addresses,

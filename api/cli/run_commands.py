@@ -10,13 +10,13 @@ from typing import Any
 
 from ...domain.errors import Refused
 from ...ledger.errors import Malformed, Unavailable
+from ...projections.cost import cost_of
 from ...projections.prompt_diff import diff_iterations, render_words
 from ...projections.rewrite_history import peer_entries, peer_json, peer_text, run_changes, true_json, true_text
 from ...projections.run_directory import PROFILES, build_run_directory
 from ...projections.run_list import RunLine, list_runs
 from ...projections.run_record import RunRecord
 from ...projections.run_summary import summarise
-from ...projections.tokens import cost_of, token_account
 from ..adapters.reflex.importer import ImportReport, import_reflex
 from ..reading import OpenLedger, open_for_reading
 from ..record import open_ledger
@@ -81,7 +81,7 @@ def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, pric
         record, root = ledger.run(run, size), ledger.root_at(size)
     summary = summarise(record, seed=int.from_bytes(root[:8], "big"))
     if prices is not None:
-        summary["cost"] = asdict(cost_of(token_account(record), record, read_prices(prices)))
+        summary["cost"] = asdict(cost_of(record, read_prices(prices)))
     if as_json:
         print_json({"size": size, "root": base64(root), **summary})
     else:

@@ -12,10 +12,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import TypeVar
 
+from ...domain.event import Withheld
 from ...domain.model_calls import Ask, Conversation, ModelAnswered, ModelRequested, Reply
-from ..models.chat import ChatModel, Exchange, is_request_for, read_chat
+from ..models.bodies import is_request_for
+from ..models.chat import ChatModel
 from ..models.patience import Patience
-from .journal import Call, Journal, Overtaken, Sleep
+from .exchanges import Attempt, answered, reply_of
+from .journal import Journal, Overtaken, Sleep
 
 T = TypeVar("T")
 
@@ -34,26 +37,27 @@ class Asker:
 
         ``Overtaken`` where somebody else concludes the same work meanwhile; ``LedgerError`` as recording does.
         """
-        recorded: dict[int, list[Call]] = {}
-        for call in journal.calls:
-            recorded.setdefault(call.requested.occurrence, []).append(call)
+        recorded: dict[int, list[Attempt]] = {}
+        for attempt in journal.attempts:
+            recorded.setdefault(attempt.requested.occurrence, []).append(attempt)
         try:
             ask = next(conversation)
-            for calls in recorded.values():
-                if not is_request_for(ask, _opened(calls[0].requested.body)):
+            for attempts in recorded.values():
+                body = attempts[0].requested.body
+                if isinstance(body, Withheld) or not is_request_for(ask, body):
                     break  # what was asked then is not what is asked now: these replies answer something else
-                ask = conversation.send(_fed(calls) or self._ask(journal, ask, calls))
+                ask = conversation.send(_fed(attempts) or self._ask(journal, ask, attempts))
             while True:
                 ask = conversation.send(self._ask(journal, ask, []))
         except StopIteration as stop:
             conclusion: T = stop.value
             return conclusion
 
-    def _ask(self, journal: Journal, ask: Ask, calls: list[Call]) -> Reply:
-        """Ask until there is a reply or patience ends, after the attempts ``calls`` of an earlier process."""
+    def _ask(self, journal: Journal, ask: Ask, earlier: list[Attempt]) -> Reply:
+        """Ask until there is a reply or patience ends, after the attempts ``earlier`` of another process."""
         site = ask.site
-        occurrence = calls[0].requested.occurrence if calls else journal.occurrences.get(site, 0)
-        attempt, tried = max((call.requested.attempt for call in calls), default=0), 0
+        occurrence = earlier[0].requested.occurrence if earlier else journal.occurrences.get(site, 0)
+        attempt, tried = max((past.requested.attempt for past in earlier), default=0), 0
         while True:
             prepared = self.model.prepare(ask)
             attempt, tried = attempt + 1, tried + 1
@@ -63,7 +67,7 @@ class Asker:
             journal.append(requested)
             start = self.clock()
             exchange = self.model.send(prepared)
-            reply = self._record(journal, requested, exchange, self.clock() - start)
+            reply = _record(journal, answered(requested, exchange, self.clock() - start))
             if exchange.replied:
                 return reply
             if self.model.step_down(prepared, exchange):
@@ -74,36 +78,19 @@ class Asker:
                 return reply
             self.sleep(wait)
 
-    def _record(self, journal: Journal, requested: ModelRequested, exchange: Exchange, elapsed: float) -> Reply:
-        said = read_chat(exchange.body) if exchange.replied else None
-        reason = exchange.reason or (said.reason if said is not None else "") or None
-        answered = ModelAnswered(
-            site=requested.site,
-            occurrence=requested.occurrence,
-            attempt=requested.attempt,
-            outcome=exchange.outcome,
-            status=exchange.status,
-            reason=reason,
-            prompt_tokens=None if said is None else said.prompt_tokens,
-            completion_tokens=None if said is None else said.completion_tokens,
-            elapsed_seconds=round(max(0.0, elapsed), 6),
-            body=exchange.body,
-        )
-        known = len(journal.concluded)
-        seq = journal.append(answered, even_if_overtaken=True).seq
-        if len(journal.concluded) > known:
-            raise Overtaken(f"stream {journal.work.stream}: another worker has concluded this")
-        return Reply(None if said is None else said.text, reason or "", seq)
+
+def _record(journal: Journal, answer: ModelAnswered) -> Reply:
+    """Record what came back, even if somebody else has concluded this meanwhile: it is paid for."""
+    known = len(journal.concluded)
+    seq = journal.append(answer, even_if_overtaken=True).seq
+    if len(journal.concluded) > known:
+        raise Overtaken(f"stream {journal.work.stream}: another worker has concluded this")
+    return reply_of(answer, seq)
 
 
-def _fed(calls: list[Call]) -> Reply | None:
-    """The recorded reply to a question, None where none came or it is no longer open."""
-    for call in calls:
-        if call.answer is not None and call.answered is not None and call.answered.outcome == "replied":
-            said = read_chat(_opened(call.answered.body) or None)
-            return Reply(said.text, call.answered.reason or said.reason, call.answer.seq)
+def _fed(attempts: list[Attempt]) -> Reply | None:
+    """The recorded reply to a question, None where none came; ``Refused`` as ``reply_of`` does."""
+    for attempt in attempts:
+        if attempt.settles and attempt.answered is not None and attempt.answer_seq is not None:
+            return reply_of(attempt.answered, attempt.answer_seq)
     return None
-
-
-def _opened(body: object) -> str:
-    return body if isinstance(body, str) else ""

@@ -17,22 +17,13 @@ from ...domain.event import Event, Meta, NewEvent, Recorded
 from ...domain.model_calls import ModelAnswered, ModelRequested
 from ...ledger.application import Acknowledged, Ledger
 from ...ledger.errors import Conflict
+from .exchanges import Attempt
 
 _CONFLICT_TRIES = 100
 
 
 class Overtaken(AffidavitError):
     """Somebody else has concluded this piece of work; nothing more is recorded for it."""
-
-
-@dataclass(slots=True)
-class Call:
-    """One attempt as it was recorded: the request, and the answer if one came."""
-
-    request: Recorded
-    requested: ModelRequested
-    answer: Recorded | None = None
-    answered: ModelAnswered | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,14 +42,14 @@ class Work:
 class Journal:
     """A stream as far as it has been read.
 
-    ``calls`` are those of this work since its last conclusion that were there to read, ``sent`` counts all of them.
+    ``attempts`` are those of this work since its last conclusion that were there to read, ``sent`` counts all of them.
     """
 
     ledger: Ledger
     work: Work
     next_pos: int = 0
     concluded: list[Recorded] = field(default_factory=list)
-    calls: list[Call] = field(default_factory=list)
+    attempts: list[Attempt] = field(default_factory=list)
     sent: int = 0
     occurrences: dict[str, int] = field(default_factory=dict)
 
@@ -94,13 +85,13 @@ class Journal:
         event = recorded.event
         if self.work.concludes(recorded):
             self.concluded.append(recorded)
-            self.calls.clear()
+            self.attempts.clear()
             self.sent = 0
         elif isinstance(event, ModelRequested):
             own = self._is_own(recorded.meta)
             self._count(event, own)
             if own:
-                self.calls.append(Call(recorded, event))
+                self.attempts.append(Attempt(event, recorded.seq))
         elif isinstance(event, ModelAnswered) and self._is_own(recorded.meta):
             self._answer(recorded, event)
 
@@ -114,10 +105,10 @@ class Journal:
 
     def _answer(self, recorded: Recorded, event: ModelAnswered) -> None:
         key = (event.site, event.occurrence, event.attempt)
-        for call in self.calls:
-            asked = call.requested
+        for attempt in self.attempts:
+            asked = attempt.requested
             if (asked.site, asked.occurrence, asked.attempt) == key:
-                call.answer, call.answered = recorded, event
+                attempt.answered, attempt.answer_seq = event, recorded.seq
 
 
 def _same(one: Meta, other: Meta, key: Literal["correlation", "judge_prompt_version"]) -> bool:

@@ -10,42 +10,21 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 
 from ...domain.errors import Refused
-from ...domain.event import Event, Recorded, Withheld
-from ...domain.model_calls import ModelAnswered, ModelRequested, Reply
+from ...domain.event import Event, Recorded
+from ...domain.model_calls import ModelAnswered, ModelRequested
 from ...domain.optimization.events import (
     IterationCompleted,
     RunCompleted,
     RunFailed,
-    RunImported,
     RunPlanned,
-    RunSealed,
     RunStarted,
-    SourceKept,
 )
-from ...domain.optimization.run import RunState, evolve
+from ...domain.optimization.run import ABOUT_THE_RECORD, RunState, evolve
 from ...ledger.opening import EventReader
-from ..models.chat import read_chat
-
-ABOUT_THE_RECORD = (RunSealed, RunImported, SourceKept)
-"""Events that anybody may append to a run beside its script."""
+from .exchanges import Attempt
 
 Place = tuple[str, int]
 """The site of a call, and its occurrence there."""
-
-
-@dataclass(slots=True)
-class Attempt:
-    """One try of a call: the request, and the answer if one came."""
-
-    requested: ModelRequested
-    request_seq: int
-    answered: ModelAnswered | None = None
-    answer_seq: int | None = None
-
-    @property
-    def settles(self) -> bool:
-        """Whether this is the outcome of the call: a reply, or the failure after which no further try was made."""
-        return self.answered is not None and (self.answered.outcome == "replied" or bool(self.answered.gave_up))
 
 
 @dataclass(slots=True)
@@ -108,11 +87,10 @@ class RecordedRun:
                 evolve(self.state, event)
             case RunPlanned():
                 self.planned = event
-            case RunSealed() | RunImported() | SourceKept():
-                pass
             case Event():
-                evolve(self.state, event)
-                self.facts.append(recorded)
+                if not isinstance(event, ABOUT_THE_RECORD):
+                    evolve(self.state, event)
+                    self.facts.append(recorded)
             case _:
                 raise Refused(
                     "event_known",
@@ -137,30 +115,6 @@ def read_run(events: EventReader, run: str) -> RecordedRun:
     if found.planned is not None and found.planned.branch_after is not None:
         found.parent = _read_parent(events, found, found.planned.branch_after)
     return found
-
-
-def reply_of(answered: ModelAnswered, seq: int) -> Reply:
-    """The outcome of a call as whoever asked is sent it: the same whether it came just now or is read back.
-
-    ``Refused`` (``content_withheld``) where its text is not open here.
-    """
-    if answered.outcome != "replied":
-        return Reply(None, answered.reason or "", seq, answered.prompt_tokens, answered.completion_tokens)
-    if isinstance(answered.body, Withheld):
-        raise Refused("content_withheld", f"entry {seq}: the reply is {answered.body}; without it nothing can be done")
-    said = read_chat(answered.body)
-    return Reply(
-        None if said.text is None else _storable(said.text),
-        answered.reason or said.reason,
-        seq,
-        answered.prompt_tokens,
-        answered.completion_tokens,
-    )
-
-
-def _storable(text: str) -> str:
-    """``text`` without lone surrogates, which JSON can spell and no event can hold."""
-    return text if text.isascii() else text.encode("utf-8", "replace").decode()
 
 
 def _read(events: EventReader, run: str, before: int | None) -> RecordedRun:

@@ -11,14 +11,13 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
-import orjson
 from pydantic import BaseModel
 
 from ...domain.errors import AffidavitError, Refused
 from ...domain.event import Event, Recorded, Withheld
-from ...domain.model_calls import Ask, ModelRequested
+from ...domain.model_calls import ModelRequested
 from ...domain.optimization.conversation import MEASURED, Question
-from ..models.chat import is_request_for
+from ..models.bodies import request_difference
 
 _SHORT = 160
 _BEFORE = 40
@@ -46,20 +45,14 @@ def compare_request(question: Question, requested: ModelRequested, seq: int) -> 
     Fields that the server refused, and that were left out therefore, are not missed. ``Refused`` where the request is
     not open here.
     """
-    ask = question.ask
     for name in ("purpose", "iteration", "phase"):
         if getattr(question, name) != getattr(requested, name):
             return make_mismatch(name, getattr(requested, name), getattr(question, name))
     body = requested.body
     if isinstance(body, Withheld):
         raise Refused("content_withheld", f"entry {seq}: the request is {body}; without it nothing can be compared")
-    document = _parsed(body)
-    if document is None:
-        return make_mismatch("body", body, list(ask.messages))
-    messages = list(ask.messages)
-    if (document.get("messages") != messages or "system" in document) and not is_request_for(ask, body):
-        return make_mismatch("messages", document.get("messages"), messages)
-    return _compare_settings(ask, document)
+    found = request_difference(question.ask, body)
+    return None if found is None else make_mismatch(*found)
 
 
 def compare_fact(recorded: Recorded, event: Event) -> Mismatch | None:
@@ -96,40 +89,6 @@ def reason_of(error: BaseException) -> str:
 def make_mismatch(field: str, recorded: object, replayed: object) -> Mismatch:
     """The first difference below ``field`` of two values that are known to differ."""
     return _first_mismatch(field, _plain(recorded), _plain(replayed)) or Mismatch(field, "as it was", "otherwise")
-
-
-def _compare_settings(ask: Ask, document: Mapping[str, Any]) -> Mismatch | None:
-    for name, value in (("temperature", ask.temperature), ("max_tokens", ask.max_tokens)):
-        if name not in ask.extra and value is not None and document.get(name, value) != value:
-            return make_mismatch(name, document[name], value)
-    if ask.temperature is None and "temperature" in document and "temperature" not in ask.extra:
-        return make_mismatch("temperature", document["temperature"], None)
-    for name, value in ask.extra.items():
-        if document.get(name) != _plain(value):
-            return make_mismatch(name, document.get(name), value)
-    schema = _schema(document.get("response_format"))
-    if schema is not None and schema != _plain(ask.schema):
-        return make_mismatch("schema", schema, ask.schema)
-    return None
-
-
-def _schema(response_format: object) -> object:
-    """The JSON schema that a request carries beside its messages, None where it carries none."""
-    if not isinstance(response_format, dict):
-        return None
-    strict = response_format.get("json_schema")
-    return strict.get("schema") if isinstance(strict, dict) else response_format.get("schema")
-
-
-def _parsed(body: str) -> dict[str, Any] | None:
-    try:
-        document = orjson.loads(body)
-    except ValueError:
-        try:
-            document = json.loads(body)  # which reads a little more
-        except (ValueError, RecursionError):
-            return None
-    return document if isinstance(document, dict) else None
 
 
 def _plain(value: Any) -> Any:

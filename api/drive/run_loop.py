@@ -14,7 +14,6 @@ requests without an answer; they stay, and the next attempt stands beside them.
 
 from __future__ import annotations
 
-import threading
 import time
 import traceback
 from collections import Counter, deque
@@ -22,22 +21,25 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from queue import Empty, SimpleQueue
+from queue import Empty
 
 from ...domain.errors import AffidavitError, Refused
 from ...domain.event import Event, Meta, NewEvent, Recorded
 from ...domain.model_calls import ModelAnswered, ModelRequested, Reply
 from ...domain.optimization.conversation import MEASURED, Calls, Fact, Question, Script, Step
 from ...domain.optimization.events import PhaseCompleted, PhaseStarted, RunCompleted, RunFailed
-from ...domain.optimization.run import decide, evolve
+from ...domain.optimization.run import ABOUT_THE_RECORD, decide, evolve
 from ...domain.registry import invalid_is_refused
+from ...domain.text import without_surrogates
 from ...ledger.application import Ledger
 from ...ledger.errors import Conflict, LedgerError
-from ..models.chat import Exchange, Model, Prepared, read_chat
+from ..models.chat import Model
 from ..models.patience import Patience
-from ..workers.claims import RUNS, Claims
-from .run_calls import ABOUT_THE_RECORD, Attempt, Place, RecordedRun, read_run, reply_of
+from .claims import RUNS, Claims
+from .exchanges import Attempt, answered, reply_of
+from .run_calls import Place, RecordedRun, read_run
 from .run_equality import Diverged, compare_fact, compare_request, reason_of
+from .run_workers import Answer, Call, Workers
 
 GRACE = 10.0
 """Seconds that calls in flight are given to come back when a run is interrupted."""
@@ -108,7 +110,7 @@ def drive(
             ledger,
             recorded,
             models,
-            _Workers(max_workers, clock),
+            Workers(max_workers, clock),
             max_workers,
             patience or Patience(),
             clock,
@@ -136,81 +138,12 @@ class _ScriptFault(Exception):
     """What the script asks or states cannot be: ``__cause__`` says why. It ends the run as a failure of the script."""
 
 
-@dataclass(slots=True, eq=False)
-class _Call:
-    """A call that has no outcome yet. ``exchange`` is set by a worker, ``error`` where the model raised instead."""
-
-    question: Question
-    model: Model
-    requested: ModelRequested
-    prepared: Prepared | None = None
-    exchange: Exchange | None = None
-    error: BaseException | None = None
-    elapsed: float = 0.0
-    reply: Reply | None = None
-    tried: int = 0
-    due: float = 0.0
-    """When it is to be asked again."""
-
-    @property
-    def place(self) -> Place:
-        return self.requested.site, self.requested.occurrence
-
-    @property
-    def back(self) -> bool:
-        return self.exchange is not None or self.error is not None
-
-
-@dataclass(frozen=True, slots=True)
-class _Answer:
-    """What came back for one attempt; ``settles`` says that it is the outcome of its call."""
-
-    call: _Call
-    requested: ModelRequested
-    answered: ModelAnswered
-    settles: bool
-
-
-class _Workers:
-    """At most ``size`` threads that send. They are daemons: a server that never answers keeps no process alive."""
-
-    def __init__(self, size: int, clock: Callable[[], float]) -> None:
-        self._size = size
-        self._clock = clock
-        self._work: SimpleQueue[_Call | None] = SimpleQueue()
-        self._threads: list[threading.Thread] = []
-        self.arrived: SimpleQueue[_Call] = SimpleQueue()
-
-    def submit(self, call: _Call) -> None:
-        if len(self._threads) < self._size:
-            thread = threading.Thread(target=self._serve, name=f"calls-{len(self._threads)}", daemon=True)
-            thread.start()
-            self._threads.append(thread)
-        self._work.put(call)
-
-    def close(self) -> None:
-        for _ in self._threads:
-            self._work.put(None)
-
-    def _serve(self) -> None:
-        while (call := self._work.get()) is not None:
-            start = self._clock()
-            try:
-                assert call.prepared is not None
-                exchange = call.model.send(call.prepared)
-                call.elapsed = max(0.0, self._clock() - start)
-                call.exchange = exchange
-            except BaseException as error:  # raised again where the run is driven
-                call.error = error
-            self.arrived.put(call)
-
-
 @dataclass(slots=True)
 class _Loop:
     ledger: Ledger
     recorded: RecordedRun
     models: Mapping[str, Model]
-    workers: _Workers
+    workers: Workers
     max_workers: int
     patience: Patience
     clock: Callable[[], float]
@@ -223,9 +156,9 @@ class _Loop:
     """How many of the recorded facts the script has stated again."""
     pending: list[tuple[Event, Meta]] = field(default_factory=list)
     """Facts that wait for the commit of what follows them."""
-    in_flight: dict[Place, _Call] = field(default_factory=dict)
+    in_flight: dict[Place, Call] = field(default_factory=dict)
     """Calls that were sent and have not been seen to come back."""
-    answers: list[_Answer] = field(default_factory=list)
+    answers: list[Answer] = field(default_factory=list)
     """What came back and is not on record yet."""
     ended_by: RunCompleted | RunFailed | None = None
     overtaken: bool = False
@@ -340,7 +273,7 @@ class _Loop:
             self._require_all_fed(f"the script fails with {reason}")
         except Diverged as diverged:
             raise diverged from error
-        message = "".join(traceback.format_exception(error)).encode("utf-8", "backslashreplace").decode()
+        message = without_surrogates("".join(traceback.format_exception(error)))
         failed = self._measured(RunFailed(reason=reason, message=message))
         self._state(decide(self.recorded.state, failed), Fact(failed))
 
@@ -348,7 +281,7 @@ class _Loop:
 
     def _replies(self, questions: Sequence[Question]) -> tuple[Reply, ...]:
         replies: list[Reply | None] = []
-        calls: list[tuple[int, _Call]] = []
+        calls: list[tuple[int, Call]] = []
         for question in questions:
             site = question.ask.site
             place = site, self.occurrences[site]
@@ -388,7 +321,7 @@ class _Loop:
                 f"run {self.recorded.run}, call {place[0]} {place[1]} (entry {attempt.request_seq}): {mismatch}"
             )
 
-    def _open(self, question: Question, place: Place) -> _Call:
+    def _open(self, question: Question, place: Place) -> Call:
         if question.to not in self.models:
             raise Refused(
                 "model_given", f"call {place[0]} {place[1]}: expected a model for {question.to!r}, found none"
@@ -408,12 +341,12 @@ class _Loop:
                 )
         except Refused as error:
             raise _ScriptFault from error
-        return _Call(question, model, requested)
+        return Call(question, model, requested)
 
-    def _ask(self, calls: Sequence[_Call]) -> None:
+    def _ask(self, calls: Sequence[Call]) -> None:
         """Ask until each call is settled."""
-        todo, waiting = deque(calls), list[_Call]()
-        arrived: list[_Call] = []
+        todo, waiting = deque(calls), list[Call]()
+        arrived: list[Call] = []
         while True:
             waiting += [call for call in arrived if not self._judge(call)]
             self._settle(self._next_to_send(todo, waiting))
@@ -421,10 +354,10 @@ class _Loop:
                 return
             arrived = self._wait(waiting)
 
-    def _next_to_send(self, todo: deque[_Call], waiting: list[_Call]) -> list[_Call]:
+    def _next_to_send(self, todo: deque[Call], waiting: list[Call]) -> list[Call]:
         """Prepare as many calls as there is room for, those first that are to be asked again."""
         room, now = self.max_workers - len(self.in_flight), self.clock()
-        starting: list[_Call] = []
+        starting: list[Call] = []
         waiting.sort(key=_due)
         while len(starting) < room and waiting and waiting[0].due <= now:
             starting.append(self._prepare(waiting.pop(0)))
@@ -432,7 +365,7 @@ class _Loop:
             starting.append(self._prepare(todo.popleft()))
         return starting
 
-    def _prepare(self, call: _Call) -> _Call:
+    def _prepare(self, call: Call) -> Call:
         again = call.prepared is not None
         call.prepared = call.model.prepare(call.question.ask)
         call.requested = call.requested.model_copy(
@@ -445,7 +378,7 @@ class _Loop:
             raise Refused("request_known_again", f"model {call.requested.model}: its request differs: {mismatch}")
         return call
 
-    def _judge(self, call: _Call) -> bool:
+    def _judge(self, call: Call) -> bool:
         """Make the event of what came back; whether it settles the call. If not, it is to be asked again when due."""
         exchange, prepared = call.exchange, call.prepared
         if call.error is not None or exchange is None or prepared is None:
@@ -457,26 +390,14 @@ class _Loop:
                 wait = 0.0
             else:
                 wait = self.patience.wait(call.tried, exchange)
-        said = read_chat(exchange.body) if exchange.replied else None
-        answered = ModelAnswered(
-            site=call.requested.site,
-            occurrence=call.requested.occurrence,
-            attempt=call.requested.attempt,
-            outcome=exchange.outcome,
-            status=exchange.status,
-            reason=exchange.reason or (said.reason if said is not None else "") or None,
-            prompt_tokens=None if said is None else said.prompt_tokens,
-            completion_tokens=None if said is None else said.completion_tokens,
-            elapsed_seconds=round(call.elapsed, 6),
-            gave_up=True if wait is None and not exchange.replied else None,
-            body=exchange.body,
-        )
+        gave_up = True if wait is None and not exchange.replied else None
+        event = answered(call.requested, exchange, call.elapsed, gave_up)
         call.due = self.clock() + (wait or 0.0)
-        self.answers.append(_Answer(call, call.requested, answered, wait is None))
+        self.answers.append(Answer(call, call.requested, event, wait is None))
         self.in_flight.pop(call.place, None)
         return wait is None
 
-    def _wait(self, waiting: Sequence[_Call]) -> list[_Call]:
+    def _wait(self, waiting: Sequence[Call]) -> list[Call]:
         """Wait until a call comes back, or one is to be asked again; those that came back."""
         earliest = min(waiting, key=_due, default=None)
         until = None if earliest is None else max(0.0, earliest.due - self.clock())
@@ -486,7 +407,7 @@ class _Loop:
                 earliest.due = self.clock()
             return []
         full = len(self.in_flight) >= self.max_workers
-        arrived: list[_Call] = []
+        arrived: list[Call] = []
         with suppress(Empty):
             arrived.append(self.workers.arrived.get(timeout=None if full else until))
             while True:
@@ -495,7 +416,7 @@ class _Loop:
 
     # The record.
 
-    def _settle(self, starting: Sequence[_Call]) -> None:
+    def _settle(self, starting: Sequence[Call]) -> None:
         """Record in one commit the facts that wait, what came back and what is about to be sent; then send it."""
         facts, answers = self.pending, self.answers
         events = [
@@ -584,7 +505,7 @@ class _Loop:
             )
 
 
-def _due(call: _Call) -> float:
+def _due(call: Call) -> float:
     return call.due
 
 

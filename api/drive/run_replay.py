@@ -20,7 +20,7 @@ from typing import Any, Literal
 
 from ...domain.errors import Refused
 from ...domain.event import Event, Recorded
-from ...domain.model_calls import ModelAnswered, Reply
+from ...domain.model_calls import Reply
 from ...domain.optimization.conversation import JUDGE, MEASURED, Calls, Fact, Question, Script
 from ...domain.optimization.events import (
     AnalysisNoted,
@@ -34,8 +34,8 @@ from ...domain.optimization.metrics import JUDGE_NAME
 from ...domain.optimization.randomness import check_draws
 from ...domain.optimization.run import RunState, decide, evolve
 from ...ledger.opening import EventReader
-from ..models.chat import read_chat
-from .run_calls import Attempt, Place, RecordedRun, read_run, reply_of
+from .exchanges import Attempt, reply_of
+from .run_calls import Place, RecordedRun, read_run
 from .run_equality import Mismatch, compare_fact, compare_request, make_mismatch, reason_of
 
 Kind = Literal["request", "fact", "missing", "extra"]
@@ -106,16 +106,14 @@ def replay(
     *,
     sources: Mapping[str, str] | None = None,
     versions: Mapping[str, str] | None = None,
-    replaced: Mapping[Place, str] | None = None,
 ) -> ReplayReport:
     """Replay ``run`` through ``events``, which needs to read only.
 
     ``sources`` and ``versions`` are those of today, in the form of ``RunPlanned``; None leaves them uncompared.
-    ``replaced`` gives calls, by site and occurrence, another body as their reply. ``Refused``: ``run_known``,
-    ``content_withheld``.
+    ``Refused``: ``run_known``, ``content_withheld``.
     """
     recorded = read_run(events, run)
-    played = _Replay(recorded, replaced or {}, _changed(recorded, sources, versions))
+    played = _Replay(recorded, _changed(recorded, sources, versions))
     played.play(make_script())
     return played.report()
 
@@ -149,7 +147,6 @@ class _Found:
 @dataclass(slots=True)
 class _Replay:
     recorded: RecordedRun
-    replaced: Mapping[Place, str]
     changed: tuple[str, ...]
     state: RunState = field(default_factory=RunState)
     occurrences: dict[str, int] = field(default_factory=dict)
@@ -245,8 +242,7 @@ class _Replay:
                 self._beyond(f"call {place[0]} {place[1]}", make_mismatch("call", None, question.ask.site))
                 continue
             self._compare(question, place, settled)
-            answered = settled.answered if place not in self.replaced else _replaced(settled, self.replaced[place])
-            reply = reply_of(answered, settled.answer_seq)
+            reply = reply_of(settled.answered, settled.answer_seq)
             self.asked[settled.answer_seq] = (place, question, reply)
             replies.append(reply)
         return tuple(replies)
@@ -421,21 +417,6 @@ def _differing(then: Event, now: Event) -> list[str]:
     return [
         name for name in type(now).model_fields if name not in MEASURED and getattr(then, name) != getattr(now, name)
     ]
-
-
-def _replaced(attempt: Attempt, body: str) -> ModelAnswered:
-    """The attempt's answer as if ``body`` had come back."""
-    said = read_chat(body)
-    assert attempt.answered is not None
-    return attempt.answered.model_copy(
-        update={
-            "outcome": "replied",
-            "reason": said.reason or None,
-            "prompt_tokens": said.prompt_tokens,
-            "completion_tokens": said.completion_tokens,
-            "body": body,
-        }
-    )
 
 
 def _name(attempt: Attempt) -> CallName:

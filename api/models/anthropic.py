@@ -9,7 +9,8 @@ from __future__ import annotations
 from typing import Any
 
 from ...domain.model_calls import Ask
-from .chat import RUNGS, HttpModel, split_system, with_schema
+from .bodies import split_system, with_schema
+from .chat import RUNGS, HttpModel
 
 MAX_TOKENS = 1024
 """Sent where the question names no limit: the protocol wants one."""

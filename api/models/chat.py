@@ -1,8 +1,7 @@
 """Chat clients that expose the exact text of request and reply, for any OpenAI-compatible server.
 
 ``HttpModel`` is what every client shares: sending, limits, and what a server is known to refuse. ``ChatModel`` speaks
-the protocol that most servers speak; ``anthropic.py`` speaks another. Recorded bodies name no protocol, so
-``read_chat`` and ``is_request_for`` read both.
+the protocol that most servers speak; ``anthropic.py`` speaks another. ``bodies.py`` reads the bodies of both.
 
 Structured output goes down a ladder, because servers differ; the rung that works is remembered per client:
 
@@ -25,7 +24,7 @@ import re
 import threading
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import Any, Protocol
@@ -34,13 +33,13 @@ import httpx2
 
 from ...domain.errors import Refused
 from ...domain.model_calls import Ask, Outcome
+from .bodies import with_schema
 
 MAX_BYTES = 1_000_000
 TIMEOUT = 60.0
 RUNGS = 4
 _MAX_LISTING = 20_000_000
 _FORMAT_WORDS = ("response_format", "json_schema", "json_object", "structured output", "grammar")
-_MAX_COUNT = 2**53 - 1
 _HEADERS = {"Content-Type": "application/json", "Accept": "application/json", "Accept-Encoding": "identity"}
 
 
@@ -69,16 +68,6 @@ class Exchange:
     @property
     def replied(self) -> bool:
         return self.outcome == "replied"
-
-
-@dataclass(frozen=True, slots=True)
-class ChatReply:
-    """What a body of success says: the text, or None and why (``reason``); tokens as the provider counted them."""
-
-    text: str | None
-    reason: str = ""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
 
 
 class Model(Protocol):
@@ -251,38 +240,6 @@ def _spellings(api_key: str) -> re.Pattern[str]:
     return re.compile("".join(rf"(?:\\?{re.escape(c)}|\\u00(?i:{ord(c):02x}))" for c in api_key))
 
 
-def read_chat(body: str | None) -> ChatReply:
-    """Read the body of a reply in either protocol. Pure, so that a recorded body reads the same each time."""
-    try:
-        document = json.loads(body or "")
-        if "choices" in document:
-            choice = document["choices"][0]
-            content, refused = choice["message"]["content"], bool(choice["message"].get("refusal"))
-            stopped, names = choice.get("finish_reason"), ("prompt_tokens", "completion_tokens")
-        else:
-            content, stopped = document["content"], document.get("stop_reason")
-            refused, names = stopped == "refusal", ("input_tokens", "output_tokens")
-        text = _text(content)
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return ChatReply(None, "empty_reply")
-    counted = [_count(document.get("usage"), name) for name in names]
-    if stopped == "refusal" or not text.strip():
-        return ChatReply(None, "model_refused" if refused else "empty_reply", *counted)
-    return ChatReply(text, "cut_off" if stopped in ("length", "max_tokens") else "", *counted)
-
-
-def _text(content: object) -> str:
-    """The text of a message: itself, or its blocks of text one after another."""
-    if isinstance(content, list):
-        return "".join(block["text"] for block in content if block["type"] == "text")
-    return content if isinstance(content, str) else ""
-
-
-def _count(usage: object, name: str) -> int | None:
-    value = usage.get(name) if isinstance(usage, dict) else None
-    return value if type(value) is int and 0 <= value <= _MAX_COUNT else None
-
-
 def _response_format(rung: int, ask: Ask) -> dict[str, Any] | None:
     match rung:
         case 0:
@@ -294,32 +251,6 @@ def _response_format(rung: int, ask: Ask) -> dict[str, Any] | None:
             return {"type": "json_object"}
         case _:
             return None
-
-
-def with_schema(ask: Ask) -> list[dict[str, str]]:
-    """The messages of ``ask``, the schema at the end of the last: some servers take no second system message."""
-    *before, last = ask.messages
-    schema = json.dumps(ask.schema, ensure_ascii=False)
-    return [*before, {**last, "content": f"{last['content']}\n\nThe JSON object obeys this JSON schema:\n{schema}"}]
-
-
-def split_system(messages: Sequence[dict[str, str]]) -> tuple[str, list[dict[str, str]]]:
-    """What the system messages say, and the messages without them: some protocols keep the two apart."""
-    system = [message["content"] for message in messages if message["role"] == "system"]
-    return "\n\n".join(system), [message for message in messages if message["role"] != "system"]
-
-
-def is_request_for(ask: Ask, body: str) -> bool:
-    """Whether a recorded body asks what ``ask`` asks, on whatever rung and in either protocol."""
-    try:
-        document = json.loads(body)
-        system, sent = document.get("system"), document["messages"]
-    except (ValueError, LookupError, TypeError, AttributeError, RecursionError):
-        return False
-    asked = (list(ask.messages), with_schema(ask))
-    if system is None and sent in asked:
-        return True
-    return (system or "", sent) in [split_system(messages) for messages in asked]
 
 
 def _status_reason(status: int) -> str:

@@ -14,7 +14,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from ...domain.model_calls import Ask
-from .chat import Exchange, Prepared, split_system
+from ...domain.text import without_surrogates
+from .bodies import split_system
+from .chat import Exchange, Prepared
 
 TIMEOUT = 300.0
 _HEADING = "=== AGENT TRACE ==="
@@ -61,7 +63,7 @@ class PipelineModel:
         try:
             body = self._reply(self.run(prompt, _input_of(said)))
         except BaseException:  # whatever it was, a program of the user's failed, and only this call with it
-            return Exchange("refused", body=_storable(traceback.format_exc()), reason="pipeline_error")
+            return Exchange("refused", body=without_surrogates(traceback.format_exc()), reason="pipeline_error")
         return Exchange("replied", body=body)
 
     def _reply(self, returned: Any) -> str:
@@ -69,13 +71,13 @@ class PipelineModel:
         if nodes is None and not isinstance(returned, str):
             raise TypeError(f"a pipeline returns text or an object with nodes, not {type(returned).__name__}")
         text = returned if nodes is None else render_trace(nodes)
-        message = {"role": "assistant", "content": _storable(text)}
+        message = {"role": "assistant", "content": without_surrogates(text)}
         document: dict[str, Any] = {"model": self.model, "choices": [{"message": message, "finish_reason": "stop"}]}
         tokens, ideal = getattr(returned, "tokens", None), getattr(returned, "ideal", None)
         if type(tokens) is int and tokens > 0:
             document["usage"] = {"completion_tokens": tokens}
         if isinstance(ideal, str):
-            document["ideal"] = _storable(ideal)
+            document["ideal"] = without_surrogates(ideal)
         return json.dumps(document, ensure_ascii=False)
 
 
@@ -93,7 +95,3 @@ def _input_of(said: list[dict[str, str]]) -> str:
     if len(said) == 1:
         return said[0]["content"]
     return "\n\n".join(f"{message['role']}: {message['content']}" for message in said)
-
-
-def _storable(text: str) -> str:
-    return text.encode("utf-8", "backslashreplace").decode()

@@ -13,36 +13,18 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from ...domain.errors import Refused
 from ...domain.optimization.dataset import DataRow, Dataset
 from ...domain.optimization.metrics import JUDGE_NAME
-from ...domain.optimization.options import Options
 from ...ledger.errors import Unavailable
 from ..datasets import read_dataset, read_inputs
 from .connecting import PIPELINE
+from .flags import flag, make_options, shown
 from .plan import Plan, make_plan
 from .registered import find_all_metrics
 
 MAX_TEXT_BYTES = 1_000_000
 """Of a prompt's file, and of one with criteria."""
-
-FLAGS = {
-    "models": "--model",
-    "targets": "--target",
-    "metrics": "--metric",
-    "train_ratio": "--train-split",
-    "val_ratio": "--val-split",
-    "temperature": "--reasoning-temperature",
-    "extra": "--strategy-option",
-}
-"""The flags of settings that are called otherwise there."""
-
-
-def flag(setting: str) -> str:
-    """The flag that gives a setting."""
-    return FLAGS.get(setting, "--" + setting.replace("_", "-"))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -103,7 +85,7 @@ def require_same(given: Given, plan: Plan, run: str) -> None:
         if was != now and name != "threshold_source":  # which says how the threshold was given, not what it is
             raise Refused(
                 "plan_kept",
-                f"{flag(name)} {_shown(now)}: run {run} was begun with {_shown(was)} and goes on as it was begun; "
+                f"{flag(name)} {shown(now)}: run {run} was begun with {shown(was)} and goes on as it was begun; "
                 f"`affidavit branch` changes settings",
             )
 
@@ -114,32 +96,6 @@ def read_material(given: Given) -> tuple[tuple[DataRow, ...], str]:
     if given.prompt is None:
         raise Refused("prompt_given", "PROMPT: expected the file of the initial prompt, found none")
     return rows().rows, read_text(given.prompt, "the prompt")
-
-
-def make_options(settings: Mapping[str, Any]) -> Options:
-    """Options out of settings by name; ``Refused`` (``setting_valid``) names the first flag that does not serve."""
-    try:
-        options = Options.model_validate(dict(settings))
-    except ValidationError as error:
-        first = error.errors()[0]
-        name = str(first["loc"][0])
-        raise Refused("setting_valid", f"{flag(name)} {_shown(settings.get(name))}: {first['msg']}") from error
-    for name in ("models", "targets"):
-        named = getattr(options, name)
-        if len(set(named)) < len(named):
-            raise Refused("setting_valid", f"{flag(name)} {_shown(named)}: expected each model once")
-    _require(0 <= options.threshold <= 1, "threshold", options, "from 0 to 1")
-    _require(0 < options.train_ratio <= 1, "train_ratio", options, "above 0 and at most 1")
-    _require(0 <= options.val_ratio < 1, "val_ratio", options, "from 0 to below 1")
-    _require(0 <= options.eval_temperature <= 2, "eval_temperature", options, "from 0 to 2")
-    _require(options.temperature is None or 0 <= options.temperature <= 2, "temperature", options, "from 0 to 2")
-    if options.train_ratio < 1 and options.val_ratio >= options.train_ratio:
-        raise Refused(
-            "setting_valid",
-            f"--val-split {options.val_ratio:g}: expected less than --train-split {options.train_ratio:g}, "
-            "which it is taken from",
-        )
-    return options
 
 
 def read_text(path: Path, what: str) -> str:
@@ -269,14 +225,3 @@ def read_verdict_results(path: Path, metrics: list[str]) -> dict[str, Any]:
 
 def _is_score(value: object) -> bool:
     return isinstance(value, (int, float)) and not isinstance(value, bool) and 0 <= value <= 1
-
-
-def _require(holds: bool, name: str, options: Options, expected: str) -> None:
-    if not holds:
-        raise Refused("setting_valid", f"{flag(name)} {getattr(options, name):g}: expected a number {expected}")
-
-
-def _shown(value: object) -> str:
-    if isinstance(value, (list, tuple)):
-        return ", ".join(map(str, value)) or "none"
-    return f"{value:g}" if isinstance(value, float) else f"{value!s:.80}"

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import hashlib
+import inspect
 import platform
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, replace
-from importlib.metadata import version
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -20,20 +22,33 @@ from ...domain.optimization.language import detect_language, preamble
 from ...domain.optimization.metrics import (
     DEFAULT_CRITERIA,
     JUDGE_NAME,
+    CustomMetric,
     Metric,
     MetricFailed,
     ReferenceMetric,
-    metric_versions,
 )
 from ...domain.optimization.options import Options
 from ...domain.optimization.randomness import RunRandom, check_draws
-from ...domain.optimization.script import Segment, Task
+from ...domain.optimization.script import Stretch, Task
 from ...domain.optimization.splits import SplitIndices, split_indices
-from ...domain.optimization.strategies.fewshot import NEEDS_IDEALS
 from ...domain.optimization.study import Strategies, Study
+from .flags import make_options
 from .registered import find_all_metrics, find_strategies
 
-_CODE = Path(__file__).parents[2] / "domain" / "optimization"
+_PACKAGE = Path(__file__).parents[2]
+_FOLDER = "domain/optimization"
+_BESIDE_IT = (
+    "api/drive/exchanges.py",
+    "api/models/bodies.py",
+    "domain/errors.py",
+    "domain/event.py",
+    "domain/material.py",
+    "domain/model_calls.py",
+    "domain/number.py",
+    "domain/strict_json.py",
+    "domain/text.py",
+)
+"""What scripts, strategies and metrics use, and what reads the replies that they are sent."""
 _SAMPLES_FOR_LANGUAGE = 20
 _WITHHELD = {"closed": "sealed under a key that is not at hand here", "erased": "erased, and cannot be followed"}
 
@@ -43,7 +58,7 @@ ReadStream = Callable[[str], Iterable[Recorded]]
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """What a run does: its prompt, data, split, and settings by segment; ``metrics`` and ``strategies`` are loaded.
+    """What a run does: its prompt, data, split, and settings by stretch; ``metrics`` and ``strategies`` are loaded.
 
     ``recorded`` is the plan as it went on record, None for one that has not.
     """
@@ -51,7 +66,7 @@ class Plan:
     prompt: str
     rows: tuple[DataRow, ...]
     split: SplitIndices
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
     metrics: tuple[Metric, ...]
     strategies: Strategies
     recorded: RunPlanned | None = None
@@ -59,7 +74,7 @@ class Plan:
     @property
     def options(self) -> Options:
         """The settings that hold at the run's end."""
-        return self.segments[-1].options
+        return self.stretches[-1].options
 
     @property
     def metric_names(self) -> tuple[str, ...]:
@@ -69,13 +84,13 @@ class Plan:
 
     def task(self) -> Task:
         """The task of the run's script."""
-        options = self.segments[0].options
+        options = self.stretches[0].options
         texts = [self.rows[place].input for place in self.split.train[:_SAMPLES_FOR_LANGUAGE]]
         return Task(
             self.prompt,
             self.rows,
             self.split,
-            self.segments,
+            self.stretches,
             self.metrics,
             None if options.judge is None else options.judge_criteria or DEFAULT_CRITERIA,
             preamble(detect_language(texts), options.source_model),
@@ -86,17 +101,25 @@ class Plan:
         return {
             "affidavit": version("affidavit"),
             "python": platform.python_version(),
-            **metric_versions(self.metrics),
+            **_metric_versions(self.metrics),
         }
 
     def sources(self) -> dict[str, str]:
-        """SHA-256 of every source file that decides, by its name; of a registered strategy's module too."""
-        found = {f"domain/optimization/{path.relative_to(_CODE).as_posix()}": path for path in _CODE.rglob("*.py")}
-        for name, strategy in self.strategies.items():
-            code = getattr(strategy, "__code__", None)
-            path = None if code is None else Path(code.co_filename)
-            if path is not None and path.is_file() and _CODE not in path.parents:
-                found[f"strategy/{name}"] = path
+        """SHA-256 of every source file that decides, by its name.
+
+        Of a registered strategy or metric it is the file that defines it, where that is Python.
+        """
+        code = _PACKAGE / _FOLDER
+        found = {path.relative_to(_PACKAGE).as_posix(): path for path in code.rglob("*.py")}
+        found |= {name: _PACKAGE / name for name in _BESIDE_IT}
+        registered: dict[str, Callable[..., object]] = {
+            f"strategy/{name}": strategy for name, strategy in self.strategies.items()
+        }
+        registered |= {f"metric/{one.name}": one.fn for one in self.metrics if isinstance(one, CustomMetric)}
+        for name, called in registered.items():
+            path = _source_of(called)
+            if path is not None and code not in path.parents:
+                found[name] = path
         return {name: hashlib.sha256(path.read_bytes()).hexdigest() for name, path in sorted(found.items())}
 
     def event(self) -> RunPlanned:
@@ -108,7 +131,7 @@ class Plan:
             held_out=self.split.held_out,
             versions=self.versions(),
             draws=tuple(check_draws(options.seed)),
-            branch_after=self.segments[-2].until if len(self.segments) > 1 else None,
+            branch_after=self.stretches[-2].until if len(self.stretches) > 1 else None,
             options=options.model_dump(mode="json"),
             rows=[row.model_dump(mode="json") for row in self.rows],
             split={"train": list(self.split.train), "val": list(self.split.val), "test": list(self.split.test)},
@@ -126,7 +149,7 @@ def make_plan(options: Options, dataset: Dataset, prompt: str) -> Plan:
     _require_references(dataset, metrics)
     split = split_indices(len(dataset.rows), options.train_ratio, options.val_ratio, options.split_seed)
     strategies = find_strategies([options.strategy])
-    plan = Plan(prompt, dataset.rows, split, (Segment(options),), metrics, strategies)
+    plan = Plan(prompt, dataset.rows, split, (Stretch(options),), metrics, strategies)
     _require_workable(plan)
     return plan
 
@@ -135,8 +158,8 @@ def branched(plan: Plan, iteration: int, changes: Mapping[str, Any]) -> Plan:
     """The plan of a branch that leaves ``plan``'s run after ``iteration`` and goes on with some settings changed."""
     if "strategy" in changes and changes["strategy"] != plan.options.strategy:
         changes = {"extra": {}, **changes}  # options of a strategy mean nothing to another
-    options = Options.model_validate({**plan.options.model_dump(), **changes})
-    before = tuple(replace(part, until=iteration if part.until is None else part.until) for part in plan.segments)
+    options = make_options({**plan.options.model_dump(), **changes})
+    before = tuple(replace(part, until=iteration if part.until is None else part.until) for part in plan.stretches)
     if len(before) > 1 and (before[-2].until or 0) >= iteration:
         raise Refused(
             "branch_after_parent",
@@ -144,7 +167,7 @@ def branched(plan: Plan, iteration: int, changes: Mapping[str, Any]) -> Plan:
             f"{before[-2].until}; branch the parent instead",
         )
     strategies = {**plan.strategies, **find_strategies([options.strategy])}
-    made = replace(plan, segments=(*before, Segment(options)), strategies=strategies, recorded=None)
+    made = replace(plan, stretches=(*before, Stretch(options)), strategies=strategies, recorded=None)
     _require_workable(made)
     return made
 
@@ -180,7 +203,7 @@ def _planned(read: ReadStream, started: RunStarted, planned: RunPlanned) -> Plan
         prompt,
         tuple(DataRow.model_validate(row) for row in rows),
         parts,
-        (Segment(options),),
+        (Stretch(options),),
         find_all_metrics(options.metrics),
         find_strategies([options.strategy]),
         planned,
@@ -204,14 +227,34 @@ def _first_events(read: ReadStream, run: str) -> tuple[RunStarted, RunPlanned]:
     )
 
 
+def _metric_versions(metrics: Iterable[Metric]) -> dict[str, str]:
+    """The installed versions of the libraries that decide the numbers of the built-in ones among ``metrics``."""
+    named = {library for metric in metrics if isinstance(metric, ReferenceMetric) for library in metric.libraries}
+    try:
+        return {library: version(library) for library in sorted(named)}
+    except PackageNotFoundError as error:
+        raise Refused("metric_installed", f"metric: the package {error.name} is not installed") from error
+
+
+def _source_of(called: Callable[..., object]) -> Path | None:
+    """The file that defines a callable: its function's, or its class's where it is an object."""
+    while isinstance(called, partial):
+        called = called.func
+    called = inspect.unwrap(called)
+    for defined in (called, type(called)):
+        try:
+            file = inspect.getsourcefile(defined)
+        except (TypeError, OSError):  # built in, or neither function nor class
+            continue
+        if file is not None and Path(file).is_file():
+            return Path(file)
+    return None
+
+
 def _require_workable(plan: Plan) -> None:
     """Begin the strategy's conversation, and ask it nothing: a strategy checks its own settings when it is called."""
     options = plan.options
     rows = tuple(plan.rows[place] for place in plan.split.train)
-    if options.strategy in NEEDS_IDEALS and any(row.ideal is None for row in rows):
-        raise Refused(
-            "references_given", f"strategy {options.strategy}: its examples need references, and some rows have none"
-        )
     plan.strategies[options.strategy](Study(options, rows, plan.prompt, RunRandom(options.seed))).close()
 
 

@@ -10,7 +10,7 @@ from ...domain.errors import Refused
 from ...domain.event import Withheld
 from ...domain.optimization.conversation import REASONER
 from ...domain.optimization.events import Split
-from ...domain.optimization.options import Options
+from ...domain.optimization.options import BRANCHABLE, Options
 from ...domain.optimization.script import optimise
 from ...projections.run_record import RunRecord
 from ..drive.run_loop import Observer, Outcome, drive
@@ -19,29 +19,12 @@ from ..models.patience import Patience
 from ..record import RecordingLedger
 from .plan import Plan, branched, read_plan
 
-_BRANCHABLE = frozenset(
-    {
-        "strategy",
-        "max_iterations",
-        "threshold",
-        "threshold_source",
-        "reasoning_model",
-        "early_stopping_patience",
-        "temperature",
-        "max_workers",
-        "tries",
-        "seed",
-        "extra",
-    }
-)
-"""What a branch may change: nothing that decides a score, else its scores could not stand beside its parent's."""
-
 _TARGET_SOURCES = {"threshold": "manual", "verdict_results": "verdict_json", "target": "verdict_run"}
 """Where a threshold is from, as aevyra-reflex calls it."""
 
 
 @dataclass(frozen=True, slots=True)
-class Origin:
+class Provenance:
     """Where things come from, for the record: files by their paths, models by their addresses.
 
     ``target`` is what a threshold was read from, ``pipeline`` the file that answers and its SHA-256, ``reproduces``
@@ -57,7 +40,7 @@ class Origin:
 
 
 @dataclass(frozen=True, slots=True)
-class Recorded:
+class PlannedRun:
     """A run that was driven here, as it is on record: to be resumed, branched or done again."""
 
     record: RunRecord
@@ -91,15 +74,15 @@ class Recorded:
         return {} if isinstance(found, Withheld) else found
 
 
-def find_recorded(recording: RecordingLedger, run: str) -> Recorded:
+def find_recorded(recording: RecordingLedger, run: str) -> PlannedRun:
     """A run with its plan; ``Refused`` where it is not on the ledger, or was not driven here."""
     record = recording.read_run(run)
     if record is None:
         raise Refused("run_known", f"run {run!r} is not on this ledger; `affidavit runs` lists those that are")
-    return Recorded(record, read_plan(recording.read_stream, run))
+    return PlannedRun(record, read_plan(recording.read_stream, run))
 
 
-def find_open(recording: RecordingLedger, run: str) -> Recorded:
+def find_open(recording: RecordingLedger, run: str) -> PlannedRun:
     """A run that can be resumed: ``Refused`` (``run_ended``) where it has ended."""
     found = find_recorded(recording, run)
     if found.record.status != "open":
@@ -107,17 +90,17 @@ def find_open(recording: RecordingLedger, run: str) -> Recorded:
     return found
 
 
-def start(recording: RecordingLedger, plan: Plan, origin: Origin, parent: tuple[str, int] | None = None) -> str:
+def start(recording: RecordingLedger, plan: Plan, provenance: Provenance, parent: tuple[str, int] | None = None) -> str:
     """Put a run's start and plan on record, in one commit; its id. ``parent``: the run and iteration it leaves."""
     options = plan.options
     return recording.start_run(
         strategy=options.strategy,
         prompt=plan.prompt,
-        config=_config(options, origin),
+        config=_config(options, provenance),
         models=options.models,
         reasoning_model=options.reasoning_model,
         metrics=plan.metric_names,
-        dataset=origin.dataset,
+        dataset=provenance.dataset,
         threshold=None if options.threshold_source == "target" else options.threshold,
         max_iterations=options.max_iterations,
         split=_sizes(plan),
@@ -147,14 +130,14 @@ def carry_out(
 
 def branch_from(
     recording: RecordingLedger, run: str, iteration: int, changes: Mapping[str, Any]
-) -> tuple[Recorded, Plan]:
+) -> tuple[PlannedRun, Plan]:
     """The run that a branch leaves, and the branch's plan.
 
     Where ``run`` is a branch that was fed this iteration itself, the branch leaves the run that went through it.
     ``Refused`` where the iteration is not recorded, and for a change that would make scores incomparable.
     """
     for name in changes:
-        if name not in _BRANCHABLE:
+        if name not in BRANCHABLE:
             raise Refused("branch_changes", f"{name}: a branch keeps what scores depend on; start a new run instead")
     while True:
         found = find_recorded(recording, run)
@@ -177,7 +160,7 @@ def branch_from(
     return found, plan
 
 
-def known_endpoints(found: Recorded, changes: Mapping[str, Any]) -> dict[str, str]:
+def known_endpoints(found: PlannedRun, changes: Mapping[str, Any]) -> dict[str, str]:
     """Where a run found the models that its branch asks, too."""
     kept = dict(found.endpoints)
     if changes.get("reasoning_model", found.plan.options.reasoning_model) != found.plan.options.reasoning_model:
@@ -185,7 +168,7 @@ def known_endpoints(found: Recorded, changes: Mapping[str, Any]) -> dict[str, st
     return kept
 
 
-def parent_of(found: Recorded) -> tuple[str, int] | None:
+def parent_of(found: PlannedRun) -> tuple[str, int] | None:
     """The run and iteration that a branch left, None for a run that is none."""
     started = found.record.started
     if started.parent_run is None or started.parent_iteration is None:
@@ -198,17 +181,17 @@ def _sizes(plan: Plan) -> Split:
     return Split(train=len(split.train), val=len(split.val), test=len(split.test), seed=plan.options.split_seed)
 
 
-def _config(options: Options, origin: Origin) -> dict[str, Any]:
+def _config(options: Options, provenance: Provenance) -> dict[str, Any]:
     """The configuration snapshot: under ``optimizer_config`` the names that aevyra-reflex uses, and ours beside."""
     beside = {
-        "endpoints": origin.endpoints,
-        "threshold_from": origin.target,
-        "pipeline": origin.pipeline,
-        "reproduces": origin.reproduces,
+        "endpoints": provenance.endpoints,
+        "threshold_from": provenance.target,
+        "pipeline": provenance.pipeline,
+        "reproduces": provenance.reproduces,
     }
-    target = None if origin.target is None else str(origin.target["model"])
+    target = None if provenance.target is None else str(provenance.target["model"])
     return {
-        "prompt_path": origin.prompt or "",
+        "prompt_path": provenance.prompt or "",
         **{name: value for name, value in beside.items() if value is not None},
         "optimizer_config": {
             "max_iterations": options.max_iterations,

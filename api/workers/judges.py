@@ -36,10 +36,10 @@ from ...projections.evaluation.pending import (
 )
 from ..config import current_config
 from ..drive.asking import Asker
+from ..drive.claims import Claims
 from ..models.chat import ChatModel
 from ..models.patience import PROVIDER_REASONS, Patience
 from ..moment import LiveLedger, Moment
-from .claims import Claims
 from .judging import Bench, Outcome
 from .on_demand import OnDemandGrader
 from .regeneration import Plan, finish_job, is_cancelled, left_of, plan_job

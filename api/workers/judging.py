@@ -211,8 +211,8 @@ class Bench:
 
     def _model(self, journal: Journal | None = None, call: int | None = None) -> str:
         """The model that was asked; whose reply an earlier process recorded, the one that it asked."""
-        for past in () if journal is None else journal.calls:
-            if past.answer is not None and past.answer.seq == call:
+        for past in () if journal is None else journal.attempts:
+            if past.answer_seq is not None and past.answer_seq == call:
                 return past.requested.model
         return self.asker.model.model
 

@@ -12,8 +12,8 @@ from ...domain.errors import AffidavitError, Refused
 from ...domain.evaluation.config import AgentSuccessConfig
 from ...projections.evaluation.pending import SessionRows, earliest_session, newest_grading, session_rows
 from ..config import current_config
+from ..drive.claims import Claims
 from ..moment import LiveLedger
-from .claims import Claims
 from .judging import Bench
 
 CACHE_SECONDS = 86_400

@@ -38,7 +38,7 @@ def main() -> None:
         shutil.copy(folder / name, scratch)
     began = time.monotonic()
     print(
-        "Loading two models; the run then takes minutes: about 28 answers of the small one, two of the other.",
+        "Loading two models; the run then takes minutes: about 28 answers of the small one, three of the other.",
         flush=True,
     )
     with serving(folder, "target", TARGET) as target, serving(folder, "reasoner", REASONER) as reasoner:

@@ -12,7 +12,7 @@ import sys
 
 CONTEXT = 8192
 """Tokens of a request and its reply together."""
-LONGEST_REPLY = 700
+LONGEST_REPLY = 500
 """Tokens, whatever a request asks for: a small model may never come to an end."""
 
 

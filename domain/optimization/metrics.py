@@ -11,7 +11,6 @@ import re
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cache
-from importlib.metadata import PackageNotFoundError, version
 from numbers import Real
 from string import Template
 from typing import Annotated, Any, Protocol
@@ -21,7 +20,9 @@ from pydantic import BaseModel, ConfigDict, Field
 from ..errors import AffidavitError, Refused
 from ..material import fenced, make_fence
 from ..strict_json import STRICT_JSON
+from ..text import without_surrogates
 from .events import CODE
+from .requests import unwrap_code
 
 
 class MetricFailed(AffidavitError):
@@ -165,15 +166,6 @@ def require_distinct(metrics: Iterable[Metric]) -> None:
         known.add(metric.name)
 
 
-def metric_versions(metrics: Iterable[Metric]) -> dict[str, str]:
-    """The installed versions of the libraries that decide the numbers of the built-in ones among ``metrics``."""
-    named = {library for metric in metrics if isinstance(metric, ReferenceMetric) for library in metric.libraries}
-    try:
-        return {library: version(library) for library in sorted(named)}
-    except PackageNotFoundError as error:
-        raise Refused("metric_installed", f"metric: the package {error.name} is not installed") from error
-
-
 JUDGE_NAME = "llm_judge"
 """What a judge's scores are recorded under."""
 
@@ -257,14 +249,11 @@ def read_judgement(text: str | None) -> Judgement | None:
 
     Text around the object makes it undecided, since the object may then be quoted from what was to be graded.
     """
-    bare = (text or "").strip()
-    if len(bare) >= 6 and bare.startswith("```") and bare.endswith("```"):
-        bare = bare[3:-3].removeprefix("json").strip()
+    bare = unwrap_code(text or "")
     if re.fullmatch("[1-5]", bare):
         return Judgement((int(bare) - 1) / 4, "")
     try:
         found = _JudgeReply.model_validate(STRICT_JSON.decode(bare))
-        found.reason.encode()  # an entry holds no lone surrogate
     except (ValueError, RecursionError):
         return None
-    return Judgement((found.score - 1) / 4, found.reason)
+    return Judgement((found.score - 1) / 4, without_surrogates(found.reason))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ..model_calls import Ask
 from .conversation import Scored
-from .strategies.requests import Shown, ask, compose, failing_samples, score_text
+from .requests import Shown, ask, compose, failing_samples, score_text
 from .study import Study
 
 SITE = "run.retrospect"

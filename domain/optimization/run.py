@@ -30,6 +30,9 @@ from .events import (
 )
 from .foreign import RecordingClosed, RecordingOpened
 
+ABOUT_THE_RECORD: tuple[type[Event], ...] = (RunSealed, RunImported, SourceKept, RecordingOpened, RecordingClosed)
+"""Events that anybody may append to a run beside its script, before it ends and after."""
+
 _TEXT = Withheld("")
 """Stands where a decision needs no text."""
 
@@ -89,7 +92,7 @@ def decide(state: RunState, event: Event) -> Event:
         _require(not state.started, "run_started_once", f"run {state.run} has started already")
         return event
     _require(state.started, "run_not_started", "the run has not started; its first event is run.started")
-    if isinstance(event, (RunSealed, RunImported, SourceKept, RecordingOpened, RecordingClosed)):
+    if isinstance(event, ABOUT_THE_RECORD):
         return event
     _require(not state.ended, "run_ended", f"run {state.run} has ended; no {event.type_name} may follow")
     match event:

@@ -59,8 +59,8 @@ from .study import Finished, Strategies, Study
 
 
 @dataclass(frozen=True, slots=True)
-class Segment:
-    """Settings that hold up to and with iteration ``until``; None for the last segment. A branch adds a segment."""
+class Stretch:
+    """Settings that hold up to and with iteration ``until``; None for the last stretch. A branch adds a stretch."""
 
     options: Options
     until: int | None = None
@@ -68,7 +68,7 @@ class Segment:
 
 @dataclass(frozen=True, slots=True)
 class Task:
-    """What a script works on. All segments have the same rows, split, metrics and criteria.
+    """What a script works on. All stretches have the same rows, split, metrics and criteria.
 
     ``criteria`` are for the judge, None where no judge scores. ``preamble`` goes before questions to the reasoner.
     """
@@ -76,14 +76,14 @@ class Task:
     prompt: str
     rows: tuple[DataRow, ...]
     split: SplitIndices
-    segments: tuple[Segment, ...]
+    stretches: tuple[Stretch, ...]
     metrics: tuple[Metric, ...]
     criteria: str | None = None
     preamble: str = ""
 
 
 def optimise(task: Task, strategies: Strategies) -> Script:
-    """The script of a run; every segment's strategy is one of ``strategies``."""
+    """The script of a run; every stretch's strategy is one of ``strategies``."""
     return _Run(task, strategies).play()
 
 
@@ -96,7 +96,7 @@ class _Run:
     strategies: Strategies
     study: Study = field(init=False)
     examiner: Examiner = field(init=False)
-    segment: int = 0
+    stretch: int = 0
     phase_iterations: int = 0
     validated: dict[int, int] = field(default_factory=dict)
     validation: list[float] = field(default_factory=list)
@@ -109,7 +109,7 @@ class _Run:
 
     def __post_init__(self) -> None:
         task = self.task
-        options = task.segments[0].options
+        options = task.stretches[0].options
         self.numbers[task.prompt] = 0
         self.examiner = Examiner(task.metrics, task.criteria)
         self.study = Study(
@@ -164,7 +164,7 @@ class _Run:
         return True
 
     def _iterate(self) -> Script:
-        """Run the strategies, one segment's after another's, until one is told to stop or returns."""
+        """Run the strategies, one stretch's after another's, until one is told to stop or returns."""
         if self.study.budget == 0:
             self.reason = "max_iterations"
             return
@@ -268,14 +268,11 @@ class _Run:
         )
         self.iteration_eval_tokens = self.iteration_reasoning_tokens = 0
         self.phase_iterations += 1
-        study.completed.append(event)
-        study.iterations.append(
-            Finished(number, scored.prompt, val_score, scored.whole, study.phase, scored.score, scored.means)
-        )
+        study.iterations.append(Finished(event, scored.prompt, val_score, scored.whole, scored.score, scored.means))
         if val_score is not None:
             self.validation.append(val_score)
         yield Fact(event)
-        branched = self._next_segment(number)
+        branched = self._next_stretch(number)
         judged = scored.score if scored.whole else val_score
         converged = judged is not None and judged >= self.study.options.threshold
         stop = "branched" if branched else self._stop(scored)
@@ -291,14 +288,14 @@ class _Run:
             return "early_stopped"
         return "max_iterations" if self.study.budget == 0 else None
 
-    def _next_segment(self, iteration: int) -> bool:
-        """Where a segment ends here, take the next one's settings; whether its strategy has to begin anew."""
-        segments = self.task.segments
-        if segments[self.segment].until != iteration:
+    def _next_stretch(self, iteration: int) -> bool:
+        """Where a stretch ends here, take the next one's settings; whether its strategy has to begin anew."""
+        stretches = self.task.stretches
+        if stretches[self.stretch].until != iteration:
             return False
-        before = segments[self.segment].options
-        self.segment += 1
-        after = segments[self.segment].options
+        before = stretches[self.stretch].options
+        self.stretch += 1
+        after = stretches[self.stretch].options
         if after.threshold_source == "target":
             after = after.model_copy(update={"threshold": self.study.options.threshold})
         self.study.options = after

@@ -17,18 +17,21 @@ from .randomness import RunRandom
 
 @dataclass(frozen=True, slots=True)
 class Finished:
-    """A completed iteration: the prompt that it ended with, its training and validation scores, and its phase.
+    """A completed iteration: the prompt that it ended with, its training and validation scores, and what was recorded.
 
     ``scores`` are those of the training samples, by id.
     """
 
-    iteration: int
+    event: IterationCompleted
     prompt: str
     val_score: float | None
     whole: bool
-    phase: int | None
     score: float | None
     scores: dict[str, float]
+
+    @property
+    def iteration(self) -> int:
+        return self.event.iteration
 
     def beats(self, other: Finished) -> bool:
         """Whether it did better in training: over the samples that both share, if they are half of either's.
@@ -59,7 +62,6 @@ class Study:
     prompts: list[str] = field(default_factory=list)
     evaluations: list[PromptEvaluated] = field(default_factory=list)
     rewrites: list[RewriteProposed] = field(default_factory=list)
-    completed: list[IterationCompleted] = field(default_factory=list)
     iterations: list[Finished] = field(default_factory=list)
     measured: dict[int, Effect] = field(default_factory=dict)
     phases: int = 0
@@ -100,7 +102,7 @@ class Study:
     def history(self) -> str:
         """The rewrite history to show to the reasoning model: each change with its own effect, the newest in it."""
         effects = [self._effect(rewrite) for rewrite in self.rewrites]
-        return history_text(changes(self.evaluations, self.rewrites, effects, self.completed))
+        return history_text(changes(self.evaluations, self.rewrites, effects, [done.event for done in self.iterations]))
 
     def _effect(self, rewrite: RewriteProposed) -> Effect:
         found = self.measured.get(rewrite.rewrite) or effect_of(rewrite, self.evaluations)

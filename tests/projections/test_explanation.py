@@ -25,6 +25,7 @@ from affidavit.domain.optimization.events import (
 )
 from affidavit.ledger.application import Ledger
 from affidavit.projections.explanation import Explanation, explain
+from affidavit.projections.explanation_text import explanation_text
 from affidavit.projections.run_record import RunRecord
 
 Explained = Callable[[Sequence[Event]], Explanation]
@@ -34,7 +35,7 @@ Explained = Callable[[Sequence[Event]], Explanation]
 def explained(record_of: Any) -> Explained:
     def build(events: Sequence[Event]) -> Explanation:
         record: RunRecord = record_of(events)
-        found = explain(record, record.calls, 7)
+        found = explain(record, 7)
         json.dumps(found.as_json(), allow_nan=False)
         return found
 
@@ -317,10 +318,11 @@ def test_the_account_is_of_recorded_calls_with_what_is_unknown(ledger: Ledger) -
     run.record_iteration(run.record_evaluation("Answer.", score=0.5), eval_tokens=999)
     record = recording.read_run("7")
     assert record is not None
-    found = explain(record, record.calls)
+    found = explain(record)
     assert found.as_json()["iterations"][0]["tokens"] == 77
     assert "≥ 77" in found.text()
     assert "1 attempt in flight, never answered" in found.text()
+    assert explanation_text(json.loads(json.dumps(found.as_json()))) == found.text()
 
 
 def test_a_run_under_way_says_so(explained: Explained, events: list[Event]) -> None:
@@ -336,7 +338,7 @@ def test_a_failed_run_says_why(explained: Explained, events: list[Event]) -> Non
 
 
 def test_erased_content_is_withheld_and_the_figures_stay(withheld_run: RunRecord) -> None:
-    found = explain(withheld_run, withheld_run.calls)
+    found = explain(withheld_run)
     json.dumps(found.as_json())
     text = found.text()
     assert "baseline  0.3000  n = 3" in text
@@ -352,10 +354,10 @@ def test_a_withheld_account_of_the_model_is_a_placeholder(explained: Explained, 
 
 def test_imported_runs_are_explained_as_far_as_their_files_tell(imported: dict[str, RunRecord]) -> None:
     for record in imported.values():
-        found = explain(record, record.calls)
+        found = explain(record)
         json.dumps(found.as_json(), allow_nan=False)
         assert "model calls: the tokens are those that the run states" in " ".join(found.text().split())
-    text = explain(imported["001"], imported["001"].calls).text()
+    text = explain(imported["001"]).text()
     assert "too few: with 4 pairs that differ no p below 0.125 is possible" in text
     assert "as the run's own files report it: improvement +0.4134, p = 0.1250" in text
 

@@ -223,7 +223,7 @@ def test_run_1000_comes_after_run_999(run: RunRecord, tmp_path: Path) -> None:
     for name in ("999_a", "1000_b"):
         folder = tmp_path / name
         folder.mkdir()
-        (folder / "config.json").write_text("{}")
+        (folder / "config.json").write_text('{"run_id": "1", "optimizer_config": {}}')
     latest = RunStore(tmp_path).get_latest_run()
     assert latest is not None
     assert latest.run_id == "1000"

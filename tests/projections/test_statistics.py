@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import subprocess
 import sys
+from math import sqrt
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import PermutationMethod, wilcoxon
+from scipy.stats import PermutationMethod, t, wilcoxon
 
 from affidavit.domain.optimization.events import Sample
-from affidavit.projections.statistics import PairedComparison, paired_comparison, peer_significance
+from affidavit.projections.statistics import PairedComparison, paired_comparison, peer_significance, welch_interval
 
 
 def compared(before: list[float], after: list[float], seed: int = 1) -> PairedComparison:
@@ -115,6 +116,18 @@ def test_samples_are_paired_by_id_and_a_repeated_one_counts_once() -> None:
     found = paired_comparison(before, after, 1)
     assert found.n == 2
     assert found.mean_difference == pytest.approx(0.15)
+
+
+def test_welchs_interval_is_that_of_its_formula() -> None:
+    """Variances 0.01 and 0.04 over three scores each: standard error √(0.05 / 3), 50 / 17 degrees of freedom."""
+    half = t.ppf(0.975, 50 / 17) * sqrt(0.05 / 3)
+    assert welch_interval([0.9, 0.7, 0.8], [0.5, 0.1, 0.3]) == pytest.approx((0.5 - half, 0.5 + half))
+
+
+@pytest.mark.parametrize(("a", "b"), [([], [0.1, 0.2]), ([0.5], [0.1, 0.2]), ([0.5, 0.5], [0.1, 0.1, 0.1])])
+def test_without_spread_or_scores_welch_has_no_interval(a: list[float], b: list[float]) -> None:
+    assert welch_interval(a, b) is None
+    assert welch_interval(b, a) is None
 
 
 def test_scipy_is_imported_only_when_a_number_is_asked_for() -> None:

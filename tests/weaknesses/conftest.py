@@ -21,7 +21,7 @@ from affidavit.api.models.chat import Exchange, Model, Prepared
 from affidavit.api.models.sandbox import SANDBOX_PROMPT, sandbox_dataset
 from affidavit.api.optimize.connecting import Addresses, open_models
 from affidavit.api.optimize.plan import Plan, make_plan, read_plan
-from affidavit.api.optimize.running import Origin, carry_out, start
+from affidavit.api.optimize.running import Provenance, carry_out, start
 from affidavit.api.record import RecordingLedger
 from affidavit.domain.event import Event, Recorded
 from affidavit.domain.model_calls import Ask, ModelAnswered, ModelRequested
@@ -103,7 +103,7 @@ class Bench:
     recording: RecordingLedger
 
     def begin(self, plan: Plan, parent: tuple[str, int] | None = None) -> str:
-        return start(self.recording, plan, Origin(), parent)
+        return start(self.recording, plan, Provenance(), parent)
 
     def go_on(
         self,

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from affidavit.api.optimize.running import Origin, branch_from, start
+from affidavit.api.optimize.running import Provenance, branch_from, start
 from affidavit.domain.errors import Refused
 from affidavit.domain.optimization.events import PromptEvaluated
 from affidavit.projections.run_record import RunRecord, Text
@@ -35,7 +35,7 @@ def test_w13_wherever_a_run_was_stopped_the_best_prompt_has_its_own_score(
 def test_w16_a_branch_is_scored_as_its_parent_and_its_start_has_only_its_own_scores(bench: Bench) -> None:
     run = bench.whole(plan_of("structural", rows=8, metrics=("rouge", "exact")))
     left, plan = branch_from(bench.recording, run, 1, {"max_iterations": 3, "strategy": "iterative"})
-    branch = start(bench.recording, plan, Origin(), (run, 1))
+    branch = start(bench.recording, plan, Provenance(), (run, 1))
     bench.go_on(branch)
     parent, record = bench.record(run), bench.record(branch)
     assert plan.recorded is None

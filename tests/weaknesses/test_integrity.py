@@ -12,8 +12,9 @@ from typing import Any
 
 import pytest
 
-from affidavit.api.models.chat import Prepared, read_chat
-from affidavit.api.optimize.running import Origin, branch_from, start
+from affidavit.api.models.bodies import read_chat
+from affidavit.api.models.chat import Prepared
+from affidavit.api.optimize.running import Provenance, branch_from, start
 from affidavit.api.run_store import RunStore
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
 from affidavit.domain.optimization.events import DuelJudged, PromptEvaluated, RewriteProposed
@@ -95,7 +96,7 @@ def test_w2_resuming_and_branching_overwrite_nothing(bench: Bench, strategy: str
     numbers = [found.number for found in bench.record(run).iterations]
     assert numbers == list(range(1, len(numbers) + 1))  # none twice, no hole
     _, plan = branch_from(bench.recording, run, 1, {"max_iterations": 3, "seed": 5})
-    branch = start(bench.recording, plan, Origin(), (run, 1))
+    branch = start(bench.recording, plan, Provenance(), (run, 1))
     bench.go_on(branch)
     assert after.is_kept_by(bench.stored())
     assert bench.record(branch).status == "completed"

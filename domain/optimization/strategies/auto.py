@@ -35,13 +35,13 @@ from ..conversation import (
     Scored,
 )
 from ..options import Options
+from ..requests import Shown, ask, compose, failing_samples, label_free, noted, read_object, score_text, unusable
 from ..study import Strategy, Study
 from .comparing import shared_means, uses_batches
 from .fewshot import fewshot
 from .iterative import iterative
 from .pdo import pdo
 from .pdo import settings_of as pdo_settings_of
-from .requests import Shown, ask, compose, failing_samples, label_free, noted, read_object, score_text, unusable
 from .structural import structural
 
 TEMPERATURE = 0.3

@@ -23,16 +23,14 @@ from math import fsum
 
 from ...errors import Refused
 from ...model_calls import Ask
+from .. import requests
 from ..conversation import Complete, Consult, Conversation, Progress, Propose, Score, Scored
 from ..dataset import DataRow
 from ..events import Sample
+from ..requests import Shown
 from ..study import Study
-from . import requests
 from .comparing import gain
-from .requests import Shown
-
-NEEDS_IDEALS = ("fewshot",)
-"""The strategies here that need a reference for every row."""
+from .settings import require_none
 
 MOST_BOOTSTRAPPED = 40
 """The most rows that are set aside for examples."""
@@ -88,14 +86,18 @@ class Draft:
 
 
 def fewshot(study: Study) -> Conversation:
-    """Choose examples and edit the instruction until told to stop; ``Refused`` (``needs_ideals``) without references.
+    """Choose examples and edit the instruction until told to stop.
 
-    A reply that cannot be used is noted, and the best candidates are tried under the instruction as it is.
+    A reply that cannot be used is noted, and the best candidates are tried under the instruction as it is. ``Refused``
+    at once without references (``references_given``), and for options (``strategy_options``).
     """
+    require_none("fewshot", study.options)
     if not study.has_ideals:
-        raise Refused(
-            "needs_ideals", "strategy fewshot: expected a reference for every training row, found rows without"
-        )
+        raise Refused("references_given", "strategy fewshot: its examples need references, and some rows have none")
+    return _choose(study)
+
+
+def _choose(study: Study) -> Conversation:
     example_rows, scored_rows = _divide(study)
     ids = tuple(row.id for row in scored_rows)
     missing = tuple(row.id for row in example_rows if not _answers(study, row))

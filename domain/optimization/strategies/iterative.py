@@ -13,9 +13,7 @@ from __future__ import annotations
 
 from ...model_calls import Reply
 from ..conversation import Complete, Consult, Conversation, Progress, Propose, Score, Scored
-from ..study import Study
-from .comparing import gain, is_clearly_lower, uses_batches
-from .requests import (
+from ..requests import (
     REVISION,
     UNCHANGED,
     Shown,
@@ -28,6 +26,9 @@ from .requests import (
     score_text,
     unusable,
 )
+from ..study import Study
+from .comparing import gain, is_clearly_lower, uses_batches
+from .settings import require_none
 
 TEMPERATURE = 0.7
 
@@ -49,7 +50,12 @@ _TURNED_BACK = (
 
 
 def iterative(study: Study) -> Conversation:
-    """One rewrite per iteration, each scored in the next."""
+    """One rewrite per iteration, each scored in the next. ``Refused`` (``strategy_options``) at once for options."""
+    require_none("iterative", study.options)
+    return _climb(study)
+
+
+def _climb(study: Study) -> Conversation:
     prompt = study.start
     origins: dict[str, Scored] = {}
     trajectory: list[Scored] = []

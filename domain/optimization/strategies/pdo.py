@@ -20,14 +20,15 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
 from ...errors import Refused
 from ...model_calls import Ask, Reply
+from ...text import without_surrogates
+from .. import requests
 from ..conversation import Complete, Consult, Conversation, Note, Progress, Propose, Request, Score, Scored
 from ..dataset import DataRow
 from ..events import DuelJudged, Sample
 from ..options import Options
+from ..requests import Shown
 from ..study import Study
-from . import requests
 from .ranking import Duel, Method, next_pair, rank
-from .requests import Shown
 
 MOST_PROMPTS = 20
 """The most prompts in the pool."""
@@ -274,7 +275,8 @@ class _Tournament:
 
     def _proven(self) -> list[int]:
         """Those of the pool that have duelled, best first."""
-        return [one for one in self._ranked() if any(one in (duel.a, duel.b) for duel in self.duels)]
+        met = {number for duel in self.duels for number in (duel.a, duel.b)}
+        return [one for one in self._ranked() if one in met]
 
     def _learn(self, scored: Scored) -> int:
         number = self._number(scored.prompt)
@@ -299,7 +301,7 @@ def read_verdict(reply: Reply, *, a_first: bool) -> tuple[Verdict, str]:
     if found is None:
         return "undecided", requests.NO_REPLY if reply.text is None else requests.UNUSABLE
     winner, reason = found.get("winner"), found.get("reason")
-    said = reason.encode(errors="replace").decode() if isinstance(reason, str) else ""  # JSON may hold no Unicode
+    said = without_surrogates(reason) if isinstance(reason, str) else ""
     if winner == "tie":
         return "tie", said
     if winner not in ("A", "B"):

@@ -5,7 +5,8 @@ Contestants are numbers. Pairs that have not met say nothing: they count as even
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from bisect import bisect_left, bisect_right
+from collections.abc import Callable, Container, Sequence
 from dataclasses import dataclass
 from math import fsum, log, sqrt
 from typing import Literal
@@ -38,13 +39,20 @@ class WinMatrix:
     def __init__(self, duels: Sequence[Duel]) -> None:
         self._wins: dict[tuple[int, int], int] = {}
         self._ties: dict[tuple[int, int], int] = {}
+        self._opponents: dict[int, dict[int, None]] = {}
         for duel in duels:
+            self._opponents.setdefault(duel.a, {})[duel.b] = None
+            self._opponents.setdefault(duel.b, {})[duel.a] = None
             if duel.winner is None:
                 for pair in ((duel.a, duel.b), (duel.b, duel.a)):
                     self._ties[pair] = self._ties.get(pair, 0) + 1
             else:
                 pair = (duel.winner, duel.a if duel.winner == duel.b else duel.b)
                 self._wins[pair] = self._wins.get(pair, 0) + 1
+
+    def opponents(self, one: int, among: Container[int]) -> list[int]:
+        """Those of ``among`` that ``one`` has met, in the order of their first duels."""
+        return [other for other in self._opponents.get(one, ()) if other in among]
 
     def wins(self, a: int, b: int) -> int:
         """How often ``a`` won against ``b``."""
@@ -70,23 +78,28 @@ class WinMatrix:
 
 def copeland(contestants: Sequence[int], duels: Sequence[Duel]) -> list[float]:
     """How many others each contestant beats more often than not, less how many beat it."""
-    matrix = WinMatrix(duels)
+    matrix, among = WinMatrix(duels), set(contestants)
     return [
-        float(sum(_sign(matrix.rate(one, other) - 0.5) for other in contestants if other != one)) for one in contestants
+        float(sum(_sign(matrix.rate(one, other) - 0.5) for other in matrix.opponents(one, among)))
+        for one in contestants
     ]
 
 
 def borda(contestants: Sequence[int], duels: Sequence[Duel]) -> list[float]:
     """The mean over all others of each contestant's share of points; each opponent weighs the same."""
-    matrix = WinMatrix(duels)
-    return [_mean([matrix.rate(one, other) for other in contestants if other != one]) for one in contestants]
+    matrix, among, others = WinMatrix(duels), set(contestants), len(contestants) - 1
+    means = []
+    for one in contestants:
+        rates = [matrix.rate(one, other) for other in matrix.opponents(one, among)]
+        means.append(fsum([*rates, 0.5 * (others - len(rates))]) / others if others else 0.5)
+    return means
 
 
 def average_win_rate(contestants: Sequence[int], duels: Sequence[Duel]) -> list[float]:
     """Each contestant's share of the points of all its duels; each duel weighs the same."""
-    matrix, rates = WinMatrix(duels), []
+    matrix, among, rates = WinMatrix(duels), set(contestants), list[float]()
     for one in contestants:
-        others = [other for other in contestants if other != one]
+        others = matrix.opponents(one, among)
         met = sum(matrix.met(one, other) for other in others)
         rates.append(fsum(matrix.points(one, other) for other in others) / met if met else 0.5)
     return rates
@@ -130,10 +143,9 @@ def rank(contestants: Sequence[int], duels: Sequence[Duel], method: Method = "au
 
 def mid_ranks(scores: Sequence[float]) -> list[float]:
     """The rank of each score, 1 for the highest; equal scores share the mean of their ranks."""
-    return [
-        1 + sum(other > score for other in scores) + (sum(other == score for other in scores) - 1) / 2
-        for score in scores
-    ]
+    ordered = sorted(scores)
+    n = len(ordered)
+    return [1 + n - (bisect_left(ordered, score) + bisect_right(ordered, score) + 1) / 2 for score in scores]
 
 
 def next_pair(contestants: Sequence[int], duels: Sequence[Duel], random: RunRandom) -> tuple[int, int]:
@@ -177,10 +189,6 @@ def _margin(matrix: WinMatrix, a: int, b: int, spread: float) -> float:
     """Half the width of the confidence interval of a's rate against b; one half and more where they have not met."""
     met = matrix.met(a, b)
     return sqrt(spread / met) if met else 1.0
-
-
-def _mean(values: Sequence[float]) -> float:
-    return fsum(values) / len(values) if values else 0.5
 
 
 def _sign(value: float) -> int:

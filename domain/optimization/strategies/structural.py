@@ -15,9 +15,7 @@ from ...model_calls import Ask, Reply
 from ..conversation import Complete, Consult, Conversation, Progress, Propose, Request, Score, Scored
 from ..effects import direction_of
 from ..history import MARKS
-from ..study import Study
-from .comparing import gain, uses_batches
-from .requests import (
+from ..requests import (
     REVISION,
     UNCHANGED,
     Shown,
@@ -30,6 +28,9 @@ from .requests import (
     score_text,
     unusable,
 )
+from ..study import Study
+from .comparing import gain, uses_batches
+from .settings import require_none
 
 ANALYSIS_TEMPERATURE = 0.5
 LAYOUT_TEMPERATURE = 0.7
@@ -65,7 +66,12 @@ _LAY_OUT_FREELY = (
 
 
 def structural(study: Study) -> Conversation:
-    """One round of variants per iteration."""
+    """One round of variants per iteration. ``Refused`` (``strategy_options``) at once for options."""
+    require_none("structural", study.options)
+    return _rounds(study)
+
+
+def _rounds(study: Study) -> Conversation:
     prompt = study.start
     parent: Scored | None = None
     current: Scored | None = None

@@ -13,8 +13,9 @@ from affidavit.api.drive.asking import Asker
 from affidavit.api.drive.journal import Journal, Overtaken, Work
 from affidavit.api.models.chat import ChatModel
 from affidavit.api.models.patience import Patience
+from affidavit.domain.errors import Refused
 from affidavit.domain.evaluation.events import SessionUndecided
-from affidavit.domain.event import Meta, NewEvent, Recorded
+from affidavit.domain.event import Meta, NewEvent, Recorded, Withheld
 from affidavit.domain.model_calls import Ask, Conversation, ModelAnswered, ModelRequested, Reply
 from affidavit.ledger.application import Ledger
 
@@ -99,7 +100,7 @@ def test_a_call_is_durable_before_it_is_sent_and_its_exact_texts_are_sealed_with
     (reply,) = Provider(answer).asker().converse(journal_of(ledger), asking("Which?"))
     assert seen == [("asked", 0, 1)]
     requested, answered = events_of(ledger)
-    assert reply == Reply("yes", "", answered.seq)
+    assert reply == Reply("yes", "", answered.seq, 7, 3)
     assert isinstance(requested.event, ModelRequested)
     assert isinstance(answered.event, ModelAnswered)
     assert json.loads(str(requested.event.body))["messages"] == [{"role": "user", "content": "Which?"}]
@@ -149,6 +150,7 @@ def test_recorded_replies_are_fed_and_not_bought_again(ledger: Ledger) -> None:
     provider = Provider(said("three"))
     replies = provider.asker().converse(journal_of(ledger), asking("1", "2", "3"))
     assert [reply.text for reply in replies] == ["one", "two", "three"]
+    assert [reply.tokens for reply in replies] == [10, 10, 10]
     assert provider.calls == 1
     assert shapes(ledger)[-3:] == [("asked", 2, 1), ("asked", 2, 2), ("replied", 2, 2)]
 
@@ -158,6 +160,19 @@ def test_recorded_replies_to_another_question_are_not_fed(ledger: Ledger) -> Non
     (reply,) = Provider(said("two")).asker().converse(journal_of(ledger), asking("after the change"))
     assert reply.text == "two"
     assert shapes(ledger)[-1] == ("replied", 1, 1)
+
+
+def test_a_recorded_reply_that_is_closed_is_neither_guessed_nor_bought_again(ledger: Ledger) -> None:
+    Provider(said("one")).asker().converse(journal_of(ledger), asking("1"))
+    journal = journal_of(ledger)
+    (attempt,) = journal.attempts
+    assert attempt.answered is not None
+    attempt.answered = attempt.answered.model_copy(update={"body": Withheld("0" * 43)})
+    provider = Provider()
+    with pytest.raises(Refused, match="the reply is") as refused:
+        provider.asker().converse(journal, asking("1"))
+    assert refused.value.rule == "content_withheld"
+    assert provider.calls == 0
 
 
 def test_replies_of_other_work_and_of_before_a_conclusion_are_not_fed(ledger: Ledger) -> None:

@@ -7,18 +7,20 @@ import sys
 
 import pytest
 
-from affidavit.api.drive.run_calls import reply_of
-from affidavit.api.workers.claims import RUNS
+from affidavit.api.drive.claims import RUNS
+from affidavit.api.drive.exchanges import reply_of
 from affidavit.domain.errors import Refused
-from affidavit.domain.event import Event, Meta, NewEvent, Withheld
+from affidavit.domain.event import Event, Meta, NewEvent
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
+from affidavit.domain.optimization.events import RunSealed
+from affidavit.domain.optimization.foreign import RecordingOpened
 
 from .conftest import Rig, body_of, optimising
 
 HOLD = """
 import sys
 from pathlib import Path
-from affidavit.api.workers.claims import Claims
+from affidavit.api.drive.claims import Claims
 claims = Claims(Path(sys.argv[1]), sys.argv[2])
 with claims.claimed("run/001") as held:
     print(held, flush=True)
@@ -71,10 +73,21 @@ def test_an_event_of_a_newer_version_is_refused_and_not_passed_over(rig: Rig) ->
     assert not rig.sent()
 
 
-def test_a_reply_whose_text_is_closed_is_refused() -> None:
-    withheld = answer(1, "a").model_copy(update={"body": Withheld("0" * 43)})
-    with pytest.raises(Refused, match=r"entry 7: the reply is \[closed\]"):
-        reply_of(withheld, 7)
+@pytest.mark.parametrize(
+    "beside",
+    [
+        RunSealed(profile="native", version=1, upto=1, files=0, bytes=0, manifest={}),
+        RecordingOpened(recording=1, system="other"),
+    ],
+)
+def test_what_others_say_about_the_record_is_no_fact_of_the_script(rig: Rig, beside: Event) -> None:
+    rig.drive(rig.start("001"), optimising())
+    before = rig.read("001")
+    record(rig, beside)
+    after = rig.read("001")
+    assert after.facts == before.facts
+    assert after.ended_by == before.ended_by is not None
+    assert after.next_pos == before.next_pos + 1
 
 
 def test_a_run_that_another_process_drives_is_busy_until_that_process_dies(rig: Rig) -> None:

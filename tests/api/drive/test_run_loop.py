@@ -7,18 +7,17 @@ import signal
 import threading
 from collections.abc import Callable, Iterator
 from itertools import count
-from pathlib import Path
 from typing import Any, cast
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from affidavit.api.drive.claims import RUNS, Claims
 from affidavit.api.drive.run_equality import Diverged
 from affidavit.api.drive.run_loop import Observer
 from affidavit.api.models.chat import Exchange
 from affidavit.api.models.patience import Patience
-from affidavit.api.workers.claims import RUNS, Claims
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Event, Meta, NewEvent
 from affidavit.domain.model_calls import Ask, ModelAnswered, ModelRequested
@@ -451,13 +450,13 @@ def test_a_failure_that_was_the_outcome_is_fed_as_such_and_one_to_be_retried_is_
     assert not any(attempt.settles for attempt in attempts[:-1])
 
 
-def test_a_reply_with_half_a_character_is_told_and_kept_without_it(rig: Rig) -> None:
+def test_a_reply_with_half_a_character_is_told_and_kept_with_its_escape(rig: Rig) -> None:
     body = body_of("x").replace('"x"', '"half \\ud83d done"')
     rig.models[MODEL].before = lambda _: Exchange("replied", 200, body)
     rig.drive(rig.start("001"), asking(("a",)))
     noted = rig.read("001").facts[0].event
     assert isinstance(noted, AnalysisNoted)
-    assert noted.text == "half ? done"
+    assert noted.text == "half \\ud83d done"
 
 
 # The script fails, or is another one.
@@ -766,16 +765,6 @@ def test_any_script_stopped_anywhere_goes_on_as_if_it_was_not(
         if rig.read(run).ended_by is None:
             other.drive(run, script(), max_workers=workers)
     assert rig.meaning(run) == rig.meaning(f"w{number}")
-
-
-def test_claims_of_one_process_share_a_file(tmp_path: Path) -> None:
-    first, second = Claims(tmp_path, RUNS), Claims(tmp_path, RUNS)
-    with first.claimed("a") as held, second.claimed("a") as again, second.claimed("b") as other:
-        assert (held, again, other) == (True, False, True)
-    second.close()
-    with first.claimed("a") as held:
-        assert held
-    first.close()
 
 
 def test_a_reply_is_the_same_told_at_once_and_read_back(rig: Rig) -> None:

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
@@ -12,9 +13,12 @@ import pytest
 
 from affidavit.api.drive.run_calls import Place
 from affidavit.api.drive.run_replay import CallName, Difference, ReplayReport, replay
+from affidavit.api.models.bodies import read_chat
 from affidavit.api.models.chat import Exchange
 from affidavit.api.reading import open_for_reading
 from affidavit.domain.errors import Refused
+from affidavit.domain.event import Event, OpaqueEvent, Recorded
+from affidavit.domain.model_calls import ModelAnswered
 from affidavit.domain.optimization.conversation import MEASURED, REASONER, Calls, Fact, Script
 from affidavit.domain.optimization.events import (
     AnalysisNoted,
@@ -24,13 +28,45 @@ from affidavit.domain.optimization.events import (
     RunCompleted,
 )
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.opening import EventReader
 
 from .conftest import MODEL, FailingLedger, Killed, Rig, body_of, optimising, question, seqs
 
 
-def replayed(rig: Rig, run: str, make_script: Callable[[], Script], **more: Any) -> ReplayReport:
+@dataclass
+class Changed:
+    """Stands before an event reader: the outcomes of some calls, by place, are replies with these bodies."""
+
+    events: EventReader
+    bodies: Mapping[Place, str]
+
+    def stream(self, stream: str, before: int | None = None, start: int = 0) -> Iterator[Recorded]:
+        for recorded in self.events.stream(stream, before, start):
+            yield replace(recorded, event=self._changed(recorded.event))
+
+    def _changed(self, event: Event | OpaqueEvent) -> Event | OpaqueEvent:
+        if not isinstance(event, ModelAnswered) or not (event.outcome == "replied" or event.gave_up):
+            return event
+        body = self.bodies.get((event.site, event.occurrence))
+        if body is None:
+            return event
+        tokens = read_chat(body).completion_tokens
+        return event.model_copy(
+            update={"outcome": "replied", "reason": None, "completion_tokens": tokens, "gave_up": None, "body": body}
+        )
+
+
+def replayed(
+    rig: Rig,
+    run: str,
+    make_script: Callable[[], Script],
+    *,
+    replaced: Mapping[Place, str] | None = None,
+    **more: Any,
+) -> ReplayReport:
     with rig.ledger.recorder.reading() as reader:
-        return replay(rig.ledger.event_reader(reader), run, make_script, **more)
+        events = Changed(rig.ledger.event_reader(reader), replaced or {})
+        return replay(cast(EventReader, events), run, make_script, **more)
 
 
 def differing(rig: Rig, make_script: Callable[[], Script], **more: Any) -> Difference:
@@ -60,9 +96,7 @@ def test_a_finished_run_replays_identically_and_nothing_is_asked_or_written(ran:
     before = {path: path.read_bytes() for path in (tmp_path / "ledger").iterdir()}
     sent = ran.sent()
     with open_for_reading(tmp_path / "ledger", tmp_path / "keys") as opened:
-        report = replay(
-            opened.events, "001", optimising, sources={"script": "a1"}, versions={"affidavit": "1"}, replaced={}
-        )
+        report = replay(opened.events, "001", optimising, sources={"script": "a1"}, versions={"affidavit": "1"})
     assert report == ReplayReport("001", True, True, None, 16, 9, (), (), None)
     assert json.loads(json.dumps(report.as_json()))["calls"] == 16
     assert ran.sent() == sent

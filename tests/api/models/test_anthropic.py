@@ -9,7 +9,8 @@ import httpx2
 import pytest
 
 from affidavit.api.models.anthropic import AnthropicModel
-from affidavit.api.models.chat import ChatModel, is_request_for, read_chat
+from affidavit.api.models.bodies import is_request_for, read_chat
+from affidavit.api.models.chat import ChatModel
 from affidavit.domain.model_calls import Ask
 
 ASK = Ask(

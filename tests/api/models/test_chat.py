@@ -9,7 +9,8 @@ from typing import Any
 import httpx2
 import pytest
 
-from affidavit.api.models.chat import ChatModel, Exchange, is_request_for, read_chat
+from affidavit.api.models.bodies import is_request_for, read_chat
+from affidavit.api.models.chat import ChatModel, Exchange
 from affidavit.api.models.patience import Patience
 from affidavit.api.models.settings import judge_model
 from affidavit.api.models.standin import StandInJudge
@@ -214,27 +215,6 @@ def test_patience_doubles_takes_a_random_part_off_and_ends() -> None:
     assert patience.wait(1, Exchange("refused", 429, reason="rate_limited", retry_after=2.5)) == 2.5
     assert patience.wait(1, Exchange("refused", 429, reason="rate_limited", retry_after=9.0)) is None
     assert patience.wait(1, Exchange("refused", 400, reason="request_refused")) is None
-
-
-@pytest.mark.parametrize(
-    ("body", "text", "reason"),
-    [
-        ('{"choices":[{"message":{"content":"x"}}],"usage":{"prompt_tokens":-1,"completion_tokens":true}}', "x", ""),
-        ('{"choices":[{"message":{"content":"x"},"finish_reason":"length"}]}', "x", "cut_off"),
-        ('{"choices":[{"message":{"content":null,"refusal":"I will not"}}]}', None, "model_refused"),
-        ('{"choices":[{"message":{"content":" "}}]}', None, "empty_reply"),
-        ('{"choices":[{"message":"x"}]}', None, "empty_reply"),
-        ('{"choices":[]}', None, "empty_reply"),
-        ("[" * 100_000, None, "empty_reply"),
-        ("<html>", None, "empty_reply"),
-        (None, None, "empty_reply"),
-    ],
-)
-def test_a_body_is_read_or_says_why_it_holds_no_text(body: str | None, text: str | None, reason: str) -> None:
-    said = read_chat(body)
-    assert (said.text, said.reason) == (text, reason)
-    assert said.prompt_tokens is None
-    assert said.completion_tokens is None
 
 
 @pytest.mark.parametrize(

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from affidavit.api.models.chat import is_request_for, read_chat
+from affidavit.api.models.bodies import is_request_for, read_chat
 from affidavit.api.models.pipeline import PipelineModel
 from affidavit.domain.model_calls import Ask
 

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from affidavit.api.models.chat import Exchange, HttpModel, Prepared, read_chat
+from affidavit.api.models.bodies import read_chat
+from affidavit.api.models.chat import Exchange, HttpModel, Prepared
 from affidavit.api.models.providers import open_model
 from affidavit.api.models.sandbox import SANDBOX_PROMPT, sandbox_dataset
 from affidavit.domain.material import fenced
@@ -20,7 +21,7 @@ from affidavit.domain.optimization.dataset import DataRow
 from affidavit.domain.optimization.events import AnalysisNoted, PromptEvaluated
 from affidavit.domain.optimization.metrics import JUDGE_SCHEMA, METRICS, find_metrics, judge_question, read_judgement
 from affidavit.domain.optimization.options import Options
-from affidavit.domain.optimization.script import Segment, Task, optimise
+from affidavit.domain.optimization.script import Stretch, Task, optimise
 from affidavit.domain.optimization.splits import SplitIndices
 from affidavit.domain.optimization.strategies import BUILT_IN
 from affidavit.domain.optimization.strategies.fewshot import read_draft
@@ -252,7 +253,7 @@ def gain(strategy: str, seed: int) -> float:
     options = Options(strategy=strategy, models=("sandbox/target",), max_iterations=5, seed=seed)
     split = SplitIndices(tuple(range(12)), tuple(range(12, 20)), tuple(range(20, 60)), held_out=True)
     rows = tuple(DataRow.model_validate(row) for row in ROWS)
-    task = Task(SANDBOX_PROMPT, rows, split, (Segment(options),), find_metrics(["rouge"]), preamble=f"Run {seed}.")
+    task = Task(SANDBOX_PROMPT, rows, split, (Stretch(options),), find_metrics(["rouge"]), preamble=f"Run {seed}.")
     script, answer, scores = optimise(task, BUILT_IN), None, []
     while (step := send(script, answer)) is not None:
         answer = None

@@ -25,7 +25,7 @@ from affidavit.api.models.chat import Exchange, Model, Prepared
 from affidavit.api.models.sandbox import SANDBOX_PROMPT, sandbox_dataset
 from affidavit.api.optimize.connecting import Addresses, open_models
 from affidavit.api.optimize.plan import Plan, make_plan, read_plan
-from affidavit.api.optimize.running import Origin, start
+from affidavit.api.optimize.running import Provenance, start
 from affidavit.api.record import RecordingLedger
 from affidavit.domain.optimization.dataset import DataRow, Dataset
 from affidavit.domain.optimization.options import Options
@@ -111,7 +111,7 @@ def test_killed_during_any_call_and_resumed_it_is_the_same_run(strategy: str, ma
         points.append(shutil.copytree(folder, tmp_path / f"killed-{len(points)}"))
 
     with opened(folder) as recording:
-        run = start(recording, small(strategy), Origin())
+        run = start(recording, small(strategy), Provenance())
         play(recording, run, read_plan(recording.read_stream, run), keep)
         whole = comparable(recording.read_stream(run))
         require_replays(recording, run)
@@ -145,7 +145,7 @@ def test_an_error_while_several_calls_are_out_loses_none_of_them(number: int, ma
             raise OSError("the network card is gone")
 
     with opened(tmp_path) as recording:
-        whole, stopped = start(recording, plan, Origin()), start(recording, plan, Origin())
+        whole, stopped = start(recording, plan, Provenance()), start(recording, plan, Provenance())
         play(recording, whole, plan)
         with pytest.raises(OSError, match="network card"):
             play(recording, stopped, plan, fail)

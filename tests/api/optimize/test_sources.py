@@ -12,7 +12,7 @@ import pytest
 
 from affidavit.api.optimize import registered
 from affidavit.api.optimize.connecting import Addresses, endpoints, open_models
-from affidavit.api.optimize.given import Given, make_options, plan_from, read_verdict_results
+from affidavit.api.optimize.given import Given, plan_from, read_verdict_results
 from affidavit.domain.errors import Refused
 from affidavit.domain.optimization.conversation import Complete, Conversation, Score
 from affidavit.domain.optimization.options import Options
@@ -69,7 +69,7 @@ def test_a_registered_strategy_and_metric_run_and_replay(shell: Shell, offered: 
     assert (record.status, record.started.metrics, len(record.iterations)) == ("completed", ("short",), 1)
     assert record.planned is not None
     assert isinstance(record.planned.sources, dict)
-    assert "strategy/once" in record.planned.sources
+    assert {"strategy/once", "metric/short"} <= record.planned.sources.keys()
     assert shell("replay", "001", "--json").json["identical"] is True
 
 
@@ -241,8 +241,3 @@ def test_the_help_names_the_defaults_that_hold() -> None:
         assert (
             f"[default: {value:g}]" in given.help if isinstance(value, float) else f"[default: {value}]" in given.help
         )
-
-
-def test_make_options_names_the_flag() -> None:
-    with pytest.raises(Refused, match="--train-split x: "):
-        make_options({"models": ("a/b",), "train_ratio": "x"})

@@ -12,7 +12,6 @@ import pytest
 
 from affidavit.api.models.patience import Patience
 from affidavit.api.moment import LiveLedger
-from affidavit.api.workers.claims import Claims
 from affidavit.api.workers.judges import Judges
 from affidavit.domain.evaluation.config import AgentSuccessConfig
 from affidavit.domain.evaluation.events import (
@@ -250,15 +249,6 @@ def test_stop_does_not_wait_between_tries_and_the_turn_is_left_to_the_next_start
         assert judges.run_once().turns == 1
     attempts = [(event.occurrence, event.attempt) for event in of(court, live.ledger, ModelRequested)]
     assert attempts == [(0, 1), (0, 2)]
-
-
-def test_a_claim_is_held_by_one_and_let_go(court: Court) -> None:
-    claims = Claims(court.folder)
-    with claims.claimed("a") as first, claims.claimed("a") as second, claims.claimed("b") as other:
-        assert (first, second, other) == (True, False, True)
-    with claims.claimed("a") as again:
-        assert again
-    claims.close()
 
 
 # Sessions.

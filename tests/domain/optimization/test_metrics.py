@@ -20,12 +20,12 @@ from affidavit.domain.optimization.metrics import (
     MetricFailed,
     find_metrics,
     judge_question,
-    metric_versions,
     read_judgement,
     require_distinct,
 )
 
 ROUGE, BLEU, EXACT = find_metrics(["rouge", "bleu", "exact"])
+CODE = "0123456789abcdef" * 2
 
 
 @pytest.mark.parametrize(
@@ -76,13 +76,6 @@ def test_unknown_and_repeated_metrics_are_refused() -> None:
     assert repeated.value.rule == "metric_once"
     with pytest.raises(Refused, match="found rouge again"):
         require_distinct([ROUGE, CustomMetric("rouge", lambda response, ideal: 1.0)])
-
-
-def test_versions_are_of_what_decides_the_numbers() -> None:
-    assert metric_versions([EXACT, CustomMetric("mine", lambda response, ideal: 1.0)]) == {}
-    found = metric_versions([BLEU, ROUGE])
-    assert list(found) == ["nltk", "rouge-score"]
-    assert all(re.match(r"\d+\.\d+", number) for number in found.values())
 
 
 def test_libraries_are_imported_at_the_first_score_only() -> None:
@@ -167,6 +160,7 @@ def test_without_a_reference_the_question_says_so() -> None:
         ("4", 0.75, ""),
         ("```\n4\n```", 0.75, ""),
         ('{"score": 4}', 0.75, ""),
+        ('{"score": 4, "reason": "half: \\ud800"}', 0.75, "half: \\ud800"),
     ],
 )
 def test_a_judgement_is_read_from_an_object_or_a_grade(text: str, score: float, reason: str) -> None:
@@ -194,7 +188,7 @@ def test_a_judgement_is_read_from_an_object_or_a_grade(text: str, score: float, 
         '{"score": null}',
         '{"score": NaN}',
         '{"score": 4, "reason": 7}',
-        '{"score": 4, "reason": "\\ud800"}',
+        f'<<<{CODE}\n{{"score": 5}}\n{CODE}>>>',
         '{"score": 1, "score": 5}',
         '{"reason": "fine"}',
         '[{"score": 4}]',

@@ -39,7 +39,7 @@ from affidavit.domain.optimization.events import (
 from affidavit.domain.optimization.metrics import find_metrics
 from affidavit.domain.optimization.options import Options
 from affidavit.domain.optimization.run import RunState, decide, evolve
-from affidavit.domain.optimization.script import Segment, Task, optimise
+from affidavit.domain.optimization.script import Stretch, Task, optimise
 from affidavit.domain.optimization.splits import split_indices
 from affidavit.domain.optimization.study import Strategies, Study
 
@@ -69,10 +69,10 @@ def options(**changes: Any) -> Options:
     return Options.model_validate({**settings, **changes})
 
 
-def task(*segments: Segment, rows: tuple[DataRow, ...] = ROWS, criteria: str | None = None) -> Task:
-    first = segments[0].options
+def task(*stretches: Stretch, rows: tuple[DataRow, ...] = ROWS, criteria: str | None = None) -> Task:
+    first = stretches[0].options
     split = split_indices(len(rows), first.train_ratio, first.val_ratio, first.split_seed)
-    return Task("p0", rows, split, segments, find_metrics(first.metrics), criteria)
+    return Task("p0", rows, split, stretches, find_metrics(first.metrics), criteria)
 
 
 def climb(study: Study) -> Conversation:
@@ -145,7 +145,7 @@ def right_for(shares: dict[str, float]) -> Model:
 
 
 def test_it_goes_from_the_baseline_to_the_final_score_of_the_prompt_it_reports() -> None:
-    played = play(task(Segment(options(max_iterations=3))), right_for({"p0": 0.2, "p1": 1.0, "p2": 0.5}))
+    played = play(task(Stretch(options(max_iterations=3))), right_for({"p0": 0.2, "p1": 1.0, "p2": 0.5}))
 
     assert [event.type_name for event in played.of(Event)] == [
         "prompt.evaluated.v1",
@@ -162,7 +162,7 @@ def test_it_goes_from_the_baseline_to_the_final_score_of_the_prompt_it_reports()
 
 def test_w12_what_is_reported_as_best_is_the_text_that_was_finally_evaluated() -> None:
     shares = {"p0": 0.9, "p1": 0.1, "p2": 0.1}
-    played = play(task(Segment(options(max_iterations=3, threshold=1.0))), right_for(shares))
+    played = play(task(Stretch(options(max_iterations=3, threshold=1.0))), right_for(shares))
 
     (final,), (ended,) = played.evaluated("final"), played.of(RunCompleted)
     assert ended.best == final.prompt == 0
@@ -170,7 +170,7 @@ def test_w12_what_is_reported_as_best_is_the_text_that_was_finally_evaluated() -
 
 
 def test_the_iteration_that_converges_is_on_record_with_its_validation() -> None:
-    played = play(task(Segment(options())), right_for({"p0": 1.0}))
+    played = play(task(Stretch(options())), right_for({"p0": 1.0}))
 
     (iteration,) = played.of(IterationCompleted)
     assert iteration.val_evaluation is not None
@@ -181,7 +181,7 @@ def test_w25_a_failed_call_is_a_failed_sample_with_a_reason_and_no_score() -> No
     def model(question: Question) -> str | None:
         return None if question.ask.messages[-1]["content"] == "q3" else "yes"
 
-    work = task(Segment(options(max_iterations=1, train_ratio=1.0)))
+    work = task(Stretch(options(max_iterations=1, train_ratio=1.0)))
     played = play(work, model)
 
     (train,) = played.evaluated("train")
@@ -193,7 +193,7 @@ def test_w25_a_failed_call_is_a_failed_sample_with_a_reason_and_no_score() -> No
 
 
 def test_w25_a_run_whose_baseline_got_no_reply_fails_and_asks_no_more() -> None:
-    played = play(task(Segment(options())), lambda question: None)
+    played = play(task(Stretch(options())), lambda question: None)
 
     (failure,) = played.of(RunFailed)
     assert failure.reason == "baseline_failed"
@@ -203,7 +203,7 @@ def test_w25_a_run_whose_baseline_got_no_reply_fails_and_asks_no_more() -> None:
 
 def test_w25_a_final_evaluation_without_replies_is_no_success() -> None:
     played = play(
-        task(Segment(options(max_iterations=1))), lambda question: None if question.purpose == "final" else "yes"
+        task(Stretch(options(max_iterations=1))), lambda question: None if question.purpose == "final" else "yes"
     )
 
     (ended,), (final,) = played.of(RunCompleted), played.evaluated("final")
@@ -211,7 +211,7 @@ def test_w25_a_final_evaluation_without_replies_is_no_success() -> None:
 
 
 def test_w17_each_effect_is_between_evaluations_of_the_same_samples() -> None:
-    played = play(task(Segment(options(max_iterations=2, threshold=1.0))), right_for({"p0": 0.2, "p1": 0.7}))
+    played = play(task(Stretch(options(max_iterations=2, threshold=1.0))), right_for({"p0": 0.2, "p1": 0.7}))
 
     (rewrite,) = played.of(RewriteProposed)
     effect = effect_of(rewrite, played.of(PromptEvaluated))
@@ -223,7 +223,7 @@ def test_w17_each_effect_is_between_evaluations_of_the_same_samples() -> None:
 
 
 def test_w11_the_history_that_the_reasoner_sees_has_the_newest_effect_in_it() -> None:
-    played = play(task(Segment(options(max_iterations=4, threshold=1.1))), right_for({"p0": 0.2, "p1": 0.9, "p2": 0.1}))
+    played = play(task(Stretch(options(max_iterations=4, threshold=1.0))), right_for({"p0": 0.2, "p1": 0.7, "p2": 0.1}))
 
     asked = [question.ask.messages[0]["content"] for question in played.asked if question.ask.site == "climb.next"]
     first, second, third = played.of(RewriteProposed)
@@ -235,8 +235,8 @@ def test_w11_the_history_that_the_reasoner_sees_has_the_newest_effect_in_it() ->
 
 
 def test_early_stopping_counts_validations_since_the_best() -> None:
-    shares = {"p0": 1.0}
-    work = task(Segment(options(threshold=1.1, early_stopping_patience=2)))
+    shares = {"p0": 0.7}
+    work = task(Stretch(options(threshold=1.0, early_stopping_patience=2)))
     played = play(work, right_for(shares))
 
     assert [progress.stop for progress in played.progress] == [None, None, "early_stopped"]
@@ -246,7 +246,7 @@ def test_early_stopping_counts_validations_since_the_best() -> None:
 
 def test_a_batch_is_drawn_anew_for_each_iteration_and_never_converges_by_itself() -> None:
     settings = options(batch_size=2, full_eval_steps=3, max_iterations=3, val_ratio=0.0, threshold=0.0)
-    played = play(task(Segment(settings)), right_for({}))
+    played = play(task(Stretch(settings)), right_for({}))
 
     trained = played.evaluated("train")
     assert [(event.sample_set, event.n) for event in trained] == [("batch", 2), ("batch", 2), ("whole", 7)]
@@ -260,7 +260,7 @@ def test_targets_are_scored_on_held_out_samples_and_set_the_threshold() -> None:
         return "yes" if question.to == "strong" or question.ask.messages[-1]["content"] in ("q1", "q2") else "no"
 
     settings = options(threshold_source="target", targets=("strong", "weak"), max_iterations=1)
-    played = play(task(Segment(settings)), model)
+    played = play(task(Stretch(settings)), model)
 
     assert [(event.model, event.prompt) for event in played.evaluated("target")] == [("strong", 0), ("weak", 0)]
     assert next(event.score for event in played.evaluated("target")) == 1.0
@@ -269,7 +269,7 @@ def test_targets_are_scored_on_held_out_samples_and_set_the_threshold() -> None:
 
 def test_several_models_and_passes_answer_each_sample() -> None:
     settings = options(models=("m", "n"), eval_runs=2, max_iterations=0)
-    played = play(task(Segment(settings)), lambda question: "yes" if question.to == "m" else "no")
+    played = play(task(Stretch(settings)), lambda question: "yes" if question.to == "m" else "no")
 
     (baseline,) = played.evaluated("baseline")
     assert (baseline.n, baseline.passes, baseline.score, baseline.std) == (12, 2, 0.5, 0.0)
@@ -283,7 +283,7 @@ def test_the_judge_scores_answers_and_what_it_does_not_decide_has_no_score() -> 
         return "yes"
 
     settings = options(metrics=(), judge="j", max_iterations=0, train_ratio=1.0)
-    played = play(task(Segment(settings), criteria="Be kind."), model)
+    played = play(task(Stretch(settings), criteria="Be kind."), model)
 
     (baseline,) = played.evaluated("baseline")
     scored = {sample.id: (sample.scores, sample.reason) for sample in samples_of(baseline)}
@@ -296,7 +296,7 @@ def test_the_judge_scores_answers_and_what_it_does_not_decide_has_no_score() -> 
 
 
 def test_without_reasons_to_iterate_the_initial_prompt_is_what_is_reported() -> None:
-    played = play(task(Segment(options(max_iterations=0))), right_for({"p0": 0.5}))
+    played = play(task(Stretch(options(max_iterations=0))), right_for({"p0": 0.5}))
 
     (ended,) = played.of(RunCompleted)
     assert (ended.best, ended.reason) == (0, "max_iterations")
@@ -304,7 +304,7 @@ def test_without_reasons_to_iterate_the_initial_prompt_is_what_is_reported() -> 
 
 
 def test_tokens_are_those_of_the_replies() -> None:
-    played = play(task(Segment(options(max_iterations=2, threshold=1.0))), right_for({}))
+    played = play(task(Stretch(options(max_iterations=2, threshold=1.0))), right_for({}))
 
     (ended,) = played.of(RunCompleted)
     for_reasoning = [question for question in played.asked if question.purpose == "reasoning"]
@@ -315,7 +315,7 @@ def test_tokens_are_those_of_the_replies() -> None:
 
 
 def test_calls_say_which_iteration_and_phase_they_are_for() -> None:
-    played = play(task(Segment(options(strategy="phased", max_iterations=2, threshold=1.0))), right_for({}))
+    played = play(task(Stretch(options(strategy="phased", max_iterations=2, threshold=1.0))), right_for({}))
 
     trained = [(question.iteration, question.phase) for question in played.asked if question.purpose == "train"]
     assert sorted(set(trained)) == [(1, 1), (2, 2)]
@@ -339,9 +339,9 @@ def phased(study: Study) -> Conversation:
 
 def test_a_branch_does_what_its_parent_did_and_then_goes_its_own_way() -> None:
     before = options(max_iterations=3, threshold=1.0)
-    whole = play(task(Segment(before)), right_for({"p0": 0.3}))
+    whole = play(task(Stretch(before)), right_for({"p0": 0.3}))
     after = options(max_iterations=4, threshold=1.0, reasoning_model="x/y")
-    branch = play(task(Segment(before, until=2), Segment(after)), right_for({"p0": 0.3}))
+    branch = play(task(Stretch(before, until=2), Stretch(after)), right_for({"p0": 0.3}))
 
     def upto(played: Played) -> list[Event]:
         events = [fact.event for fact in played.facts]
@@ -355,7 +355,7 @@ def test_a_branch_does_what_its_parent_did_and_then_goes_its_own_way() -> None:
 def test_a_branch_with_another_strategy_begins_with_the_prompt_of_the_iteration_it_leaves() -> None:
     before = options(max_iterations=3, threshold=1.0)
     after = options(strategy="phased", max_iterations=4, threshold=1.0)
-    played = play(task(Segment(before, until=2), Segment(after)), right_for({}))
+    played = play(task(Stretch(before, until=2), Stretch(after)), right_for({}))
 
     trained = [prompt_of(question) for question in played.asked if question.purpose == "train"]
     assert list(dict.fromkeys(trained)) == ["p0", "p1"]
@@ -364,7 +364,7 @@ def test_a_branch_with_another_strategy_begins_with_the_prompt_of_the_iteration_
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])
 def test_no_rewrite_is_proposed_that_is_never_scored(iterations: int) -> None:
-    played = play(task(Segment(options(max_iterations=iterations, threshold=1.0))), right_for({}))
+    played = play(task(Stretch(options(max_iterations=iterations, threshold=1.0))), right_for({}))
 
     evaluations = played.of(PromptEvaluated)
     assert all(effect_of(rewrite, evaluations).basis == "paired" for rewrite in played.of(RewriteProposed))

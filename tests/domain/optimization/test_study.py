@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from affidavit.domain.optimization.events import IterationCompleted
 from affidavit.domain.optimization.options import Options
 from affidavit.domain.optimization.randomness import RunRandom
 from affidavit.domain.optimization.study import Finished, Study
@@ -7,7 +8,8 @@ from affidavit.domain.optimization.study import Finished, Study
 
 def finished(number: int, val: float | None = None, *, whole: bool = True, **scores: float) -> Finished:
     mean = sum(scores.values()) / len(scores) if scores else None
-    return Finished(number, f"p{number}", val, whole, None, mean, scores)
+    event = IterationCompleted(iteration=number, evaluation=number)
+    return Finished(event, f"p{number}", val, whole, mean, scores)
 
 
 def study(*iterations: Finished) -> Study:

@@ -159,16 +159,14 @@ class Desk:
 
     def _complete(self, scored: Scored) -> Progress:
         study, number = self.study, self.study.iteration
-        study.completed.append(IterationCompleted(iteration=number, evaluation=scored.evaluation))
         scores = {sample.id: sample.score for sample in scored.samples if sample.score is not None}
         study.iterations.append(
             Finished(
-                iteration=number,
+                event=IterationCompleted(iteration=number, evaluation=scored.evaluation),
                 prompt=scored.prompt,
                 score=scored.score,
                 val_score=None,
                 whole=scored.whole,
-                phase=None,
                 scores=scores,
             )
         )

@@ -311,8 +311,8 @@ def test_examples_that_the_user_wrote_stay() -> None:
 def test_without_references_it_is_refused_before_anything_is_asked() -> None:
     it = Desk(make_study(rows(4, ideals=False), strategy="fewshot"), reasoner)
     with pytest.raises(Refused, match="reference") as caught:
-        it.play(fewshot)
-    assert caught.value.rule == "needs_ideals"
+        fewshot(it.study)
+    assert caught.value.rule == "references_given"
     assert it.requests == []
 
 

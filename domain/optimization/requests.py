@@ -1,4 +1,4 @@
-"""What the strategies' requests to the reasoning model have in common, and how its replies are read.
+"""What the requests to the reasoning model have in common, and how its replies are read.
 
 A request is one user message. Prompts, samples and earlier replies in it are material of others: each stands under a
 line that says what it is, between fences that occur in none of it. A reply is read strictly: a prompt is what follows
@@ -7,17 +7,17 @@ the last header of its own that stands outside of quoted material, and a reply w
 
 from __future__ import annotations
 
-import json
 import re
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from ...material import fenced, make_fence
-from ...model_calls import Ask, Reply
-from ..conversation import Note, Scored
-from ..events import AnalysisNoted, Sample
-from ..study import Study
+from ..material import fenced, make_fence
+from ..model_calls import Ask, Reply
+from ..strict_json import STRICT_JSON
+from .conversation import Note, Scored
+from .events import AnalysisNoted, Sample
+from .study import Study
 
 MAX_TOKENS = 4096
 """The most tokens of one reply of the reasoning model."""
@@ -142,16 +142,18 @@ def read_sections(text: str, titles: Sequence[str]) -> dict[str, str]:
 
 def unwrap(text: str) -> str:
     """``text`` without the one code block, or pair of fences, that holds all of it."""
-    lines = _lines(text.strip())
-    whole = len(lines) > 1 and _opens(lines[0]) and _closes(lines[0], lines[-1])
-    alone = whole and not any(_closes(lines[0], line) for line in lines[1:-1])
-    return "\n".join(lines[1:-1] if alone else lines).strip()
+    return _unwrap(text, _opens)
+
+
+def unwrap_code(text: str) -> str:
+    """``text`` without the one code block that holds all of it. Quoted material stays in its fences: no answer."""
+    return _unwrap(text, _opens_code)
 
 
 def read_object(text: str | None) -> dict[str, Any] | None:
     """The JSON object that a reply consists of, bare or in one code block; None where it is anything else."""
     try:
-        found = json.loads(unwrap(text or ""))
+        found = STRICT_JSON.decode(unwrap_code(text or ""))
     except (ValueError, RecursionError):
         return None
     return found if isinstance(found, dict) else None
@@ -187,9 +189,20 @@ def _quoted(lines: Sequence[str]) -> Iterable[bool]:
             yield opened is not None
 
 
+def _unwrap(text: str, opens: Callable[[str], bool]) -> str:
+    lines = _lines(text.strip())
+    whole = len(lines) > 1 and opens(lines[0]) and _closes(lines[0], lines[-1])
+    alone = whole and not any(_closes(lines[0], line) for line in lines[1:-1])
+    return "\n".join(lines[1:-1] if alone else lines).strip()
+
+
 def _opens(line: str) -> bool:
+    return _MATERIAL.fullmatch(line) is not None or _opens_code(line)
+
+
+def _opens_code(line: str) -> bool:
     block = _CODE_BLOCK.fullmatch(line)
-    return _MATERIAL.fullmatch(line) is not None or (block is not None and "`" not in block[2])
+    return block is not None and "`" not in block[2]
 
 
 def _closes(opened: str, line: str) -> bool:

@@ -1,6 +1,6 @@
 """Claims: who is at work on what at this moment, so that no two pay for the same call.
 
-Only a courtesy: that each piece of work has one conclusion is the stream's doing (``drive/journal.py``). Between
+Only a courtesy: that each piece of work has one conclusion is the stream's doing (``journal.py``). Between
 processes a claim is a lock on one byte of a file, which the system lets go when its holder dies; within a process
 it is a note, because the system takes a process's own locks for no obstacle and drops all of them when it closes the
 file once. So all claims of a process on one file share its descriptor.
