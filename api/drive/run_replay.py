@@ -343,6 +343,8 @@ class _Replay:
                 said = [name for name in _differing(then, fact.event) if name in _SAID]
                 if said:
                     self.behind = self._who_said(getattr(fact.event, said[-1]), fact.because)
+            case _ if type(then) is not type(fact.event):
+                self.behind = fact.because  # what came back could not be used, or could be and was not
 
     def _look_behind_samples(self, then: PromptEvaluated, now: PromptEvaluated, because: Sequence[int]) -> None:
         if not isinstance(then.samples, tuple) or not isinstance(now.samples, tuple):
@@ -407,9 +409,10 @@ def _drifted(was: Sample, now: Sample, *, judged: bool) -> bool:
 
 
 def _paired(then: Sequence[Any], now: Sequence[Any], because: Sequence[int]) -> tuple[int, ...]:
-    """The reply behind the first pair that differs, where there is one reply to a pair; else all of them."""
-    if len(then) == len(now) == len(because):
-        return next(((seq,) for was, is_, seq in zip(then, now, because, strict=True) if was != is_), ())
+    """The reply behind the first pair that differs, of those pairs that were asked about; else all of them."""
+    asked = [(was, is_) for was, is_ in zip(then, now, strict=False) if is_.get("asked")]
+    if len(then) == len(now) and len(asked) == len(because):
+        return next(((seq,) for (was, is_), seq in zip(asked, because, strict=True) if was != is_), ())
     return tuple(because)
 
 

@@ -38,8 +38,10 @@ class RequestDifference(NamedTuple):
 
 def read_chat(body: str | None) -> ChatReply:
     """Read the body of a reply."""
+    document = _document(body)
+    if document is None:
+        return ChatReply(None, "not_a_completion" if body else "empty_reply")
     try:
-        document = json.loads(body or "")
         if "choices" in document:
             choice = document["choices"][0]
             content, refused = choice["message"]["content"], bool(choice["message"].get("refusal"))
@@ -54,6 +56,15 @@ def read_chat(body: str | None) -> ChatReply:
     if stopped == "refusal" or not text.strip():
         return ChatReply(None, "model_refused" if refused else "empty_reply", *counted)
     return ChatReply(text, "cut_off" if stopped in ("length", "max_tokens") else "", *counted)
+
+
+def _document(body: str | None) -> dict[str, Any] | None:
+    """The JSON object that a completion is, None where the body is none: a page of a proxy, a stream that was cut."""
+    try:
+        document = json.loads(body or "")
+    except (ValueError, RecursionError):
+        return None
+    return document if isinstance(document, dict) and document.keys() & {"choices", "content"} else None
 
 
 def _text(content: object) -> str:

@@ -31,8 +31,8 @@ class PipelineModel:
 
     ``run`` returns text, or an object with ``nodes``, each with ``name``, ``input``, ``output`` and perhaps
     ``optimize``; its ``tokens`` and ``ideal``, where it has them, go on record in the reply. What it raises is a call
-    that failed (``pipeline_error``). After ``timeout`` seconds the call has timed out; ``run`` cannot be stopped and
-    its thread goes on.
+    that failed (``pipeline_error``). After ``timeout`` seconds the call has timed out (``pipeline_timed_out``); ``run``
+    cannot be stopped and its thread goes on, so it is not tried again beside itself.
     """
 
     model: str
@@ -51,7 +51,7 @@ class PipelineModel:
         thread = threading.Thread(target=lambda: came.append(self._run(prompt, said)), daemon=True)
         thread.start()
         thread.join(self.timeout)
-        return came[0] if came else Exchange("timed_out", reason="timed_out")
+        return came[0] if came else Exchange("timed_out", reason="pipeline_timed_out")
 
     def step_down(self, prepared: Prepared, exchange: Exchange) -> bool:
         return False

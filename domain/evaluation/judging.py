@@ -30,7 +30,7 @@ from ..strict_json import STRICT_JSON
 
 ASKS = 3
 
-UNUSABLE = frozenset({"empty_reply", "model_refused", "reply_too_large", "encoded_reply"})
+UNUSABLE = frozenset({"empty_reply", "not_a_completion", "model_refused", "reply_too_large", "encoded_reply"})
 """Codes that come with a reply that has no text: something came back, so it is worth asking again."""
 
 

@@ -29,7 +29,8 @@ CODE = "^[A-Za-z][A-Za-z0-9_.-]{0,63}$"
 class Sample(BaseModel):
     """One sample of an evaluation. ``id`` says which sample of the data set it is; the same id in two
     evaluations is the same sample, whichever of several ``model``s answered it. ``score`` is the mean over the
-    metrics; a failed call has none, and ``reason`` is a code for why. ``rationale`` is what the judge said of it."""
+    metrics; a failed call has none, and ``reason`` is a code for why. ``rationale`` is what the judge said of
+    it, or why a metric failed."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", allow_inf_nan=False)
 
@@ -233,7 +234,7 @@ class DuelJudged(Event):
 
     ``a`` and ``b`` are prompts. ``wins_a``, ``wins_b``, ``ties`` and ``undecided`` count samples. ``winner`` is the
     prompt with more wins, None for a tie. ``pairs`` has per sample its id, which prompt's answer was shown first,
-    the verdict and its reason.
+    whether the model was asked, the verdict and its reason.
     """
 
     type_name = "duel.judged.v1"

@@ -162,14 +162,14 @@ class Examiner:
             try:
                 for metric in self.metrics:
                     scores[metric.name] = metric.score(answer.text, row.ideal or "")
-            except MetricFailed:
-                reason = "metric_failed"
+            except MetricFailed as error:
+                reason, rationale = "metric_failed", str(error)
             if judged is not None:
                 judgement = None if judged.text is None else read_judgement(judged.text)
                 if judgement is None:
-                    reason, rationale = reason or "judge_undecided", judged.text
+                    reason, rationale = reason or "judge_undecided", rationale or judged.text
                 else:
-                    scores[JUDGE_NAME], rationale = judgement.score, judgement.reason
+                    scores[JUDGE_NAME], rationale = judgement.score, rationale or judgement.reason
         failed = reason is not None
         return Sample(
             id=row.id,

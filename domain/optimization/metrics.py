@@ -24,6 +24,9 @@ from ..text import without_surrogates
 from .events import CODE
 from .requests import unwrap_code
 
+MAX_WORD_PAIRS = 1_000_000
+"""How much ROUGE-L compares, as words of the response times words of the reference: about a second."""
+
 
 class MetricFailed(AffidavitError):
     """A metric gave no score for a response. ``reason`` may quote the texts, so it belongs under a seal."""
@@ -106,6 +109,8 @@ def _rouge_l(response: str, ideal: str) -> float:
     # The library reads ASCII letters and digits only and would give 0 for a perfect answer in another script.
     if re.search("[a-z0-9]", ideal.lower()) is None:
         raise MetricFailed("rouge", "expected a reference with letters a–z or digits, found none")
+    if len(response.split()) * len(ideal.split()) > MAX_WORD_PAIRS:
+        raise MetricFailed("rouge", f"expected at most {MAX_WORD_PAIRS:,} pairs of words to compare, found more")
     return _rouge_l_f1()(response, ideal)
 
 

@@ -129,6 +129,8 @@ def read_revision(text: str | None) -> Revision | None:
     """
     sections = read_sections(text or "", ("revised prompt", "summary of change"))
     prompt = unwrap(sections.get("revised prompt", ""))
+    if _FENCE_LEFT.search(prompt):
+        return None  # the request's fences, badly copied, would become part of the prompt
     return Revision(prompt, _one_line(sections.get("summary of change", ""))) if prompt else None
 
 
@@ -161,6 +163,7 @@ def read_object(text: str | None) -> dict[str, Any] | None:
 
 _HEADER = re.compile(r"##[ \t]+(\S.*?)[ \t]*:?[ \t]*")
 _CODE_BLOCK = re.compile(r" {0,3}(`{3,}|~{3,})(.*)")
+_FENCE_LEFT = re.compile(r"[<‹«]\s*[0-9a-f]{32}|[0-9a-f]{32}\s*[>›»]")
 _MATERIAL = re.compile(r"<<<([0-9a-f]{32})[ \t]*")
 
 

@@ -1,13 +1,15 @@
 """A whole run as one generator: what it asks, and what it puts on record, as a function of the replies alone.
 
-In order: the targets' scores, where the threshold comes from them; the baseline on held-out samples; the strategy,
-with validation after each iteration; the final evaluation, on the samples of the baseline, of the very prompt that the
-run reports; the reasoning model's account of what happened. Whoever drives the script makes the calls or feeds what
-was recorded, so that a live run, its resumption, a replay and a branch are the same code.
+In order: the targets' scores, where the threshold comes from them; the baseline on held-out samples; the initial prompt
+on validation samples; the strategy, with validation after each iteration; the final evaluation, on the samples of the
+baseline, of the very prompt that the run reports; the reasoning model's account of what happened. Whoever drives the
+script makes the calls or feeds what was recorded, so that a live run, its resumption, a replay and a branch are the
+same code.
 
-Where this departs from aevyra-reflex 0.2: every iteration is recorded, the converging one too; a failed call has no
-score and is counted, never a silent 0; the threshold is compared on the whole training set or on validation, never on
-a batch; mini-batches go by the iteration's number in the run, so that no phase repeats them.
+Where this departs from aevyra-reflex 0.2: every iteration is recorded, the converging one too; the initial prompt
+competes in validation with what came of it; a failed call has no score and is counted, never a silent 0; the threshold
+is compared on the whole training set or on validation, never on a batch; mini-batches go by the iteration's number in
+the run, so that no phase repeats them.
 """
 
 from __future__ import annotations
@@ -55,7 +57,7 @@ from .options import Options
 from .randomness import RunRandom
 from .retrospect import retrospect
 from .splits import SplitIndices, batch_indices, is_full_evaluation, should_stop
-from .study import Finished, Strategies, Study
+from .study import Finished, Strategies, Study, outdoes
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +100,8 @@ class _Run:
     examiner: Examiner = field(init=False)
     stretch: int = 0
     phase_iterations: int = 0
-    validated: dict[int, int] = field(default_factory=dict)
-    validation: list[float] = field(default_factory=list)
+    validated: dict[int, Scored] = field(default_factory=dict)
+    validation: list[float | None] = field(default_factory=list)
     eval_tokens: int = 0
     reasoning_tokens: int = 0
     iteration_eval_tokens: int = 0
@@ -129,22 +131,36 @@ class _Run:
         if baseline.score is None:
             yield Fact(RunFailed(reason="baseline_failed", message=_why_none(baseline)), _all_of(baseline))
             return
+        if task.split.val and self.study.budget > 0:
+            self.validation.append((yield from self._validate(task.prompt)).score)
         yield from self._iterate()
-        best = self.study.best()
-        prompt = self.study.start if best is None else best.prompt
+        prompt = self._best()
         (final,) = yield from self._evaluate((prompt,), self._rows(task.split.test), "final")
         yield from self._look_back(baseline, final)
-        converged = final.score is not None and final.score >= self.study.options.threshold
         yield Fact(
             RunCompleted(
                 reason=self.reason,
-                converged=converged,
+                converged=self._reaches(final),
                 best=self.numbers[prompt],
                 final_evaluation=final.evaluation,
                 eval_tokens=self.eval_tokens,
                 reasoning_tokens=self.reasoning_tokens,
             )
         )
+
+    def _best(self) -> str:
+        """The prompt to report: the best iteration's, unless the initial one did better in validation."""
+        best = self.study.best()
+        if best is None:
+            return self.study.start
+        if 0 in self.validated and best.val_scores and outdoes(self.validated[0].means, best.val_scores):
+            return self.task.prompt
+        return best.prompt
+
+    def _reaches(self, scored: Scored) -> bool:
+        """Whether the score is as high as the threshold; one that stands for less than half of the samples is not."""
+        scorable = 2 * sum(sample.failed for sample in scored.samples) <= len(scored.samples)
+        return scored.score is not None and scorable and scored.score >= self.study.options.threshold
 
     def _set_threshold(self) -> Generator[Step, Any, bool]:
         """Benchmark the targets, if there are any; whether the run may go on."""
@@ -179,15 +195,21 @@ class _Run:
         """Hold one strategy's conversation; whether another strategy takes over."""
         conversation = self.strategies[name](self.study)
         answer: Any = None
+        told_to_stop = False
         while True:
             try:
                 request = conversation.send(answer)
             except StopIteration:
                 return False
+            if told_to_stop and not isinstance(request, EndPhase):
+                conversation.close()  # it goes on all the same
+                return False
             answer = yield from self._answer(request)
-            if isinstance(answer, Progress) and answer.stop == "branched":
-                conversation.close()
-                return True
+            if isinstance(answer, Progress):
+                if answer.stop == "branched":
+                    conversation.close()
+                    return True
+                told_to_stop = answer.stop is not None
 
     def _answer(self, request: Request) -> Generator[Step, Any, Any]:
         match request:
@@ -205,6 +227,8 @@ class _Run:
                 return (yield from self._begin_phase(request))
             case EndPhase():
                 return (yield from self._end_phase(request))
+            case _:
+                raise TypeError(f"a strategy yields requests, found {request!r:.80}")
 
     def _score(self, request: Score) -> Scoring:
         if request.samples is None:
@@ -251,15 +275,12 @@ class _Run:
     def _complete(self, scored: Scored) -> Generator[Step, Any, Progress]:
         study, options = self.study, self.study.options
         number, prompt = study.iteration, self.numbers[scored.prompt]
-        if self.task.split.val and prompt not in self.validated:
-            (found,) = yield from self._evaluate((scored.prompt,), self._rows(self.task.split.val), "val")
-            self.validated[prompt] = found.evaluation
-        validation = self.validated.get(prompt)
-        val_score = None if validation is None else study.evaluations[validation].score
+        val = (yield from self._validate(scored.prompt)) if self.task.split.val else None
+        val_score = None if val is None else val.score
         event = IterationCompleted(
             iteration=number,
             evaluation=scored.evaluation,
-            val_evaluation=validation,
+            val_evaluation=None if val is None else val.evaluation,
             rewrite=next((made.rewrite for made in reversed(study.rewrites) if made.prompt == prompt), None),
             phase=study.phase,
             full_evaluation=scored.whole and 0 < options.batch_size < len(study.rows),
@@ -268,23 +289,33 @@ class _Run:
         )
         self.iteration_eval_tokens = self.iteration_reasoning_tokens = 0
         self.phase_iterations += 1
-        study.iterations.append(Finished(event, scored.prompt, val_score, scored.whole, scored.score, scored.means))
-        if val_score is not None:
+        val_means = {} if val is None else val.means
+        study.iterations.append(
+            Finished(event, scored.prompt, val_score, scored.whole, scored.score, scored.means, val_means)
+        )
+        if val is not None:
             self.validation.append(val_score)
         yield Fact(event)
         branched = self._next_stretch(number)
-        judged = scored.score if scored.whole else val_score
-        converged = judged is not None and judged >= self.study.options.threshold
+        judged = scored if scored.whole else val
+        converged = judged is not None and self._reaches(judged)
         stop = "branched" if branched else self._stop(scored)
         self.reason = stop or ("converged" if converged else "finished")
         return Progress(number, val_score, converged, stop)
+
+    def _validate(self, prompt: str) -> Generator[Step, Any, Scored]:
+        """The prompt on the validation samples; a text is validated once."""
+        number = self.numbers[prompt]
+        if number not in self.validated:
+            (self.validated[number],) = yield from self._evaluate((prompt,), self._rows(self.task.split.val), "val")
+        return self.validated[number]
 
     def _stop(self, scored: Scored) -> str | None:
         options = self.study.options
         if scored.score is None:
             return "no_scores"
-        patience = options.early_stopping_patience
-        if self.validation and patience and should_stop(self.validation, patience):
+        known = [score for score in self.validation if score is not None]
+        if should_stop(known, options.early_stopping_patience):
             return "early_stopped"
         return "max_iterations" if self.study.budget == 0 else None
 
@@ -410,6 +441,6 @@ def _all_of(scored: Scored) -> tuple[int, ...]:
 def _why_none(scored: Scored) -> str:
     """Why no sample has a score, as counts of the reasons."""
     counts = Counter(sample.reason or "no_metric" for sample in scored.samples)
-    return f"none of {len(scored.samples)} samples was scored: " + ", ".join(
-        f"{reason} {count}" for reason, count in sorted(counts.items())
-    )
+    told = ", ".join(f"{reason} {count}" for reason, count in sorted(counts.items()))
+    first = next((f"; sample {sample.id}: {sample.rationale}" for sample in scored.samples if sample.rationale), "")
+    return f"none of {len(scored.samples)} samples was scored: {told}{first}"

@@ -19,7 +19,7 @@ from .randomness import RunRandom
 class Finished:
     """A completed iteration: the prompt that it ended with, its training and validation scores, and what was recorded.
 
-    ``scores`` are those of the training samples, by id.
+    ``scores`` and ``val_scores`` are those of the samples that have one, by id.
     """
 
     event: IterationCompleted
@@ -28,21 +28,24 @@ class Finished:
     whole: bool
     score: float | None
     scores: dict[str, float]
+    val_scores: dict[str, float]
 
     @property
     def iteration(self) -> int:
         return self.event.iteration
 
-    def beats(self, other: Finished) -> bool:
-        """Whether it did better in training: over the samples that both share, if they are half of either's.
 
-        Else by the means, which are of different samples then: batches without much in common, and noisy.
-        """
-        shared = self.scores.keys() & other.scores.keys()
-        if 2 * len(shared) < max(1, min(len(self.scores), len(other.scores))):
-            return (self.score or 0.0) > (other.score or 0.0)
-        ids = sorted(shared)
-        return fsum(self.scores[name] for name in ids) > fsum(other.scores[name] for name in ids)
+def outdoes(mine: dict[str, float], theirs: dict[str, float]) -> bool:
+    """Whether one prompt's scores, by sample, are better than another's.
+
+    Compared are the samples that both have, if they are half of either's or more. Else the one with more samples is
+    the better: most calls of the other failed, or it was scored on a batch only. Of as many samples, batches without
+    much in common, the means decide, which is noisy.
+    """
+    shared = sorted(mine.keys() & theirs.keys())
+    if shared and 2 * len(shared) >= max(len(mine), len(theirs)):
+        return fsum(mine[name] for name in shared) > fsum(theirs[name] for name in shared)
+    return (len(mine), fsum(mine.values())) > (len(theirs), fsum(theirs.values()))
 
 
 @dataclass(slots=True)
@@ -86,16 +89,16 @@ class Study:
     def best(self, since: int = 0) -> Finished | None:
         """The best of the iterations after the first ``since``; None where none has a score.
 
-        By validation where there is any, the newest of equals; else by training (``Finished.beats``), the oldest of
-        equals.
+        By validation where there is any, the newest of equals; else by training, the oldest of equals; both as
+        ``outdoes`` compares.
         """
-        found = self.iterations[since:]
-        validated = [item for item in found if item.val_score is not None]
-        if validated:
-            return max(validated, key=lambda item: (item.val_score or 0.0, item.iteration))
-        best = None
-        for item in found:
-            if item.score is not None and (best is None or item.beats(best)):
+        best: Finished | None = None
+        validated = [item for item in self.iterations[since:] if item.val_scores]
+        for item in validated:
+            if best is None or not outdoes(best.val_scores, item.val_scores):
+                best = item
+        for item in self.iterations[since:] if not validated else ():
+            if item.scores and (best is None or outdoes(item.scores, best.scores)):
                 best = item
         return best
 

@@ -5,6 +5,7 @@ comes back only when none is left. A phase hands on the prompt of its best itera
 than the prompt that the phase began with; else that one. Both scores of a phase are means over the same rows: those
 that have a score in both evaluations, of the whole training set. Where iterations score batches, the whole set is
 scored for the purpose. Only fewshot's prompts are compared on fewshot's own rows: elsewhere they show the answers.
+For the same reason nothing follows fewshot: later phases would train on rows whose answers the prompt shows.
 
 Differences from aevyra-reflex 0.2: no phase hands on a worse prompt than it was given; a win rate is never compared
 with a mean; every option of the run holds inside of phases, mini-batches too; a phase that is stopped is closed.
@@ -49,15 +50,15 @@ PHASE_BUDGET = "phase_budget"
 """Why a strategy inside of a phase has to stop when its iterations are used up."""
 NO_PHASES = "(no phases yet)"
 
-AXES: dict[str, Strategy] = {"structural": structural, "iterative": iterative, "fewshot": fewshot, "pdo": pdo}
+AXES: dict[str, Strategy] = {"structural": structural, "iterative": iterative, "pdo": pdo, "fewshot": fewshot}
 """The strategies of phases, in the order in which they are taken where nobody chooses."""
 OWN_ROWS = ("fewshot",)
-"""The strategies whose prompts have a fair score only on the rows that the strategy itself scores them on."""
+"""The strategies whose prompts have a fair score only on rows that the strategy itself chose: no phase follows them."""
 BUDGETS = {"structural": 3, "iterative": 4, "fewshot": 3, "pdo": 15}
 _ABOUT = {
     "structural": "lays the same content out in other ways: order, headers, tags, emphasis",
     "iterative": "rewrites the wording from the answers that fail, step by step",
-    "fewshot": "adds examples of good answers to the prompt",
+    "fewshot": "adds examples of good answers to the prompt; it is the last phase, whenever it comes",
     "pdo": "lets many different prompts duel, and breeds from the winners",
 }
 _CHOOSE = (
@@ -143,7 +144,7 @@ def _phases(study: Study, settings: Settings) -> Conversation:
         score_after, score_before = means or (None, before.score)
         yield EndPhase(score_before, score_after, phase.converged)
         converged = converged or phase.converged
-        if phase.stopped or (converged and len(used) >= settings.min_phases):
+        if phase.stopped or axis in OWN_ROWS or (converged and len(used) >= settings.min_phases):
             return
         if after is not None and means is not None and means[0] > means[1]:
             prompt = after.prompt

@@ -234,8 +234,14 @@ class _Tournament:
             undecided=verdicts.count("undecided"),
             winner=winner,
             pairs=[
-                {"sample": row.id, "first": a if first else b, "verdict": verdict, "reason": reason}
-                for row, first, (verdict, reason) in zip(rows, a_first, found, strict=True)
+                {
+                    "sample": row.id,
+                    "first": a if first else b,
+                    "asked": place in asks,
+                    "verdict": verdict,
+                    "reason": reason,
+                }
+                for place, (row, first, (verdict, reason)) in enumerate(zip(rows, a_first, found, strict=True))
             ],
         )
         yield Note(event, requests.seqs(replies))

@@ -45,7 +45,7 @@ def test_a_failure_is_recorded_with_its_reason_and_a_clock_that_ran_back_counts_
 
 def test_a_reply_without_text_says_why() -> None:
     for exchange, reason in (
-        (Exchange("replied", 200, "<html>"), "empty_reply"),
+        (Exchange("replied", 200, "<html>"), "not_a_completion"),
         (Exchange("replied", 200, None, "reply_too_large"), "reply_too_large"),
     ):
         event = answered(REQUESTED, exchange, 0.0)

@@ -257,8 +257,9 @@ def test_an_error_of_the_script_is_replayed_as_the_failure_it_was_or_named(ran: 
 def test_a_duel_names_the_pair_and_an_analysis_of_several_the_one_that_said_it(rig: Rig) -> None:
     def make_script() -> Script:
         replies = yield Calls(tuple(question("duel.judge", f"pair {pair}", REASONER) for pair in range(3)))
-        pairs = [{"id": f"row-{at}", "verdict": reply.text} for at, reply in enumerate(replies)]
-        yield Fact(DuelJudged(round=1, a=0, b=0, wins_a=0, wins_b=0, ties=3, undecided=0, pairs=pairs), seqs(replies))
+        pairs: list[dict[str, Any]] = [{"id": "row-x", "asked": False, "verdict": "tie"}]
+        pairs += [{"id": f"row-{at}", "asked": True, "verdict": reply.text} for at, reply in enumerate(replies)]
+        yield Fact(DuelJudged(round=1, a=0, b=0, wins_a=0, wins_b=0, ties=4, undecided=0, pairs=pairs), seqs(replies))
         thoughts = yield Calls(tuple(question("reasoner.think", word, REASONER) for word in ("once", "again")))
         yield Fact(AnalysisNoted(kind="second", text=thoughts[1].text), seqs(thoughts))
         yield Fact(RunCompleted(reason="finished", converged=True))
@@ -268,6 +269,17 @@ def test_a_duel_names_the_pair_and_an_analysis_of_several_the_one_that_said_it(r
     for place in (("duel.judge", 1), ("reasoner.think", 1)):
         found = differing(rig, make_script, replaced={place: body_of("changed")})
         assert (found.why, found.calls) == ("reply_changed", (reply_to(rig, *place),))
+
+
+def test_a_reply_that_could_be_used_then_and_cannot_now_is_named(rig: Rig) -> None:
+    def make_script() -> Script:
+        (reply,) = yield Calls((question("reasoner.think", "once", REASONER),))
+        kind = AnalysisNoted(kind="unusable") if reply.text == "changed" else PhaseStarted(phase=1, axis="one")
+        yield Fact(kind, seqs((reply,)))
+
+    rig.drive(rig.start("001"), make_script())
+    found = differing(rig, make_script, replaced={("reasoner.think", 0): body_of("changed")})
+    assert (found.why, found.calls) == ("reply_changed", (reply_to(rig, "reasoner.think", 0),))
 
 
 def test_a_failed_call_replays_as_a_failed_call(rig: Rig) -> None:

@@ -42,8 +42,8 @@ LEFT_OUT = {name: value for name, value in CHAT.items() if name not in ("tempera
         ('{"choices":[{"message":{"content":" "}}]}', None, "empty_reply"),
         ('{"choices":[{"message":"x"}]}', None, "empty_reply"),
         ('{"choices":[]}', None, "empty_reply"),
-        ("[" * 100_000, None, "empty_reply"),
-        ("<html>", None, "empty_reply"),
+        ("[" * 100_000, None, "not_a_completion"),
+        ("<html>", None, "not_a_completion"),
         (None, None, "empty_reply"),
     ],
 )

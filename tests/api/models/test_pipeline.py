@@ -88,7 +88,7 @@ def test_a_program_that_does_not_return_has_timed_out() -> None:
     model = PipelineModel("pipeline/p", lambda _, __: str(never.wait(30)), timeout=0.01)
     exchange = model.send(model.prepare(ASK))
     never.set()
-    assert (exchange.outcome, exchange.reason) == ("timed_out", "timed_out")
+    assert (exchange.outcome, exchange.reason) == ("timed_out", "pipeline_timed_out")
 
 
 def test_half_a_character_and_an_empty_text_do_no_harm() -> None:

@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
+
 from affidavit.domain.optimization.events import IterationCompleted
 from affidavit.domain.optimization.options import Options
 from affidavit.domain.optimization.randomness import RunRandom
-from affidavit.domain.optimization.study import Finished, Study
+from affidavit.domain.optimization.study import Finished, Study, outdoes
 
 
 def finished(number: int, val: float | None = None, *, whole: bool = True, **scores: float) -> Finished:
     mean = sum(scores.values()) / len(scores) if scores else None
     event = IterationCompleted(iteration=number, evaluation=number)
-    return Finished(event, f"p{number}", val, whole, mean, scores)
+    return Finished(event, f"p{number}", val, whole, mean, scores, {} if val is None else {"v1": val, "v2": val})
 
 
 def study(*iterations: Finished) -> Study:
@@ -44,6 +46,16 @@ def test_batches_without_much_in_common_are_compared_by_their_means() -> None:
 
     assert best is not None
     assert best.iteration == 2
+
+
+def test_w25_a_prompt_that_most_calls_failed_under_is_not_the_best_for_those_that_did_not() -> None:
+    honest = replace(finished(1), val_scores={"a": 1.0, "b": 0.5, "c": 0.5, "d": 1.0})
+    lucky = replace(finished(2), val_scores={"a": 1.0})
+    best = study(honest, lucky).best()
+
+    assert best is not None
+    assert best.iteration == 1
+    assert outdoes({"a": 0.5, "b": 0.5, "c": 0.6}, {"a": 0.5, "b": 0.5, "d": 0.1, "c": 0.1})
 
 
 def test_an_iteration_without_a_score_is_never_the_best() -> None:

@@ -168,6 +168,7 @@ class Desk:
                 val_score=None,
                 whole=scored.whole,
                 scores=scores,
+                val_scores={},
             )
         )
         stop = "no_scores" if scored.score is None else "max_iterations" if study.budget == 0 else None

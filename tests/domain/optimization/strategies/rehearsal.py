@@ -43,7 +43,9 @@ class Rehearsal(Desk):
         progress = super()._complete(scored)
         if self.validate is not None:
             val_score = self.validate(scored.prompt)
-            self.study.iterations[-1] = replace(self.study.iterations[-1], val_score=val_score)
+            self.study.iterations[-1] = replace(
+                self.study.iterations[-1], val_score=val_score, val_scores={"v": val_score}
+            )
             progress = replace(progress, val_score=val_score)
         return replace(progress, stop=self.stops.get(progress.iteration, progress.stop))
 
