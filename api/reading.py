@@ -50,6 +50,14 @@ class OpenLedger:
             raise Refused("run_known", f"run {name!r} is not on this ledger; `affidavit runs` lists those that are")
         return record
 
+    def run_seed(self, *runs: RunRecord) -> int:
+        """What seeds the bootstrap intervals of figures about these runs.
+
+        It is of the root at the end of the last of them as read here, so whatever is recorded after it changes no
+        interval.
+        """
+        return int.from_bytes(self.root_at(max(run.last_seq for run in runs) + 1)[:8], "big")
+
     @contextmanager
     def views(self) -> Iterator[Connection]:
         """The read models, up to date."""

@@ -7,6 +7,8 @@ of one kind. What the reasoning model says about the run is quoted as its words,
 
 from __future__ import annotations
 
+import re
+from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
@@ -14,8 +16,7 @@ from typing import Any
 from ..domain.event import Withheld
 from ..domain.optimization.events import PromptEvaluated, Sample, sample_means
 from ..domain.optimization.history import change_line
-from .calls_account import Tally
-from .explanation_text import explanation_text, signed
+from .explanation_text import WIDTH, explanation_text, signed
 from .prompt_diff import diff_prompts
 from .rates import adjust
 from .rewrite_history import run_changes, true_json
@@ -25,16 +26,15 @@ from .scores import leading_iteration
 from .simulated import simulated_models
 from .statistics import ALPHA, PairedComparison, paired_comparison, welch_interval
 from .text_table import score_or_dash
-from .tokens import token_account
+from .tokens import counted_tokens
 from .withheld import shown
 
-RATIONALE_LINES = 3
+RATIONALE_CHARACTERS = 400
 INPUT_CHARACTERS = 300
 RESPONSE_CHARACTERS = 500
 """How much of a text is quoted; what is cut says so."""
 
 _ENDS = {
-    "converged": "the threshold was reached",
     "max_iterations": "the planned number of iterations was done",
     "early_stopped": "the validation score had not improved for as many iterations as the patience allows",
     "no_scores": "an iteration had no sample that could be scored",
@@ -49,6 +49,10 @@ _SOURCES = {
     "verdict_results": "taken from results of an evaluation",
     "target": "the best target model's score on the held-out samples",
 }
+_OUTCOMES = ("revised prompt", "summary of change", "selected examples", "instruction")
+"""Headings behind which a reply no longer explains."""
+_HEADING = re.compile(r"#{1,6}\s")
+
 _REPORTED = ("improvement", "improvement_pct", "p_value", "is_significant")
 
 
@@ -62,15 +66,18 @@ class Explanation:
         """The answer as JSON data; what was not recorded is null, what is withheld ``{"withheld": digest}``."""
         return self.document
 
-    def text(self) -> str:
-        """The answer for people. Quoted texts stand behind a bar, so that none can pass for a line of this page."""
-        return explanation_text(self.document)
+    def text(self, width: int = WIDTH) -> str:
+        """The answer for people, no wider than ``width`` but for tables.
+
+        Quoted texts stand behind a bar, so that none can pass for a line of this page.
+        """
+        return explanation_text(self.document, width)
 
 
 def explain(record: RunRecord, seed: int = 0) -> Explanation:
     """Explain a run as far as it is recorded: ended, open or imported. ``seed`` seeds the bootstrap intervals."""
     started, ends = record.started, compare_ends(record, seed)
-    changed = _changes(record, seed)
+    changed, tokens, threshold = _changes(record, seed), counted_tokens(record), _threshold(record)
     document: dict[str, Any] = {
         "run": record.run,
         "status": record.status,
@@ -82,12 +89,12 @@ def explain(record: RunRecord, seed: int = 0) -> Explanation:
         "parent_iteration": started.parent_iteration,
         "imported_from": started.imported_from,
         "simulated": simulated_models(record),
-        "stopped": _stopped(record),
-        "threshold": _threshold(record),
+        "stopped": _stopped(record, threshold),
+        "threshold": threshold,
         "samples": _samples(record),
         "outcome": _outcome(record, ends),
         "targets": [_evaluation(found) for found in record.evaluations if found.purpose == "target"],
-        "iterations": _iterations(record),
+        "iterations": _iterations(record, tokens),
         "changes": changed,
         "changes_count": _counts(changed),
         "phases": [shown(phase) for phase in record.phases],
@@ -98,7 +105,7 @@ def explain(record: RunRecord, seed: int = 0) -> Explanation:
         "prompt": _prompt(record),
         "examples": _examples(record, ends),
         "calls": record.calls.as_json(),
-        "tokens": token_account(record).as_json(),
+        "tokens": tokens,
         "model_says": _model_says(record),
         "not_recorded": list(_gaps(record)),
         "withheld": withheld_counts(record),
@@ -107,12 +114,12 @@ def explain(record: RunRecord, seed: int = 0) -> Explanation:
     return Explanation(document)
 
 
-def _stopped(record: RunRecord) -> dict[str, Any]:
+def _stopped(record: RunRecord, threshold: dict[str, Any]) -> dict[str, Any]:
     ended = record.completed or record.failed
     reason = None if ended is None else ended.reason
     return {
         "reason": reason,
-        "meaning": None if reason is None else _ENDS.get(reason),
+        "meaning": _convergence(record, threshold) if reason == "converged" else _ENDS.get(reason or ""),
         "message": None if record.failed is None else shown(record.failed.message),
         "duration_seconds": None if record.completed is None else record.completed.duration_seconds,
     }
@@ -129,11 +136,50 @@ def _threshold(record: RunRecord) -> dict[str, Any]:
         "value": value,
         "source": source,
         "meaning": _SOURCES.get(str(source)),
+        "reached_by": _reached_by(record, value),
         "converged": None if record.completed is None else record.completed.converged,
         "judged_by": "by the final score on the samples of the baseline"
         if record.planned is not None
         else "as whoever recorded the run judged it",
     }
+
+
+def _reached_by(record: RunRecord, threshold: float | None) -> dict[str, Any] | None:
+    """The newest iteration's score that is as high as the threshold, which is what ends a run."""
+    if threshold is None:
+        return None
+    for item in reversed(record.iterations):
+        scored = [("training", item.train), ("validation", item.val)]
+        if item.train.sample_set == "batch":
+            scored.reverse()
+        for name, found in scored:
+            if found is not None and found.kind == "mean" and found.score is not None and found.score >= threshold:
+                return {"samples": name, "iteration": item.number, "score": found.score}
+    return None
+
+
+def _convergence(record: RunRecord, threshold: dict[str, Any]) -> str:
+    """Which score reached the threshold, and whether the final one did."""
+    value, reached = threshold["value"], threshold["reached_by"]
+    if value is None:
+        return "the run says that its threshold was reached; the threshold is not recorded"
+    if reached is None:
+        told = f"the run says that the threshold {value:g} was reached; no recorded score of an iteration reaches it"
+    else:
+        told = (
+            f"the {reached['samples']} score of iteration {reached['iteration']}, {score_or_dash(reached['score'])}, "
+            f"reached the threshold {value:g}"
+        )
+    if record.final is None or record.final.score is None:
+        return told
+    does = record.final.score >= value
+    words = {
+        (True, True): "did, too",
+        (True, False): "did not",
+        (False, True): "does",
+        (False, False): "does not, either",
+    }
+    return f"{told}; the final score, {score_or_dash(record.final.score)}, {words[reached is not None, does]}"
 
 
 def _samples(record: RunRecord) -> dict[str, Any]:
@@ -159,7 +205,10 @@ def _outcome(record: RunRecord, compared: PairedComparison | str) -> dict[str, A
 
 
 def _evaluation(found: PromptEvaluated) -> dict[str, Any]:
-    """``answers`` counts each model's and pass's; ``samples`` each sample once; ``scored`` those with a score."""
+    """``answers`` counts each model's and pass's; ``samples`` each sample once; ``scored`` those with a score.
+
+    ``failed`` counts answers without a score, whatever failed: call, pipeline, judge or metric; ``reasons`` by code.
+    """
     samples = _open(found.samples)
     is_open = isinstance(found.samples, tuple)
     return {
@@ -172,17 +221,13 @@ def _evaluation(found: PromptEvaluated) -> dict[str, Any]:
         "samples": len({sample.id for sample in samples}) if is_open else None,
         "scored": len(sample_means(samples)) if is_open else None,
         "failed": found.failed,
+        "reasons": dict(Counter(sample.reason or "reason not recorded" for sample in samples if sample.failed)),
         "scores_by_metric": found.scores_by_metric,
     }
 
 
-def _iterations(record: RunRecord) -> list[dict[str, Any]]:
-    """``tokens`` are those of the recorded calls, or what the iteration states where no call is recorded."""
-    bought = record.calls.by("iteration")
-
-    def row(item: Iteration) -> dict[str, Any]:
-        tally = bought.get(item.number, Tally())
-        stated = item.event.eval_tokens + item.event.reasoning_tokens
+def _iterations(record: RunRecord, counted: dict[str, Any]) -> list[dict[str, Any]]:
+    def row(item: Iteration, tokens: dict[str, Any]) -> dict[str, Any]:
         return {
             "iteration": item.number,
             "phase": item.event.phase,
@@ -193,12 +238,12 @@ def _iterations(record: RunRecord) -> list[dict[str, Any]]:
             "failed": item.train.failed,
             "val_score": None if item.val is None else item.val.score,
             "change": None if item.rewrite is None else item.rewrite.rewrite + 1,
-            "tokens": tally.tokens if record.calls.has_calls else stated,
-            "tokens_are_whole": tally.is_whole,
+            "tokens": tokens["eval_tokens"] + tokens["reasoning_tokens"],
+            "tokens_are_whole": tokens.get("is_whole", True),
             "elapsed_seconds": item.event.elapsed_seconds,
         }
 
-    return [row(item) for item in record.iterations]
+    return [row(item, tokens) for item, tokens in zip(record.iterations, counted["iterations"], strict=True)]
 
 
 def _changes(record: RunRecord, seed: int) -> list[dict[str, Any]]:
@@ -215,7 +260,7 @@ def _changes(record: RunRecord, seed: int) -> list[dict[str, Any]]:
         {
             **row,
             "line": change_line(change),
-            "rationale": _first_lines(rewrite.rationale),
+            "rationale": _analysis(rewrite.rationale, rewrite.system_prompt),
             "paired": None if test is None else test.as_json(),
             "adjusted_p": p,
         }
@@ -247,24 +292,45 @@ def _paired(before: PromptEvaluated, after: PromptEvaluated, seed: int) -> Paire
 
 
 def _generalisation(record: RunRecord, held_out: PairedComparison | str, seed: int) -> dict[str, Any] | None:
-    """The gain on training samples, on which the prompt was made, beside that on held-out ones; None without both."""
-    if record.completed is None or record.completed.best in (None, 0) or record.final is None:
+    """How the reported prompt does on the training samples that it was made on, and on others.
+
+    ``gap`` is its training score minus its final one, which is on held-out samples, or minus its validation score
+    where there is no final evaluation; None where the two do not compare, or nothing was held out. None as a whole
+    for a run that reports no prompt of its own, or one that was never scored on all training samples.
+    """
+    if record.completed is None or record.completed.best in (None, 0):
         return None
     whole = [found for found in record.evaluations if found.purpose in ("train", "variant")]
     whole = [found for found in whole if found.sample_set == "whole" and found.kind == "mean"]
     before = next((found for found in whole if found.prompt == 0), None)
     after = next((found for found in whole if found.prompt == record.completed.best), None)
-    if after is None or isinstance(held_out, str):
+    if after is None:
         return None
     trained = None if before is None else _paired(before, after, seed)
-    val = next((found.score for found in record.evaluations if _validates(found, record.completed.best)), None)
+    val = next((found for found in record.evaluations if _validates(found, record.completed.best)), None)
+    final = record.final
+    against, other = ("validation", val) if final is None else ("held-out", final)
+    if record.planned is not None and not record.planned.held_out:
+        other = None  # the final score is of training samples
     return {
         "train_score": after.score,
-        "val_score": val,
-        "held_out_score": record.final.score,
+        "val_score": None if val is None else val.score,
+        "held_out_score": None if final is None else final.score,
         "train_gain": None if trained is None else trained.as_json(),
-        "held_out_gain": held_out.as_json(),
-        "train_minus_held_out": _unpaired(_open(after.samples), _open(record.final.samples)),
+        "held_out_gain": None if isinstance(held_out, str) else held_out.as_json(),
+        "gap": None if other is None else _gap(after, other, against),
+    }
+
+
+def _gap(train: PromptEvaluated, other: PromptEvaluated, against: str) -> dict[str, Any] | None:
+    metrics = [set(found.scores_by_metric) for found in (train, other) if found.scores_by_metric]
+    if train.score is None or other.score is None or other.kind != train.kind or metrics[1:] not in ([], metrics[:1]):
+        return None
+    return {
+        "against": against,
+        "train": train.score,
+        "other": other.score,
+        "interval": _unpaired(_open(train.samples), _open(other.samples)),
     }
 
 
@@ -272,14 +338,25 @@ def _validates(found: PromptEvaluated, prompt: int | None) -> bool:
     return found.purpose == "val" and found.prompt == prompt and found.score is not None
 
 
-def _unpaired(one: Iterable[Sample], other: Iterable[Sample]) -> dict[str, float] | None:
+def _unpaired(one: Iterable[Sample], other: Iterable[Sample]) -> list[float] | None:
     bounds = welch_interval(list(sample_means(one).values()), list(sample_means(other).values()))
-    return None if bounds is None else {"low": bounds[0], "high": bounds[1]}
+    return None if bounds is None else list(bounds)
 
 
 def _prompt(record: RunRecord) -> dict[str, Any]:
+    """``iteration`` and ``change`` say where the prompt is from; both are null for the initial one."""
     before, after = record.started.system_prompt, _last_prompt(record)
-    document = {"before": shown(before), "after": shown(after), "is_final": record.completed is not None}
+    leading = leading_iteration(record)
+    number = (
+        record.completed.best if record.completed is not None else None if leading is None else leading.train.prompt
+    )
+    document = {
+        "before": shown(before),
+        "after": shown(after),
+        "is_final": record.completed is not None,
+        "iteration": next((item.number for item in record.iterations if number and item.train.prompt == number), None),
+        "change": next((made.rewrite + 1 for made in record.rewrites if number and made.prompt == number), None),
+    }
     if after is None or isinstance(before, Withheld) or isinstance(after, Withheld):
         return {**document, "unchanged": None, "diff": [], "limits": []}
     diff = diff_prompts(before, after, "initial prompt", "best prompt")
@@ -349,8 +426,7 @@ def _gaps(record: RunRecord) -> Iterable[str]:
         yield "a final evaluation"
     if record.baseline is None:
         yield "a baseline"
-    if not record.calls.has_calls:
-        yield from token_account(record).not_recorded
+    yield from counted_tokens(record)["not_recorded"]
 
 
 def _warnings(record: RunRecord, document: dict[str, Any]) -> Iterable[str]:
@@ -386,37 +462,26 @@ def _failures(outcome: dict[str, Any]) -> Iterable[str]:
         found = outcome[role]
         if found is not None and found["failed"]:
             counted = "" if found["answers"] is None else f" of {found['answers']}"
+            what = "samples" if found["samples"] in (None, found["answers"]) else "answers"
+            reasons = ", ".join(f"{code} × {count}" for code, count in found["reasons"].items())
             yield (
-                f"{role}: {found['failed']}{counted} calls failed and left no score; "
+                f"{role}: {found['failed']}{counted} {what} have no score{f' ({reasons})' if reasons else ''}; "
                 "figures speak of the others, which need not resemble them"
             )
 
 
 def _overfitting(document: dict[str, Any]) -> Iterable[str]:
+    """Said only where the training score is higher by more than chance explains."""
     found = document["generalisation"]
-    if found is None or found["train_score"] is None or document["samples"]["held_out"] is False:
+    gap = None if found is None else found["gap"]
+    if gap is None or gap["interval"] is None or gap["interval"][0] <= 0:
         return
-    below = {
-        name: score
-        for name, score in (("validation", found["val_score"]), ("held-out", found["held_out_score"]))
-        if score is not None and score < found["train_score"]
-    }
-    if not below:
-        return
-    told = ", ".join(f"{score_or_dash(score)} on {name} samples" for name, score in below.items())
+    low, high = map(signed, gap["interval"])
     yield (
-        f"possible overfitting: the best prompt scores {score_or_dash(found['train_score'])} on training samples, "
-        f"{told}. These are different samples, so this is no paired comparison{_gap_words(found)}"
+        f"possible overfitting: the reported prompt scores {score_or_dash(gap['train'])} on training samples and "
+        f"{score_or_dash(gap['other'])} on {gap['against']} ones. The difference lies in [{low}, {high}] (95 %, Welch "
+        "1947; these are different samples): more than chance explains"
     )
-
-
-def _gap_words(found: dict[str, Any]) -> str:
-    bounds = found["train_minus_held_out"]
-    if bounds is None:
-        return "; too few to say whether it is chance"
-    verdict = "which may be chance" if bounds["low"] <= 0 <= bounds["high"] else "more than chance explains"
-    told = f"[{signed(bounds['low'])}, {signed(bounds['high'])}]"
-    return f"; training minus held-out lies in {told} (95 %, Welch 1947), {verdict}"
 
 
 def _options(record: RunRecord) -> dict[str, Any]:
@@ -428,12 +493,20 @@ def _open(samples: tuple[Sample, ...] | Withheld | None) -> tuple[Sample, ...]:
     return samples if isinstance(samples, tuple) else ()
 
 
-def _first_lines(text: Text) -> Any:
-    if isinstance(text, Withheld):
-        return shown(text)
-    lines = [line for line in text.splitlines() if line.strip()]
-    quoted = "\n".join(_cut(line, INPUT_CHARACTERS) for line in lines[:RATIONALE_LINES])
-    return quoted + ("\n…" if len(lines) > RATIONALE_LINES else "")
+def _analysis(rationale: Text, prompt: Text | None) -> Any:
+    """How the reasoning model's explanation begins: without headings, and without the prompt that it proposes."""
+    if isinstance(rationale, Withheld):
+        return shown(rationale)
+    if rationale == prompt:
+        return ""
+    told: list[str] = []
+    for line in map(str.strip, rationale.splitlines()):
+        if _HEADING.match(line):
+            if told or line.lstrip("# ").lower().startswith(_OUTCOMES):
+                break
+        elif line:
+            told.append(line)
+    return _cut(" ".join(told), RATIONALE_CHARACTERS)
 
 
 def _cut(text: str, most: int) -> str:

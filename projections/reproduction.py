@@ -18,11 +18,11 @@ from ..domain.optimization.events import PromptEvaluated, Sample
 from .explanation_text import comparison_lines, one_line, quoted, signed
 from .prompt_diff import diff_prompts
 from .rates import MINIMUM_N
-from .run_record import Iteration, RunRecord, Text
+from .run_record import RunRecord, Text
 from .simulated import simulated_models
 from .statistics import ALPHA, PairedComparison, p_text, paired_comparison
 from .text_table import aligned, score_or_dash
-from .tokens import token_account
+from .tokens import counted_tokens
 from .withheld import shown
 
 MARGIN = 0.05
@@ -198,35 +198,37 @@ def _best_prompts(before: Text | None, after: Text | None) -> dict[str, Any]:
 
 
 def _iterations(original: RunRecord, again: RunRecord) -> list[dict[str, Any]]:
-    rows = zip_longest(original.iterations, again.iterations)
+    rows = zip_longest(_scores(original), _scores(again))
+    same = [_same(one.prompt, other.prompt) for one, other in zip(original.iterations, again.iterations, strict=False)]
     return [
         {
             "iteration": number,
-            "same_prompt": None if one is None or other is None else _same(one.prompt, other.prompt),
-            "original": _scores(one),
-            "reproduction": _scores(other),
+            "same_prompt": same[number - 1] if number <= len(same) else None,
+            "original": one,
+            "reproduction": other,
         }
         for number, (one, other) in enumerate(rows, start=1)
     ]
 
 
-def _scores(item: Iteration | None) -> dict[str, Any] | None:
-    if item is None:
-        return None
-    return {
-        "iteration": item.number,
-        "score": item.score,
-        "val_score": None if item.val is None else item.val.score,
-        "tokens": item.event.eval_tokens + item.event.reasoning_tokens,
-    }
+def _scores(record: RunRecord) -> list[dict[str, Any]]:
+    return [
+        {
+            "iteration": item.number,
+            "score": item.score,
+            "val_score": None if item.val is None else item.val.score,
+            "tokens": tokens["eval_tokens"] + tokens["reasoning_tokens"],
+        }
+        for item, tokens in zip(record.iterations, counted_tokens(record)["iterations"], strict=True)
+    ]
 
 
 def _tokens(record: RunRecord) -> dict[str, Any]:
     """``prompt`` and ``completion`` are null where no call is recorded; ``is_whole`` where nothing is unknown."""
     if not record.calls.has_calls:
-        account = token_account(record)
-        total = account.eval_total + (account.reasoning or 0)
-        return {"total": total, "prompt": None, "completion": None, "is_whole": not account.not_recorded}
+        stated = counted_tokens(record)
+        total = stated["eval_total"] + (stated["reasoning_total"] or 0)
+        return {"total": total, "prompt": None, "completion": None, "is_whole": stated["is_whole"]}
     tally = record.calls.total()
     return {
         "total": tally.tokens,
@@ -280,7 +282,7 @@ def _comparison(role: str, found: dict[str, Any]) -> list[str]:
     prompts = {True: "the same prompt", False: "different prompts", None: "the prompts are withheld"}
     lines.append(f"  {prompts[found['same_prompt']]}, {found['same_responses']} of {found['responses']} answers alike")
     if any(found["failed"]):
-        lines.append(f"  failed calls: {found['failed'][0]} → {found['failed'][1]}, left out")
+        lines.append(f"  without a score: {found['failed'][0]} → {found['failed'][1]}, left out")
     lines += [f"  {line}" for line in comparison_lines(found["paired"], "reproduction − original")]
     return [*lines, f"  {found['in_words']}"]
 

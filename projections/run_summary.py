@@ -15,7 +15,7 @@ from .rewrite_history import effect_json, run_changes, true_json
 from .run_record import Iteration, RunRecord
 from .scores import best_score, gain, leading_iteration
 from .statistics import PairedComparison, paired_comparison, peer_significance
-from .tokens import token_account
+from .tokens import counted_tokens
 from .withheld import shown
 
 _REPORTED = ("improvement", "improvement_pct", "p_value", "is_significant")
@@ -25,6 +25,7 @@ def summarise(record: RunRecord, seed: int = 0) -> dict[str, Any]:
     """Everything about a run but its texts, as JSON data. ``seed`` seeds the bootstrap interval."""
     started, completed = record.started, record.completed
     best, leading = best_score(record), leading_iteration(record)
+    tokens = counted_tokens(record)
     return {
         "run": record.run,
         "directory": started.directory,
@@ -49,10 +50,10 @@ def summarise(record: RunRecord, seed: int = 0) -> dict[str, Any]:
         "converged": None if completed is None else completed.converged,
         **_reported(record),
         "paired": _paired(record, seed),
-        "iterations": _iterations(record),
+        "iterations": _iterations(record, tokens["iterations"]),
         "changes": true_json(run_changes(record)),
         "phases": [shown(phase) for phase in record.phases],
-        "tokens": token_account(record).as_json(),
+        "tokens": tokens,
         "calls": record.calls.as_json(),
         "duration_seconds": None if completed is None else completed.duration_seconds,
         "findings": {} if record.imported is None else record.imported.findings,
@@ -140,10 +141,10 @@ def _evaluation(evaluation: PromptEvaluated | None) -> dict[str, Any] | None:
     return evaluation.model_dump(exclude=left_out)
 
 
-def _iterations(record: RunRecord) -> list[dict[str, Any]]:
+def _iterations(record: RunRecord, counted: list[dict[str, Any]]) -> list[dict[str, Any]]:
     effects = record.effects()
 
-    def row(item: Iteration) -> dict[str, Any]:
+    def row(item: Iteration, tokens: dict[str, Any]) -> dict[str, Any]:
         rewrite = item.rewrite
         return {
             "iteration": item.number,
@@ -154,15 +155,15 @@ def _iterations(record: RunRecord) -> list[dict[str, Any]]:
             "change": None if rewrite is None else rewrite.rewrite + 1,
             "change_summary": None if rewrite is None else shown(rewrite.change_summary),
             "effect": None if rewrite is None else effect_json(effects[rewrite.rewrite]),
-            "eval_tokens": item.event.eval_tokens,
-            "reasoning_tokens": item.event.reasoning_tokens,
+            "eval_tokens": tokens["eval_tokens"],
+            "reasoning_tokens": tokens["reasoning_tokens"],
             "elapsed_seconds": item.event.elapsed_seconds,
             "timestamp": item.event.timestamp,
             "found_in": list(item.event.found_in),
             "seq": item.seq,
         }
 
-    return [row(item) for item in record.iterations]
+    return [row(item, tokens) for item, tokens in zip(record.iterations, counted, strict=True)]
 
 
 def withheld_counts(record: RunRecord) -> dict[str, int]:

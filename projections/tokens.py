@@ -4,7 +4,8 @@ None means "not recorded" and is never counted as 0. An iteration's own figures 
 the evaluations speak for the baseline, the validations and the final score. What the run itself reports as
 totals stands beside, because it may count more (calls outside iterations) or less (validations).
 
-These are the counts that a run's facts state. Where its calls are on record, their sums are ``calls_account``.
+``token_account`` counts what a run's facts state. Where its calls are on record their sums are exact, and
+``counted_tokens``, which answers and tables show, has those instead.
 """
 
 from __future__ import annotations
@@ -101,6 +102,53 @@ def token_account(record: RunRecord) -> TokenAccount:
         None if completed is None else completed.reasoning_tokens,
         tuple(_gaps(by_purpose)),
     )
+
+
+def counted_tokens(record: RunRecord) -> dict[str, Any]:
+    """The tokens of a run and of each iteration as JSON data; ``source`` says whose counts they are.
+
+    ``calls``: sums over the recorded calls. An iteration's are those of every call made for it, its validation and
+    judge among ``eval_tokens`` and the rewrite after it in ``reasoning_tokens``; what a branch was fed is in none.
+    ``stated``: what the run's facts state, which may leave some of that out.
+    """
+    stated = token_account(record).as_json()
+    calls = record.calls
+    if not calls.has_calls:
+        return {"source": "stated", "is_whole": not stated["not_recorded"], **stated}
+    total, spent = calls.total(), _reasoning_apart(record)
+    whole = {number: tally.is_whole for number, tally in calls.by("iteration").items()}
+    numbers = [item.number for item in record.iterations]
+    reasoning = sum(of_reasoning for _, of_reasoning in spent.values())
+    return {
+        "source": "calls",
+        "is_whole": total.is_whole,
+        "by_purpose": {purpose: tally.tokens for purpose, tally in calls.by("purpose").items()},
+        "eval_total": total.tokens - reasoning,
+        "reasoning_total": reasoning,
+        "reported": stated["reported"],
+        "iterations": [
+            {
+                "iteration": number,
+                "eval_tokens": spent.get(number, (0, 0))[0],
+                "reasoning_tokens": spent.get(number, (0, 0))[1],
+                "is_whole": whole.get(number, True),
+            }
+            for number in numbers
+        ],
+        "not_recorded": [],
+    }
+
+
+def _reasoning_apart(record: RunRecord) -> dict[int | None, tuple[int, int]]:
+    """What the recorded calls of each iteration cost: everything but reasoning, and reasoning."""
+    spent: dict[int | None, tuple[int, int]] = {}
+    for place, tally in record.calls.places():
+        evaluating, reasoning = spent.get(place.iteration, (0, 0))
+        if place.purpose == "reasoning":
+            spent[place.iteration] = evaluating, reasoning + tally.tokens
+        else:
+            spent[place.iteration] = evaluating + tally.tokens, reasoning
+    return spent
 
 
 def _sum(counts: Iterable[int | None]) -> int | None:

@@ -1,7 +1,7 @@
 """The ``affidavit`` command.
 
 Exit codes: 0 ok, 1 damaged, 2 the request cannot be served, 3 something asked for was not met, 4 a rollback
-or a second history.
+or a second history, 130 interrupted.
 """
 
 from __future__ import annotations
@@ -9,9 +9,19 @@ from __future__ import annotations
 import io
 import sys
 
+from .interruption import INTERRUPTED, noted_interrupts
+
 
 def main() -> None:
     """Run the command; every error that has a name ends in one line on standard error."""
+    try:
+        with noted_interrupts():  # before anything that takes time is imported
+            _run()
+    except KeyboardInterrupt:
+        sys.exit(INTERRUPTED)
+
+
+def _run() -> None:
     from ...domain.errors import AffidavitError
     from .commands import app
 

@@ -406,16 +406,16 @@ def branch(
     context: typer.Context,
     run: option.Run,
     iteration: Annotated[int, typer.Argument(metavar="ITERATION", min=1, help="The last one that both share.")],
-    strategy: option.Strategy = None,
+    strategy: option.BranchStrategy = None,
     strategy_option: option.StrategyOptions = None,
-    max_iterations: option.MaxIterations = None,
-    threshold: option.Threshold = None,
-    early_stopping_patience: option.Patience = None,
-    reasoning_model: option.ReasoningModel = None,
-    reasoning_temperature: option.ReasoningTemperature = None,
-    seed: option.Seed = None,
-    max_workers: option.MaxWorkers = None,
-    tries: option.Tries = None,
+    max_iterations: option.BranchMaxIterations = None,
+    threshold: option.BranchThreshold = None,
+    early_stopping_patience: option.BranchPatience = None,
+    reasoning_model: option.BranchReasoningModel = None,
+    reasoning_temperature: option.BranchReasoningTemperature = None,
+    seed: option.BranchSeed = None,
+    max_workers: option.BranchMaxWorkers = None,
+    tries: option.BranchTries = None,
     base_url: option.BaseUrl = None,
     reasoning_base_url: option.ReasoningBaseUrl = None,
     reasoning_api_key: option.ReasoningApiKey = None,
@@ -457,11 +457,11 @@ def branch(
 
 
 @app.command()
-def replay(context: typer.Context, run: option.Run, json: Json = False) -> None:
+def replay(context: typer.Context, run: option.Run, verbose: option.ReplayVerbose = False, json: Json = False) -> None:
     """Do a run again on its recorded replies alone. Exit code 0: identical; 1: it differs, and where and why."""
     from .optimize_commands import replay_run
 
-    raise typer.Exit(replay_run(context.obj, run, json))
+    raise typer.Exit(replay_run(context.obj, run, verbose, json))
 
 
 @app.command()

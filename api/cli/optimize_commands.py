@@ -11,6 +11,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from pathlib import Path
+from shutil import get_terminal_size
+from textwrap import wrap
 from typing import Any
 
 from ...domain.errors import AffidavitError, Refused
@@ -20,8 +22,8 @@ from ...ledger.application import Ledger
 from ...ledger.errors import Unavailable
 from ...ledger.schema import LEDGER_FILE
 from ...projections.cost import cost_of
-from ...projections.explanation import Explanation, explain
-from ...projections.explanation_text import comparison_lines
+from ...projections.explanation import explain
+from ...projections.explanation_text import WIDTH, comparison_lines
 from ...projections.reflex_profile import reflex_result
 from ...projections.reproduction import MARGIN, compare_runs
 from ...projections.run_list import list_runs
@@ -48,15 +50,15 @@ from ..optimize.running import (
 from ..reading import OpenLedger, open_for_reading
 from ..record import RecordingLedger, open_ledger
 from ..settings import keys_root, ledger_folder
-from .output import base64, print_json, safe, say, score
+from .interruption import INTERRUPTED, require_uninterrupted
+from .output import base64, count_answers, print_json, safe, say, score
 from .run_commands import read_prices
 from .run_progress import shown_progress
 
-INTERRUPTED = 130
-"""Exit code after ctrl-C, as shells have it."""
-
 _VERDICT_CODES = {"reproduced": 0, "same_scores": 0, "differs": 1}
 _CANNOT_SAY = 3
+_NAMED_CHANGES = 5
+_SIGNIFICANT = 0.05
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,6 +164,7 @@ def optimize(session: Session, given: Given) -> int:
     asked = plan_from(given)
     plan = asked.plan
     with open_models(plan.options, session.addresses, pipeline=pipeline.model) as models:
+        require_uninterrupted()
         with _open_or_make(session) as recording:
             provenance = Provenance(
                 dataset=str(asked.source.resolve()),
@@ -221,7 +224,7 @@ def _newest_open(session: Session, given: Given) -> str:
                 plan = _plan_of(ledger, line.run)
             except Refused:
                 continue  # it was not driven here, or by a strategy that is not installed
-            if (plan.rows, plan.prompt) == (rows, prompt):
+            if (plan.rows, plan.prompt.strip()) == (rows, prompt):
                 return line.run
     raise Refused(
         "run_known", "--resume: no open run has this data set and this prompt; `affidavit runs` lists all of them"
@@ -241,6 +244,7 @@ def branch(session: Session, run: str, iteration: int, changes: Mapping[str, Any
         known = known_endpoints(left, settings)
         with open_models(plan.options, session.addresses, pipeline=pipeline.model, known=known) as models:
             provenance = _provenance_of(left, endpoints(models), pipeline)
+            require_uninterrupted()
             made = start(recording, plan, provenance, parent=(left.record.run, iteration))
             session.tell(f"branch   of run {left.record.run}, after iteration {iteration}")
             code = _drive(session, recording, made, plan, models)
@@ -261,13 +265,14 @@ def reproduce(session: Session, run: str, margin: float) -> int:
         plan = found.plan
         with open_models(plan.options, session.addresses, pipeline=pipeline.model, known=found.endpoints) as models:
             provenance = _provenance_of(found, endpoints(models), pipeline, reproduces=run)
+            require_uninterrupted()
             made = start(recording, plan, provenance, parent=parent_of(found))
             session.tell(f"reproduces run {run}")
             code = _drive(session, recording, made, plan, models)
     return code or _finish(session, made, margin)
 
 
-def replay_run(given: str | None, run: str, as_json: bool) -> int:
+def replay_run(given: str | None, run: str, verbose: bool, as_json: bool) -> int:
     """Do a run again on its recorded replies; 0 where it is identical, 1 where not."""
     with open_for_reading(ledger_folder(given), keys_root()) as ledger:
         plan = _plan_of(ledger, run)
@@ -282,7 +287,7 @@ def replay_run(given: str | None, run: str, as_json: bool) -> int:
     if as_json:
         print_json({"size": size, "root": base64(root), **report.as_json()})
     else:
-        _print_replay(report, size)
+        _print_replay(report, size, verbose)
     return 0 if report.identical else 1
 
 
@@ -291,14 +296,14 @@ def explain_run(given: str | None, run: str, as_json: bool, as_of: str | None, p
     with open_for_reading(ledger_folder(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         record, root = ledger.run(run, size), ledger.root_at(size)
-    found = _explained(record, root)
+        found = explain(record, ledger.run_seed(record))
     document = found.as_json()
     if prices is not None:
         document = {**document, "cost": asdict(cost_of(record, read_prices(prices)))}
     if as_json:
         print_json({"size": size, "root": base64(root), **document})
         return
-    say(found.text())
+    say(found.text(get_terminal_size().columns) if sys.stdout.isatty() else found.text())
     if prices is not None:
         say()
         say(f"Cost by {prices}")
@@ -319,10 +324,15 @@ def _drive(session: Session, recording: RecordingLedger, run: str, plan: Plan, m
     held_out = "" if split.held_out else "; nothing is held out"
     session.tell(f"run      {run}, {options.strategy}, {', '.join(options.models)}")
     session.tell(f"samples  {len(split.train)} train, {len(split.val)} validation, {len(split.test)} test{held_out}")
+    n = len(split.test)
+    least = 2 ** (1 - n)
+    if least >= _SIGNIFICANT and not session.as_json:
+        _caution(f"with n = {n} no p below {_SIGNIFICANT} is possible, whatever comes of it; the least is {least:g}")
     try:
         with shown_progress(
             options.max_iterations, bool(simulated), quiet=session.as_json, verbose=session.verbose
         ) as progress:
+            require_uninterrupted()  # the last moment at which nothing has been sent
             outcome = carry_out(recording, run, plan, models, progress)
     except KeyboardInterrupt:
         _tell_how_to_resume(session, run, "interrupted")
@@ -353,11 +363,11 @@ def _finish(session: Session, run: str, margin: float = MARGIN) -> int:
         config = record.started.config
         reproduced = config.get("reproduces") if isinstance(config, dict) else None
         original = ledger.run(reproduced) if isinstance(reproduced, str) else None
+        found = explain(record, ledger.run_seed(record))
+        compared = None
+        if original is not None:
+            compared = compare_runs(original, record, ledger.run_seed(original, record), margin)
     _write_results(session, record)
-    found = _explained(record, root)
-    compared = None
-    if original is not None:
-        compared = compare_runs(original, record, int.from_bytes(root[:8], "big"), margin)
     if session.as_json:
         document = {"size": size, "root": base64(root), **found.as_json()}
         print_json(document if compared is None else {**document, "reproduction": compared.as_json()})
@@ -399,13 +409,13 @@ def _print_ending(session: Session, document: Mapping[str, Any]) -> None:
     for role in ("baseline", "final"):
         found = outcome[role]
         if found is not None:
-            failed = f", {found['failed']} failed" if found["failed"] else ""
-            say(f"{role:<8} {score(found['score']) or 'none'} (n = {found['answers']}{failed})")
+            counted = count_answers(found["samples"], found["answers"], found["failed"])
+            say(f"{role:<8} {score(found['score']) or 'none'} ({counted})")
     if outcome["paired"] is not None:
         for line in comparison_lines(outcome["paired"], "gain"):
             say(line)
     for warning in document["warnings"]:
-        say(f"caution  {warning}")
+        _caution(warning)
     calls = document["calls"]
     if calls is not None:
         total = calls["total"]
@@ -418,7 +428,12 @@ def _print_ending(session: Session, document: Mapping[str, Any]) -> None:
     say(f"more     affidavit {ledger}explain {document['run']}")
 
 
-def _print_replay(report: ReplayReport, size: int) -> None:
+def _caution(text: str) -> None:
+    for line in wrap(f"caution  {text}", WIDTH, subsequent_indent=" " * 9, break_on_hyphens=False):
+        say(line)
+
+
+def _print_replay(report: ReplayReport, size: int, verbose: bool) -> None:
     extent = f"{report.calls} calls and {report.facts} facts compared, from {size} entries"
     if report.identical:
         whole = "" if report.complete else ", as far as it is recorded"
@@ -437,7 +452,12 @@ def _print_replay(report: ReplayReport, size: int) -> None:
     for call in report.in_flight:
         say(f"  in flight {call}: it was never answered, its cost is not known")
     if report.changed:
-        say(f"  not as recorded: {', '.join(report.changed)}")
+        named = report.changed if verbose else report.changed[:_NAMED_CHANGES]
+        rest = len(report.changed) - len(named)
+        more = f" and {rest} more, which -v names" if rest else ""
+        text = f"not as recorded, {len(report.changed)}: {', '.join(named)}{more}"
+        for line in wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ", break_on_hyphens=False):
+            say(line)
 
 
 _WHY = {
@@ -457,10 +477,6 @@ def _strategy_option(text: str) -> tuple[str, Any]:
         return name, STRICT_JSON.decode(value)
     except (ValueError, RecursionError):
         return name, value  # a word needs no quotes
-
-
-def _explained(record: RunRecord, root: bytes) -> Explanation:
-    return explain(record, int.from_bytes(root[:8], "big"))
 
 
 def _plan_of(ledger: OpenLedger, run: str) -> Plan:

@@ -8,9 +8,15 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from textwrap import wrap
 from typing import Any
 
 OnProgress = Callable[[int, int], None]
+
+_PIPE_WIDTH = 160
+_LEAST_LAST = 16
+"""Characters that a table's last column, which may break, is not narrower than."""
+_GAP = 3
 
 
 def put(text: str) -> None:
@@ -41,8 +47,12 @@ def safe(text: str) -> str:
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right: Sequence[str] = ()) -> None:
-    """Print a table; the columns named in ``right`` are numbers. Missing values show as a dash."""
+    """Print a table; the columns named in ``right`` are numbers. Missing values show as a dash.
+
+    Where the terminal is too narrow for it, each row is told in words: nothing is cut.
+    """
     from rich.box import SIMPLE_HEAD
+    from rich.cells import cell_len
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -53,10 +63,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right:
         table.add_column(
             column, justify="right" if column in right else "left", overflow="fold", no_wrap=column != columns[-1]
         )
-    for row in rows:
-        table.add_row(*(Text("—" if value is None else safe(str(value))) for value in row))
-    # As wide as the terminal; in a pipe wide enough to cut little.
-    console = Console(width=None if sys.stdout.isatty() else 160, highlight=False, markup=False)
+    cells = [["—" if value is None else safe(str(value)) for value in row] for row in rows]
+    for row_cells in cells:
+        table.add_row(*map(Text, row_cells))
+    # As wide as the terminal; in a pipe wide enough to break little.
+    console = Console(width=None if sys.stdout.isatty() else _PIPE_WIDTH, highlight=False, markup=False)
+    widths = [max(map(cell_len, column)) for column in zip(columns, *cells, strict=True)]
+    if sum(widths[:-1]) + min(widths[-1], _LEAST_LAST) + _GAP * len(widths) > console.width:
+        for row_cells in cells:
+            told = " · ".join(f"{column} {cell}" for column, cell in zip(columns, row_cells, strict=True))
+            put("\n".join(wrap(told, console.width, subsequent_indent="  ", break_long_words=False)) + "\n")
+        return
     with console.capture() as captured:
         console.print(table)
     put(captured.get())
@@ -74,6 +91,16 @@ def progress(what: str, *, quiet: bool = False) -> Iterator[OnProgress | None]:
     with Progress(console=Console(stderr=True), transient=True) as bar:
         task = bar.add_task(what, total=None)
         yield lambda done, total: bar.update(task, completed=done, total=total)
+
+
+def count_answers(samples: int | None, answers: int | None, failed: int | None) -> str:
+    """How many samples a score is of, in the words of ``explain``; ``samples`` is None where they are not open."""
+    parts = [f"n = {answers if samples is None else samples}"]
+    if samples not in (None, answers):
+        parts.append(f"{answers} answers, averaged per sample")
+    if failed:
+        parts.append(f"{failed} failed")
+    return ", ".join(parts)
 
 
 def score(value: float | None) -> str | None:

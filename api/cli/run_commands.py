@@ -79,7 +79,7 @@ def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, pric
     with open_for_reading(ledger_folder(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         record, root = ledger.run(run, size), ledger.root_at(size)
-    summary = summarise(record, seed=int.from_bytes(root[:8], "big"))
+        summary = summarise(record, ledger.run_seed(record))
     if prices is not None:
         summary["cost"] = asdict(cost_of(record, read_prices(prices)))
     if as_json:
@@ -105,7 +105,8 @@ def _print_summary(summary: dict[str, Any], calls: str | None) -> None:
         say(f"  reported  improvement {summary['improvement']:+.4f}, {reported}")
     say(f"  paired    {summary['paired']['note']}")
     say()
-    columns = ("iter", "train", "val", "change", "effect", "tokens", "seconds", "what changed")
+    counted = "tokens" if summary["tokens"]["source"] == "calls" else "tokens stated"
+    columns = ("iter", "train", "val", "change", "effect", counted, "seconds", "what changed")
     print_table(columns, [_iteration_cells(row) for row in summary["iterations"]], right=columns[:7])
     tokens = summary["tokens"]
     say(f"tokens: {tokens['eval_total']} evaluating, {tokens['reasoning_total'] or 0} reasoning")
@@ -138,7 +139,7 @@ def _iteration_cells(row: dict[str, Any]) -> tuple[object, ...]:
         row["change"],
         delta,
         row["eval_tokens"] + row["reasoning_tokens"],
-        row["elapsed_seconds"],
+        None if row["elapsed_seconds"] is None else f"{row['elapsed_seconds']:.1f}",
         "[withheld]" if isinstance(row["change_summary"], dict) else row["change_summary"],
     )
 

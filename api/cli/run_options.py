@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, get_args
 
 import typer
 
@@ -122,8 +123,28 @@ Resume = Annotated[
 ]
 ResumeFrom = Annotated[str | None, typer.Option(metavar="RUN", help="Go on with this run.")]
 Verbose = Annotated[bool, typer.Option("--verbose", "-v", help="Also tell of variants and of attempts that failed.")]
+ReplayVerbose = Annotated[bool, typer.Option("--verbose", "-v", help="Name every file that is not as recorded.")]
 Margin = Annotated[float, typer.Option(metavar="SCORE", help="Mean differences below this count as equal.")]
 Prices = Annotated[
     Path | None, typer.Option(metavar="FILE", help="A JSON table of prices per million tokens, by model.")
 ]
+
+
+def _kept(option: Any, text: str | None = None) -> Any:
+    """An option as a branch has it: what is not given stays as the run has it. ``text`` where it means less there."""
+    _, given = get_args(option)
+    found = copy(given)
+    found.help = f"{text or given.help.partition(' [default')[0]} [default: the run's]."
+    return found
+
+
+BranchStrategy = Annotated[str | None, _kept(Strategy)]
+BranchMaxIterations = Annotated[int | None, _kept(MaxIterations)]
+BranchThreshold = Annotated[float | None, _kept(Threshold, "Stop when it is reached")]
+BranchPatience = Annotated[int | None, _kept(Patience)]
+BranchReasoningModel = Annotated[str | None, _kept(ReasoningModel)]
+BranchReasoningTemperature = Annotated[float | None, _kept(ReasoningTemperature)]
+BranchSeed = Annotated[int | None, _kept(Seed)]
+BranchMaxWorkers = Annotated[int | None, _kept(MaxWorkers)]
+BranchTries = Annotated[int | None, _kept(Tries)]
 Run = Annotated[str, typer.Argument(metavar="RUN")]

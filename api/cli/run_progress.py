@@ -24,7 +24,7 @@ from ...domain.optimization.events import (
     RewriteProposed,
 )
 from ..drive.run_loop import Observer
-from .output import safe
+from .output import count_answers, safe
 
 if TYPE_CHECKING:
     from rich.text import Text
@@ -142,11 +142,12 @@ class RunProgress(Observer):
             self.baseline = event.score
         if event.purpose in ("train", "variant") and not (self.verbose and event.purpose == "variant"):
             return None  # the iteration tells it
-        failed = f", {event.failed} failed" if event.failed else ""
         name = f"target {event.model}" if event.purpose == "target" else event.purpose
         if event.purpose == "val":
             return None
-        return f"{'  ' if event.purpose == 'variant' else ''}{name} {_score(event.score)} (n = {event.n}{failed})"
+        samples = len({sample.id for sample in event.samples}) if isinstance(event.samples, tuple) else None
+        counted = count_answers(samples, event.n, event.failed)
+        return f"{'  ' if event.purpose == 'variant' else ''}{name} {_score(event.score)} ({counted})"
 
     def _take_iteration(self, event: IterationCompleted) -> str:
         self.iteration = event.iteration
@@ -179,8 +180,13 @@ def shown_progress(max_iterations: int, simulated: bool, *, quiet: bool, verbose
         return
     from rich.live import Live
 
-    progress = RunProgress(max_iterations, simulated, lambda line: console.print(safe(line)), verbose)
-    with Live(console=console, get_renderable=lambda: _drawn(progress), refresh_per_second=4, transient=True):
+    def put(line: str) -> None:
+        console.print(safe(line))
+        live.refresh()  # a panel that is drawn again by the clock alone tells less than the line above it
+
+    progress = RunProgress(max_iterations, simulated, put, verbose)
+    live = Live(console=console, get_renderable=lambda: _drawn(progress), refresh_per_second=4, transient=True)
+    with live:
         yield progress
 
 

@@ -17,6 +17,7 @@ from ..models.providers import check_model, open_model
 
 PIPELINE = "pipeline/"
 """How the name of a pipeline begins, which stands where the model would."""
+_SANDBOX = "sandbox/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +65,8 @@ def open_models(
                 models[to] = _same_pipeline(pipeline, name)
                 continue
             flag, base_url = addresses.of(to)
+            if flag == "--base-url" and name.startswith(_SANDBOX) and _has_address(options):
+                base_url = None  # it is given for the others
             opened = open_model(
                 name,
                 base_url=base_url,
@@ -110,6 +113,11 @@ def _require_useful(options: Options, addresses: Addresses) -> None:
         name.startswith(PIPELINE) for name in (*options.models, *options.targets)
     ):
         raise Refused("flag_serves", "--base-url: the pipeline stands where the model would")
+
+
+def _has_address(options: Options) -> bool:
+    """Whether ``--base-url`` can be meant for any of the models and targets."""
+    return not all(name.startswith((PIPELINE, _SANDBOX)) for name in (*options.models, *options.targets))
 
 
 def _same_pipeline(pipeline: Model | None, name: str) -> Model:

@@ -56,7 +56,7 @@ def plan_from(given: Given) -> Asked:
     source, rows = _rows_of(given)
     if given.prompt is None:
         raise Refused("prompt_given", "PROMPT: expected the file of the initial prompt, found none")
-    prompt = read_text(given.prompt, "the prompt")
+    prompt = _read_prompt(given.prompt)
     if given.pipeline is None and "models" not in given.settings:
         raise Refused("model_given", "--model: expected the model to optimise for, found none")
     changes, target = _read_files(given, {})
@@ -73,7 +73,7 @@ def require_same(given: Given, plan: Plan, run: str) -> None:
         source, rows = _rows_of(given)
         if rows().rows != plan.rows:
             raise Refused("plan_kept", f"{source}: run {run} was begun with other rows")
-    if given.prompt is not None and read_text(given.prompt, "the prompt") != plan.prompt:
+    if given.prompt is not None and _read_prompt(given.prompt) != plan.prompt.strip():
         raise Refused("plan_kept", f"{given.prompt}: run {run} was begun with another prompt")
     planned = plan.options.model_dump()
     changes, _ = _read_files(given, planned)
@@ -95,7 +95,7 @@ def read_material(given: Given) -> tuple[tuple[DataRow, ...], str]:
     _, rows = _rows_of(given)
     if given.prompt is None:
         raise Refused("prompt_given", "PROMPT: expected the file of the initial prompt, found none")
-    return rows().rows, read_text(given.prompt, "the prompt")
+    return rows().rows, _read_prompt(given.prompt)
 
 
 def read_text(path: Path, what: str) -> str:
@@ -116,6 +116,11 @@ def read_text(path: Path, what: str) -> str:
     if not text.strip():
         raise Refused("text_readable", f"{what}, {path}: expected text, found none")
     return text
+
+
+def _read_prompt(path: Path) -> str:
+    """Without the white space around it, as rewrites come: the same prompt is never taken for two."""
+    return read_text(path, "the prompt").strip()
 
 
 def _rows_of(given: Given) -> tuple[Path, Callable[[], Dataset]]:
@@ -150,7 +155,7 @@ def _read_files(given: Given, beside: Mapping[str, Any]) -> tuple[dict[str, Any]
         changes["models"] = (PIPELINE + given.pipeline,)
     if changes.get("judge") is not None:
         changes.setdefault("metrics", ())
-    _require_useful(given, {**beside, **changes})
+    _require_useful(given, changes, beside)
     if given.judge_criteria is not None:
         changes["judge_criteria"] = read_text(given.judge_criteria, "the judge's criteria")
     if changes.get("targets") and given.verdict_results is not None:
@@ -172,20 +177,21 @@ def _read_files(given: Given, beside: Mapping[str, Any]) -> tuple[dict[str, Any]
     return {**changes, "threshold": target["score"], "threshold_source": "verdict_results"}, target
 
 
-def _require_useful(given: Given, settings: Mapping[str, Any]) -> None:
-    """Refuse what would change nothing."""
+def _require_useful(given: Given, changes: Mapping[str, Any], beside: Mapping[str, Any]) -> None:
+    """Refuse what is given and would change nothing; what holds ``beside`` it was not given."""
+    settings = {**beside, **changes}
     useless = {
         "--judge-criteria: expected --judge with it, found none": given.judge_criteria is not None
         and settings.get("judge") is None,
-        "--full-eval-steps: expected --batch-size with it, found none": settings.get("full_eval_steps", 0) > 0
+        "--full-eval-steps: expected --batch-size with it, found none": changes.get("full_eval_steps", 0) > 0
         and not settings.get("batch_size"),
         "--val-split: with --train-split 1 nothing is held out": settings.get("train_ratio") == 1
-        and settings.get("val_ratio", 0) > 0,
+        and changes.get("val_ratio", 0) > 0,
         "--early-stopping-patience: it looks at validation scores, and --val-split 0 leaves none": settings.get(
             "val_ratio"
         )
         == 0
-        and settings.get("early_stopping_patience", 0) > 0,
+        and changes.get("early_stopping_patience", 0) > 0,
     }
     for message, holds in useless.items():
         if holds:

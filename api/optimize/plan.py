@@ -30,7 +30,7 @@ from ...domain.optimization.metrics import (
 from ...domain.optimization.options import Options
 from ...domain.optimization.randomness import RunRandom, check_draws
 from ...domain.optimization.script import Stretch, Task
-from ...domain.optimization.splits import SplitIndices, split_indices
+from ...domain.optimization.splits import SplitIndices, split_rows
 from ...domain.optimization.study import Strategies, Study
 from .flags import make_options
 from .registered import find_all_metrics, find_strategies
@@ -147,7 +147,7 @@ def make_plan(options: Options, dataset: Dataset, prompt: str) -> Plan:
     if not metrics and options.judge is None:
         raise Refused("metric_given", "metrics: expected at least one, or a judge")
     _require_references(dataset, metrics)
-    split = split_indices(len(dataset.rows), options.train_ratio, options.val_ratio, options.split_seed)
+    split = split_rows(dataset.rows, options.train_ratio, options.val_ratio, options.split_seed)
     strategies = find_strategies([options.strategy])
     plan = Plan(prompt, dataset.rows, split, (Stretch(options),), metrics, strategies)
     _require_workable(plan)

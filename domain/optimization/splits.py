@@ -6,12 +6,14 @@ A row is its position in the data set. The same numbers give the same rows on ev
 
 from __future__ import annotations
 
+import json
 import math
 import random
 from collections.abc import Sequence
 from dataclasses import dataclass
 
 from ..errors import Refused
+from .dataset import DataRow
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +58,23 @@ def split_indices(n: int, train_ratio: float, val_ratio: float, seed: int = 42) 
     return SplitIndices(
         tuple(order[:train]), tuple(order[train : train + val]), tuple(order[train + val :]), held_out=True
     )
+
+
+def split_rows(rows: Sequence[DataRow], train_ratio: float, val_ratio: float, seed: int = 42) -> SplitIndices:
+    """``split_indices`` for these rows, with rows that ask the same kept together, so that no part shows another's.
+
+    Without such rows it is ``split_indices(len(rows), …)``; with them the shares are of different conversations.
+    """
+    groups: dict[str, list[int]] = {}
+    for place, row in enumerate(rows):
+        groups.setdefault(json.dumps(row.messages), []).append(place)
+    alike = list(groups.values())
+    parts = split_indices(len(alike), train_ratio, val_ratio, seed)
+
+    def places(part: Sequence[int]) -> tuple[int, ...]:
+        return tuple(place for group in part for place in alike[group])
+
+    return SplitIndices(places(parts.train), places(parts.val), places(parts.test), parts.held_out)
 
 
 def batch_indices(train: Sequence[int], batch_size: int, batch_seed: int, iteration0: int) -> tuple[int, ...]:

@@ -16,6 +16,7 @@ from affidavit.domain.optimization.events import (
     PhaseCompleted,
     PhaseStarted,
     PromptEvaluated,
+    RewriteProposed,
     RunCompleted,
     RunFailed,
     RunPlanned,
@@ -27,6 +28,7 @@ from affidavit.ledger.application import Ledger
 from affidavit.projections.explanation import Explanation, explain
 from affidavit.projections.explanation_text import explanation_text
 from affidavit.projections.run_record import RunRecord
+from affidavit.projections.run_summary import summarise
 
 Explained = Callable[[Sequence[Event]], Explanation]
 
@@ -178,8 +180,24 @@ def test_w25_failed_calls_are_said_and_left_out(explained: Explained, events: li
     found = explained([*events[:-2], half, events[-1]])
     assert found.as_json()["outcome"]["paired"]["n"] == 5
     assert found.as_json()["outcome"]["final"]["scored"] == 5
-    assert any(line.startswith("final: 5 of 10 calls failed") for line in found.as_json()["warnings"])
-    assert "n = 10, 5 failed" in found.text()
+    assert any(line.startswith("final: 5 of 10 samples have no score") for line in found.as_json()["warnings"])
+    assert "n = 10, 5 without a score" in found.text()
+
+
+def test_what_left_no_score_is_told_by_its_code_and_is_no_failed_call(
+    explained: Explained, events: list[Event]
+) -> None:
+    reasons = ["judge_undecided", "metric_failed", "judge_undecided", None]
+    samples = tuple(
+        Sample(id=f"test-{index}", input="q", response="r", failed=True, reason=reason)
+        for index, reason in enumerate(reasons)
+    )
+    found = explained([*events[:-2], evaluation(6, 1, "final", [], samples=samples), events[-1]])
+    (warning,) = [line for line in found.as_json()["warnings"] if line.startswith("final:")]
+    assert warning.startswith(
+        "final: 4 of 4 samples have no score (judge_undecided × 2, metric_failed × 1, reason not recorded × 1); "
+    )
+    assert "calls failed" not in found.text()
 
 
 def test_w25_a_run_whose_final_calls_all_failed_has_no_gain(explained: Explained, events: list[Event]) -> None:
@@ -210,17 +228,48 @@ def test_scoring_what_was_trained_on_is_warned_of(explained: Explained, events: 
     assert "nothing held out" in found.text()
 
 
-def test_a_best_prompt_that_does_worse_off_training_is_warned_of_with_an_interval(
+def overfitting(found: Explanation) -> list[str]:
+    return [line for line in found.as_json()["warnings"] if "overfitting" in line]
+
+
+def test_a_reported_prompt_that_does_worse_off_training_by_more_than_chance_is_warned_of(
     explained: Explained, events: list[Event]
 ) -> None:
-    found = explained(events)
-    (warning,) = [line for line in found.as_json()["warnings"] if "overfitting" in line]
-    assert "0.7500 on training samples, 0.6250 on validation samples, 0.6200 on held-out samples" in warning
+    worse = evaluation(6, 1, "final", [0.0, 0.1] * 5)
+    found = explained([*events[:-2], worse, events[-1]])
+    (warning,) = overfitting(found)
+    gap = found.as_json()["generalisation"]["gap"]
+    assert (gap["against"], gap["train"], gap["other"]) == ("held-out", pytest.approx(0.75), pytest.approx(0.05))
+    assert 0 < gap["interval"][0] < 0.7 < gap["interval"][1]
+    assert "0.7500 on training samples and 0.0500 on held-out ones" in warning
     assert "different samples" in warning
-    assert "which may be chance" in warning
-    spread = evaluation(6, 1, "final", [0.0, 0.1] * 5)
-    worse = explained([*events[:-2], spread, events[-1]]).as_json()["warnings"]
-    assert any("more than chance explains" in line for line in worse)
+
+
+@pytest.mark.parametrize("scores", [[0.7, 0.8, 0.6, 0.9, 0.5, 0.6, 0.9, 0.4, 0.3, 0.5], [0.99, 1.0] * 5])
+def test_a_difference_that_may_be_chance_or_goes_the_other_way_is_no_overfitting(
+    explained: Explained, events: list[Event], scores: list[float]
+) -> None:
+    found = explained([*events[:-2], evaluation(6, 1, "final", scores), events[-1]])
+    assert found.as_json()["generalisation"]["gap"]["interval"][0] <= 0
+    assert overfitting(found) == []
+
+
+def test_without_a_final_evaluation_training_is_compared_with_validation(
+    explained: Explained, events: list[Event]
+) -> None:
+    ended = events[-1].model_copy(update={"final_evaluation": None})
+    gap = explained([*events[:-2], ended]).as_json()["generalisation"]["gap"]
+    assert (gap["against"], gap["other"]) == ("validation", pytest.approx(0.625))
+
+
+def test_scores_of_other_metrics_or_of_training_samples_show_no_overfitting(
+    explained: Explained, events: list[Event]
+) -> None:
+    other = evaluation(6, 1, "final", [0.0, 0.1] * 5, scores_by_metric={"bleu": 0.05})
+    assert explained([*events[:-2], other, events[-1]]).as_json()["generalisation"]["gap"] is None
+    worse = evaluation(6, 1, "final", [0.0, 0.1] * 5)
+    found = explained([events[0], plan(held_out=False), *events[2:-2], worse, events[-1]])
+    assert found.as_json()["generalisation"]["gap"] is None
 
 
 def test_a_branch_warns_of_picking_the_best_of_several(explained: Explained, events: list[Event]) -> None:
@@ -231,10 +280,83 @@ def test_a_branch_warns_of_picking_the_best_of_several(explained: Explained, eve
 
 
 def test_why_it_stopped_and_what_convergence_meant(explained: Explained, events: list[Event]) -> None:
-    assert "stopped by max_iterations: the planned number of iterations was done" in explained(events).text()
+    text = explained(events).text()
+    assert "stopped by max_iterations after 12.5 s: the planned number of iterations was done" in text
     assert "threshold: 0.9 (the default): not reached, by the final score" in explained(events).text()
     ended = events[-1].model_copy(update={"reason": "early_stopped"})
     assert any("stopped early" in line for line in explained([*events[:-1], ended]).as_json()["warnings"])
+
+
+@pytest.mark.parametrize(
+    ("threshold", "told"),
+    [
+        (0.7, "the training score of iteration 2, 0.7500, reached the threshold 0.7; the final score, 0.6200, did not"),
+        (
+            0.6,
+            "the training score of iteration 2, 0.7500, reached the threshold 0.6; the final score, 0.6200, did, too",
+        ),
+        (0.9, "threshold 0.9 was reached; no recorded score of an iteration reaches it; the final score, 0.6200, does"),
+    ],
+)
+def test_convergence_names_the_score_that_reached_the_threshold_and_whether_the_final_one_did(
+    explained: Explained, events: list[Event], threshold: float, told: str
+) -> None:
+    started = events[0].model_copy(update={"threshold": threshold})
+    ended = events[-1].model_copy(update={"reason": "converged"})
+    found = explained([started, *events[1:-1], ended])
+    assert told in found.as_json()["stopped"]["meaning"]
+    assert "not reached" not in found.text()
+    assert told in " ".join(found.text().split())
+
+
+def test_a_reported_prompt_that_is_not_recorded_is_said_to_be_so(explained: Explained, events: list[Event]) -> None:
+    text = explained([*events[:-1], events[-1].model_copy(update={"best": None})]).text()
+    assert "the prompt that was reported is not recorded" in text
+    assert "reported: a prompt that is not recorded" in text
+
+
+def test_the_verdict_comes_first(explained: Explained, events: list[Event]) -> None:
+    lines = explained(events).text().splitlines()
+    assert lines[1].startswith("  gain: +0.3000, 95 % interval [+0.")
+    assert lines[1].endswith(", n = 10, p = 0.0312: significant")
+    assert lines[2] == "  reported: the prompt of iteration 2, made by change 1"
+    lost = explained([*events[:-2], evaluation(6, 1, "final", [0.0] * 10), events[-1]]).text().splitlines()[1]
+    assert lost.startswith("  loss: −0.3200")
+    few = explained([*events[:2], evaluation(0, 0, "baseline", [0.1]), *events[3:]]).text().splitlines()[1]
+    assert few.endswith(": too few")
+    assert "gain: cannot be said, there is no final evaluation" in explained(events[:6]).text().splitlines()[1]
+
+
+def test_why_a_change_was_made_is_quoted_without_headings_and_the_new_prompt(
+    explained: Explained, events: list[Event]
+) -> None:
+    said = "## Analysis\nAnswers ramble.\n\n## Summary of change\nShorter\n\n## Revised prompt\nAnswer in one sentence."
+    reply = [_rewritten(event, said) for event in events]
+    found = explained(reply)
+    assert [change["rationale"] for change in found.as_json()["changes"]] == ["Answers ramble."] * 3
+    assert "| Answers ramble." in found.text()
+    assert "## " not in found.text()
+    long = explained([_rewritten(event, "Because. " * 200) for event in events]).text().splitlines()
+    assert sum(line.startswith("      | ") for line in long) == 4
+
+
+def test_a_change_of_no_iteration_takes_one_line(explained: Explained, events: list[Event]) -> None:
+    lines = explained(events).text().splitlines()
+    place = next(index for index, line in enumerate(lines) if line.startswith("  Change 3"))
+    assert "never measured" in lines[place]
+    assert lines[place + 1].startswith("  all changes:")
+    assert "affidavit history 043" in lines[-1]
+
+
+@pytest.mark.parametrize("width", [60, 80, 110])
+def test_lines_are_as_wide_as_asked_and_quotations_stay_behind_their_bar(
+    explained: Explained, events: list[Event], width: int
+) -> None:
+    told = AnalysisNoted(kind="what_happened", text="word " * 100)
+    text = explained([*events[:-1], told, events[-1]]).text(width)
+    tables = ("  iteration  phase", "          ", "  More")
+    assert all(len(line) <= width for line in text.splitlines() if not line.startswith(tables))
+    assert all(line.startswith("  | ") for line in text.splitlines() if "word word" in line)
 
 
 def test_a_threshold_from_targets_is_the_best_targets_score(explained: Explained, events: list[Event]) -> None:
@@ -320,7 +442,9 @@ def test_the_account_is_of_recorded_calls_with_what_is_unknown(ledger: Ledger) -
     assert record is not None
     found = explain(record)
     assert found.as_json()["iterations"][0]["tokens"] == 77
+    assert summarise(record)["iterations"][0]["eval_tokens"] == 77
     assert "≥ 77" in found.text()
+    assert "tokens stated" not in found.text()
     assert "1 attempt in flight, never answered" in found.text()
     assert explanation_text(json.loads(json.dumps(found.as_json()))) == found.text()
 
@@ -378,6 +502,10 @@ def _renumbered(event: Event, by: int) -> Event:
         if getattr(event, name, None) is not None
     }
     return event.model_copy(update=numbers)
+
+
+def _rewritten(event: Event, rationale: str) -> Event:
+    return event.model_copy(update={"rationale": rationale}) if isinstance(event, RewriteProposed) else event
 
 
 def _trains(event: Event) -> bool:

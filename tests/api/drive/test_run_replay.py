@@ -24,6 +24,7 @@ from affidavit.domain.optimization.events import (
     AnalysisNoted,
     DuelJudged,
     IterationCompleted,
+    PhaseStarted,
     PromptEvaluated,
     RunCompleted,
 )

@@ -95,6 +95,10 @@ CASES = [
     ((*DATA, "--run-dir", ".reflex"), "No such option: --run-dir"),
     ((*DATA, "--wandb"), "No such option: --wandb"),
     ((*DATA, "--base-url", "http://127.0.0.1:1/v1"), "the sandbox runs in this process"),
+    (
+        (*DATA, "--target", "local/good", "--base-url", "http://127.0.0.1:1/v1"),
+        "model local/good: no answer from http://127.0.0.1:1/v1",  # and the sandbox is given none
+    ),
     ((*DATA, "--resume"), "no ledger"),
 ]
 PIPELINE_CASES = [

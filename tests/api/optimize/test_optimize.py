@@ -3,11 +3,23 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 import shlex
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import suppress
+from typing import Any
 
 import pytest
 
-from .conftest import AtCall, Shell
+from affidavit.api.cli import optimize_commands, output
+from affidavit.api.optimize.connecting import open_models
+from affidavit.projections.explanation_text import WIDTH
+
+from .conftest import MODELS, AtCall, Shell
 
 
 def interrupt() -> None:
@@ -40,6 +52,75 @@ def test_a_run_that_is_interrupted_half_way_and_resumed_is_the_run_that_never_wa
     for run in ("001", "002"):
         report = shell("replay", run, "--json").json
         assert (report["identical"], report["complete"], report["difference"]) == (True, True, None)
+
+
+EARLY = """
+import signal, sys
+
+module, heard, *sys.argv[1:] = sys.argv[1:]
+
+class AtImport:
+    def find_spec(self, name, path=None, target=None):
+        if name == module:
+            sys.meta_path.remove(self)
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt:
+                if heard == "heard":
+                    raise
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+sys.meta_path.insert(0, AtImport())
+from affidavit.api.cli import main
+main()
+"""
+"""Ctrl-C at the import of a module, heard or swallowed."""
+
+
+@pytest.mark.parametrize("heard", ["heard", "swallowed"])
+@pytest.mark.parametrize("module", ["affidavit.api.cli.commands", "affidavit.api.cli.optimize_commands", "rouge_score"])
+def test_ctrl_c_while_modules_are_imported_ends_it_with_nothing_recorded(shell: Shell, module: str, heard: str) -> None:
+    words = [module, heard, "optimize", "data.jsonl", "prompt.md", *MODELS]
+    ended = subprocess.run(
+        [sys.executable, "-c", EARLY, *words],
+        cwd=shell.folder,
+        env={**os.environ, "AFFIDAVIT_KEYS": str(shell.keys)},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert (ended.returncode, ended.stdout) == (130, "")
+    assert "Traceback" not in ended.stderr
+    assert not shell.has_ledger
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    """SIGINT as a foreground process has it, also where the tests run in the background."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("ctrl_c")
+@pytest.mark.parametrize(
+    "command", [("resume", "001"), ("branch", "001", "1", "--max-iterations", "3"), ("reproduce", "001")]
+)
+def test_ctrl_c_that_nobody_heard_of_still_keeps_calls_from_being_made(
+    request: pytest.FixtureRequest, command: tuple[str, ...], monkeypatch: pytest.MonkeyPatch, at_call: AtCall
+) -> None:
+    shell: Shell = request.getfixturevalue("interrupted" if command[0] == "resume" else "finished")
+
+    def interrupted_meanwhile(*given: Any, **more: Any) -> Any:
+        with suppress(KeyboardInterrupt):
+            signal.raise_signal(signal.SIGINT)
+        return open_models(*given, **more)
+
+    monkeypatch.setattr(optimize_commands, "open_models", interrupted_meanwhile)
+    size, sent = shell("log", "--json").json["size"], len(at_call(10_000, interrupt))
+    shell(*command, code=130)
+    assert len(at_call(10_000, interrupt)) == sent
+    assert shell("log", "--json").json["size"] == size
 
 
 def test_a_first_run_makes_the_ledger_and_says_so(shell: Shell) -> None:
@@ -177,3 +258,88 @@ def test_w21_a_resume_uses_the_recorded_settings_and_refuses_others(
 ) -> None:
     told = interrupted("optimize", "data.jsonl", "prompt.md", "--resume-from", "001", *flags, code=2)
     assert said in told.err
+
+
+@pytest.mark.parametrize("split", [("--val-split", "0"), ("--train-split", "1")])
+def test_a_resume_does_not_judge_recorded_settings_as_if_they_were_given(
+    shell: Shell, split: tuple[str, ...], at_call: AtCall
+) -> None:
+    at_call(4, interrupt)
+    shell.optimize("iterative", *split, code=130)
+    for given in ((), split):
+        at_call(2, interrupt)
+        shell("optimize", "data.jsonl", "prompt.md", "--resume", *given, code=130)
+
+
+def test_white_space_around_a_prompt_makes_no_other_prompt(shell: Shell, at_call: AtCall) -> None:
+    text = (shell.folder / "prompt.md").read_text().strip()
+    (shell.folder / "prompt.md").write_text(f"\n{text}\n\n")
+    at_call(4, interrupt)
+    shell.optimize("iterative", code=130)
+    assert shell.record("001").prompts[0] == text
+    (shell.folder / "prompt.md").write_text(text)
+    shell("optimize", "data.jsonl", "prompt.md", "--resume")
+    assert shell.record("001").status == "completed"
+
+
+def test_a_sample_with_two_answers_is_counted_as_explain_counts_it(shell: Shell) -> None:
+    told = shell.optimize("iterative", "--eval-runs", "2")
+    record = shell.record("001")
+    assert record.baseline is not None
+    assert record.final is not None
+    counted = "(n = 4, 8 answers, averaged per sample)"
+    assert [line for line in told.out.splitlines() if line.startswith(("baseline", "final"))] == [
+        f"baseline {record.baseline.score:.4f} {counted}",
+        f"final    {record.final.score:.4f} {counted}",
+    ]
+    assert counted in told.err
+
+
+def test_few_held_out_samples_are_cautioned_of_before_a_call_and_cautions_are_wrapped(
+    shell: Shell, at_call: AtCall
+) -> None:
+    caution = "caution  with n = 4 no p below 0.05 is possible, whatever comes of it; the least is 0.125"
+    at_call(1, interrupt)
+    assert caution in shell.optimize("iterative", code=130).out
+    told = shell.optimize("iterative", "--train-split", "1").out.splitlines()
+    assert not [line for line in told if "least" in line]
+    cautions = [place for place, line in enumerate(told) if line.startswith("caution")]
+    assert any(told[place + 1].startswith(" " * 9) for place in cautions)
+    assert all(len(told[place]) <= WIDTH for place in cautions)
+
+
+def test_a_branch_promises_no_default_but_what_the_run_has(shell: Shell) -> None:
+    told = " ".join(shell("branch", "--help").out.split())
+    assert told.count("[default: the run's]") == 9
+    assert told.count("[default: ") == 10  # and the address
+    assert "[default: auto]" in " ".join(shell("optimize", "--help").out.split())
+
+
+def test_a_replay_names_files_that_changed_a_few_to_the_line(finished: Shell, monkeypatch: pytest.MonkeyPatch) -> None:
+    from affidavit.api.optimize.plan import Plan
+
+    today = Plan.sources
+    monkeypatch.setattr(Plan, "sources", lambda plan: dict.fromkeys(today(plan), "0" * 64))
+    changed = finished("replay", "001", "--json").json["changed"]
+    short, whole = finished("replay", "001").out, finished("replay", "001", "-v").out
+    assert f"not as recorded, {len(changed)}: {changed[0]}" in short
+    assert f"and {len(changed) - 5} more, which -v names" in " ".join(short.split())
+    assert all(name in whole for name in changed)
+    assert max(map(len, whole.splitlines())) <= WIDTH
+
+
+@pytest.mark.parametrize("columns", [30, 60, 90, 200])
+def test_a_terminal_of_any_width_is_shown_whole_numbers(
+    columns: int, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("COLUMNS", str(columns))
+    monkeypatch.setattr(sys.stdout, "isatty", lambda: True)
+    numbers = ["1", "0.1993", "0.2112", "+0.0119", "123456", "17.3"]
+    output.print_table(
+        ("iter", "train", "val", "effect", "tokens", "seconds", "what changed"),
+        [(*numbers, "asked for one line and a severity")],
+        right=("iter", "train", "val", "effect", "tokens", "seconds"),
+    )
+    told = re.sub("\x1b\\[[0-9;]*m", "", capsys.readouterr().out)
+    assert set(numbers) <= set(told.split())
+    assert max(map(len, told.splitlines())) <= columns

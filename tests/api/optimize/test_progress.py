@@ -75,6 +75,13 @@ def test_what_happens_now(progress: RunProgress, lines: list[str]) -> None:
     ]
 
 
+def test_a_sample_that_is_answered_twice_is_counted_once(progress: RunProgress, lines: list[str]) -> None:
+    samples = [{"id": name, "input": "", "response": "", "score": 0.5} for name in ("a", "b", "a", "b")]
+    facts = {"evaluation": 0, "prompt": 0, "purpose": "baseline", "score": 0.5, "n": 4, "failed": 1, "passes": 2}
+    progress.fact(PromptEvaluated.model_validate({**facts, "samples": samples}), 1, fed=False)
+    assert lines == ["baseline 0.5000 (n = 2, 4 answers, averaged per sample, 1 failed)"]
+
+
 def test_what_is_fed_is_counted_and_neither_told_nor_paid_for(progress: RunProgress, lines: list[str]) -> None:
     progress.fact(evaluated(0, "baseline", 0.25), 1, fed=True)
     asked = requested(0)
@@ -107,8 +114,9 @@ def test_a_terminal_shows_it_in_place_and_colours_nothing(monkeypatch: pytest.Mo
     monkeypatch.setenv("NO_COLOR", "1")
     with shown_progress(5, simulated=True, quiet=False, verbose=False) as progress:
         progress.fact(evaluated(0, "baseline", 0.25), 1, fed=False)
-    printed = terminal.getvalue()
+        printed = terminal.getvalue()  # while it goes: the panel is not behind the line above it
     assert "SIMULATED: no language model" in printed
+    assert "scores baseline 0.2500" in printed
     assert "baseline 0.2500 (n = 4)" in printed
     assert "\x1b[3" not in printed
 

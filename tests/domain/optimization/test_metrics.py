@@ -210,3 +210,10 @@ def test_a_reply_that_obeys_the_schema_is_read() -> None:
     reply = {"score": JUDGE_SCHEMA["properties"]["score"]["maximum"], "reason": "r"}
     assert set(reply) == set(JUDGE_SCHEMA["required"])
     assert read_judgement(json.dumps(reply)) == Judgement(1.0, "r")
+
+
+def test_rouge_compares_no_more_words_than_it_can_in_a_moment() -> None:
+    (rouge,) = find_metrics(["rouge"])
+
+    with pytest.raises(MetricFailed, match="pairs of words"):
+        rouge.score("a " * 2000, "a " * 2000)

@@ -167,6 +167,12 @@ def test_an_object_is_the_whole_reply_or_none(text: str | None, found: object) -
     assert read_object(text) == found
 
 
+@pytest.mark.parametrize("left", ["<<‹{0}\nBe brief.", "Be brief.\n{0}>>>", "<<< {0}\nBe brief.\n<<<{0}>>>"])
+def test_a_prompt_with_badly_copied_fences_in_it_is_no_prompt(left: str) -> None:
+    assert read_revision("## Revised prompt\n" + left.format("dcd78b2f" * 4)) is None
+    assert read_revision("## Revised prompt\nHash with md5: " + "dcd78b2f" * 4) is not None
+
+
 def test_only_one_block_that_holds_everything_is_unwrapped() -> None:
     assert unwrap("~~~~\n~~~\na\n~~~\n~~~~") == "~~~\na\n~~~"
     assert unwrap("a\n```\nb\n```") == "a\n```\nb\n```"

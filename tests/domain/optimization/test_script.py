@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -36,7 +36,7 @@ from affidavit.domain.optimization.events import (
     RunStarted,
     Sample,
 )
-from affidavit.domain.optimization.metrics import find_metrics
+from affidavit.domain.optimization.metrics import CustomMetric, find_metrics
 from affidavit.domain.optimization.options import Options
 from affidavit.domain.optimization.run import RunState, decide, evolve
 from affidavit.domain.optimization.script import Stretch, Task, optimise
@@ -360,6 +360,74 @@ def test_a_branch_with_another_strategy_begins_with_the_prompt_of_the_iteration_
     trained = [prompt_of(question) for question in played.asked if question.purpose == "train"]
     assert list(dict.fromkeys(trained)) == ["p0", "p1"]
     assert [event.phase for event in played.of(IterationCompleted)] == [None, None, 1, 2]
+
+
+def test_the_initial_prompt_is_reported_where_validation_finds_nothing_better() -> None:
+    """The strategy never completes an iteration with it: what it comes to is better in training only."""
+
+    def overfit(study: Study) -> Conversation:
+        (first,) = yield Score((study.start,))
+        yield Propose(first, "p1", "because")
+        (scored,) = yield Score(("p1",), parent=first)
+        yield Complete(scored)
+
+    def model(question: Question) -> str:
+        good = question.purpose == "train" if prompt_of(question) == "p1" else question.purpose != "train"
+        return "yes" if good else "no"
+
+    settings = options(strategy="overfit", max_iterations=1)
+    played = play(task(Stretch(settings)), model, {"overfit": overfit})
+
+    assert [(event.prompt, event.score) for event in played.evaluated("val")] == [(0, 1.0), (1, 0.0)]
+    (final,), (ended,) = played.evaluated("final"), played.of(RunCompleted)
+    assert (final.prompt, ended.best, final.score) == (0, 0, 1.0)
+
+
+def test_w25_a_score_that_stands_for_few_of_the_samples_reaches_no_threshold() -> None:
+    def model(question: Question) -> str | None:
+        return "yes" if question.ask.messages[-1]["content"] == "q1" or question.purpose == "baseline" else None
+
+    settings = options(max_iterations=1, train_ratio=1.0, threshold=0.9)
+    played = play(task(Stretch(settings)), model)
+
+    (final,), (ended,) = played.evaluated("final"), played.of(RunCompleted)
+    assert (final.score, final.failed, ended.converged) == (1.0, 9, False)
+    assert [progress.converged for progress in played.progress] == [False]
+
+
+def test_a_strategy_that_goes_on_after_it_is_told_to_stop_is_not_asked_again() -> None:
+    def deaf(study: Study) -> Conversation:
+        while True:
+            (scored,) = yield Score((study.start,))
+            yield Complete(scored)
+
+    played = play(
+        task(Stretch(options(strategy="deaf", max_iterations=2, threshold=1.0))), right_for({}), {"deaf": deaf}
+    )
+
+    assert len(played.of(IterationCompleted)) == 2
+    assert len(played.evaluated("train")) == 2
+    assert played.of(RunCompleted)[0].reason == "max_iterations"
+
+
+def test_a_strategy_that_yields_no_request_fails() -> None:
+    def wrong(study: Study) -> Conversation:
+        yield "score it"  # type: ignore[misc] # what a strategy of somebody else may do
+
+    with pytest.raises(TypeError, match="found 'score it'"):
+        play(task(Stretch(options(strategy="wrong"))), right_for({}), {"wrong": wrong})
+
+
+def test_why_no_sample_was_scored_is_said() -> None:
+    def fails(response: str, ideal: str) -> float:
+        raise ValueError("oops")
+
+    work = replace(task(Stretch(options())), metrics=(CustomMetric("mine", fails),))
+    (failure,) = play(work, right_for({})).of(RunFailed)
+
+    assert failure.message == (
+        "none of 3 samples was scored: metric_failed 3; sample s4: metric mine: ValueError: oops"
+    )
 
 
 @pytest.mark.parametrize("iterations", [1, 2, 5])

@@ -7,12 +7,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit.domain.errors import Refused
+from affidavit.domain.optimization.dataset import DataRow
 from affidavit.domain.optimization.splits import (
     SplitIndices,
     batch_indices,
     is_full_evaluation,
     should_stop,
     split_indices,
+    split_rows,
 )
 
 RATIOS = st.floats(0.01, 0.99)
@@ -128,3 +130,21 @@ def test_a_run_stops_when_patience_ends_and_a_tie_renews_the_best(
     history: list[float], patience: int, stops: bool
 ) -> None:
     assert should_stop(history, patience) is stops
+
+
+def row(number: int, said: str) -> DataRow:
+    return DataRow(id=str(number), messages=({"role": "user", "content": said},))
+
+
+def test_rows_that_ask_the_same_are_in_one_part() -> None:
+    rows = [row(number, f"q{number % 10}") for number in range(20)]
+    split = split_rows(rows, 0.6, 0.2)
+    parts = [{rows[place].input for place in part} for part in (split.train, split.val, split.test)]
+
+    assert sorted([*split.train, *split.val, *split.test]) == list(range(20))
+    assert sum(map(len, parts)) == 10
+
+
+@given(st.integers(1, 40), st.sampled_from([(0.65, 0.2), (0.5, 0.0), (1.0, 0.0), (0.9, 0.3)]))
+def test_rows_that_all_ask_something_else_are_split_by_position(n: int, ratios: tuple[float, float]) -> None:
+    assert split_rows([row(number, f"q{number}") for number in range(n)], *ratios) == split_indices(n, *ratios)
