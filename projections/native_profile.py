@@ -29,7 +29,7 @@ from .manifest import manifest
 from .rewrite_history import effect_json, run_changes, true_json, true_text
 from .run_record import Iteration, RunRecord, Text
 from .scores import best_score, gain, leading_iteration
-from .tokens import token_account
+from .tokens import run_totals, token_account
 from .withheld import shown
 
 NATIVE_VERSION = 1
@@ -209,6 +209,7 @@ def _result(record: RunRecord, iterations: list[Iteration]) -> dict[str, Any]:
     completed = record.completed
     assert completed is not None
     best, difference = best_score(record), gain(record)
+    evaluating, reasoning = run_totals(record)
     return {
         "run_id": record.run,
         "best_prompt": shown(record.best_prompt),
@@ -224,8 +225,8 @@ def _result(record: RunRecord, iterations: list[Iteration]) -> dict[str, Any]:
         "val_trajectory": [None if item.val is None else item.val.score for item in iterations],
         "final": None if record.final is None else _evaluation(record, record.final),
         "phase_history": [shown(phase) for phase in record.phases],
-        "total_eval_tokens": completed.eval_tokens,
-        "total_reasoning_tokens": completed.reasoning_tokens,
+        "total_eval_tokens": evaluating,
+        "total_reasoning_tokens": reasoning,
         "tokens": token_account(record).as_json(),
         "duration_seconds": completed.duration_seconds,
         "timestamp": completed.timestamp,

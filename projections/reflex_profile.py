@@ -17,6 +17,7 @@ from ..domain.event import Withheld
 from ..domain.optimization.events import PromptEvaluated
 from .rewrite_history import peer_entries, peer_json
 from .run_record import Iteration, RunRecord
+from .tokens import run_totals
 from .withheld import shown
 
 REFLEX_VERSION = 1
@@ -323,13 +324,14 @@ def _derived_result(record: RunRecord) -> dict[str, Any]:
     assert completed is not None
     iterations = [item for item in record.iterations if not _is_import(record) or "result" in item.event.found_in]
     final, baseline = record.final, record.baseline
+    evaluating, reasoning = run_totals(record)
     document: dict[str, Any] = {
         "best_prompt": shown(record.best_prompt),
         "best_score": None if final is None else final.score,
         "converged": completed.converged,
         "iterations": [_result_iteration(record, iteration) for iteration in iterations],
-        "total_eval_tokens": completed.eval_tokens or 0,
-        "total_reasoning_tokens": completed.reasoning_tokens or 0,
+        "total_eval_tokens": evaluating or 0,
+        "total_reasoning_tokens": reasoning or 0,
     }
     if baseline is not None:
         document["baseline"] = _snapshot(record, baseline)

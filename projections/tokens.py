@@ -139,6 +139,15 @@ def counted_tokens(record: RunRecord) -> dict[str, Any]:
     }
 
 
+def run_totals(record: RunRecord) -> tuple[int | None, int | None]:
+    """A run's tokens without reasoning, and for reasoning: of its calls where they are recorded, else as stated."""
+    if record.calls.has_calls:
+        counted = counted_tokens(record)
+        return counted["eval_total"], counted["reasoning_total"]
+    completed = record.completed
+    return (None, None) if completed is None else (completed.eval_tokens, completed.reasoning_tokens)
+
+
 def _reasoning_apart(record: RunRecord) -> dict[int | None, tuple[int, int]]:
     """What the recorded calls of each iteration cost: everything but reasoning, and reasoning."""
     spent: dict[int | None, tuple[int, int]] = {}

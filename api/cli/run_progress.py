@@ -162,11 +162,10 @@ class RunProgress(Observer):
             parts.append(f"validation {_score(self.val)}")
         failed = (scored.failed or 0) + (0 if validated is None else validated.failed or 0)
         if failed:
-            parts.append("1 call failed" if failed == 1 else f"{failed} calls failed")
+            parts.append("1 sample has no score" if failed == 1 else f"{failed} samples have no score")
         if scored.sample_set == "batch":
             parts.append("on a batch")
-        tokens = event.eval_tokens + event.reasoning_tokens
-        return f"iteration {event.iteration}: {', '.join(parts)}, {tokens:,} tokens"
+        return f"iteration {event.iteration}: {', '.join(parts)}"
 
 
 @contextmanager

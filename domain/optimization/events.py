@@ -259,7 +259,8 @@ class RunCompleted(Event):
     """The run came to its end. ``reason`` is why it stopped: a code such as ``converged``.
 
     ``best`` is the prompt it reports, which has been evaluated; ``final_evaluation`` its score on the held-out
-    samples. Token totals are the run's own account. ``reported`` keeps, for an import, the result as found.
+    samples. Token totals are as another system stated them; those of a run with recorded calls are sums over these.
+    ``reported`` keeps, for an import, the result as found.
     """
 
     type_name = "run.completed.v1"

@@ -102,8 +102,6 @@ class _Run:
     phase_iterations: int = 0
     validated: dict[int, Scored] = field(default_factory=dict)
     validation: list[float | None] = field(default_factory=list)
-    eval_tokens: int = 0
-    reasoning_tokens: int = 0
     iteration_eval_tokens: int = 0
     iteration_reasoning_tokens: int = 0
     numbers: dict[str, int] = field(default_factory=dict)
@@ -143,8 +141,6 @@ class _Run:
                 converged=self._reaches(final),
                 best=self.numbers[prompt],
                 final_evaluation=final.evaluation,
-                eval_tokens=self.eval_tokens,
-                reasoning_tokens=self.reasoning_tokens,
             )
         )
 
@@ -251,9 +247,7 @@ class _Run:
         study = self.study
         questions = tuple(Question(REASONER, "reasoning", ask, study.iteration, study.phase) for ask in asks)
         replies: tuple[Reply, ...] = yield Calls(questions)
-        tokens = sum(reply.tokens for reply in replies)
-        self.reasoning_tokens += tokens
-        self.iteration_reasoning_tokens += tokens
+        self.iteration_reasoning_tokens += sum(reply.tokens for reply in replies)
         return replies
 
     def _propose(self, request: Propose) -> Script:
@@ -401,16 +395,12 @@ class _Run:
                 samples=found.samples,
             )
             study.evaluations.append(event)
-            self._spend(purpose, found.tokens)
+            if purpose in ("train", "variant"):
+                self.iteration_eval_tokens += found.tokens
             because = tuple(seq for seqs in found.replies for seq in seqs)
             yield Fact(event, because, None if self.task.criteria is None else JUDGE_PROMPT_VERSION)
             scored.append(Scored(event.evaluation, prompt, mean, found.samples, found.replies, whole))
         return tuple(scored)
-
-    def _spend(self, purpose: Purpose, tokens: int) -> None:
-        self.eval_tokens += tokens
-        if purpose in ("train", "variant"):
-            self.iteration_eval_tokens += tokens
 
     def _rows(self, places: Sequence[int]) -> tuple[DataRow, ...]:
         return tuple(self.task.rows[place] for place in places)
@@ -429,7 +419,6 @@ class _Run:
             return
         ask = retrospect(self.study, baseline, final)
         (reply,) = yield Calls((Question(REASONER, "reasoning", ask),))
-        self.reasoning_tokens += reply.tokens
         seqs = () if reply.seq is None else (reply.seq,)
         yield Fact(AnalysisNoted(kind="what_happened", text=reply.text), seqs)
 

@@ -70,7 +70,7 @@ def test_what_happens_now(progress: RunProgress, lines: list[str]) -> None:
     assert lines == [
         "baseline 0.2500 (n = 4)",
         "phase 1: structural",
-        "iteration 1: train 0.5000, validation 0.4000, 1 call failed, 1,700 tokens",
+        "iteration 1: train 0.5000, validation 0.4000, 1 sample has no score",
         "  change 1: Asked for one line",
     ]
 
