@@ -15,7 +15,7 @@ from .demo_steps import Steps
 from .output import say
 
 ROWS = 60
-_SETTINGS = ("--strategy", "iterative", "--max-iterations", "6")
+_SETTINGS = ("--strategy", "iterative", "--max-iterations", "10", "--early-stopping-patience", "0")
 _MODELS = ("-m", "sandbox/target", "--reasoning-model", "sandbox/reasoner")
 _RUN = "001"
 
