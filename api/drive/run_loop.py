@@ -477,7 +477,7 @@ class _Loop:
         with suppress(Empty):
             while not all(call.back for call in self.in_flight.values()):
                 self.workers.arrived.get(timeout=max(0.0, end - self.clock()))
-        with suppress(AffidavitError):
+        with suppress(AffidavitError):  # what interrupted is raised; answers not kept show as in flight
             for call in [call for call in self.in_flight.values() if call.exchange is not None]:
                 self._judge(call)
             on_record = {_attempt(recorded.event) for recorded in self._read_on()}  # the commit may have been through

@@ -82,10 +82,6 @@ class Scored:
         """Sample id to score, averaged over models and passes; samples without a score are left out."""
         return sample_means(self.samples)
 
-    def beats(self, other: Scored) -> bool:
-        """Whether this one has the higher score; whoever has none beats nobody and is beaten by any score."""
-        return self.score is not None and (other.score is None or self.score > other.score)
-
     def failing(self, most: int = 10) -> list[Sample]:
         """The lowest scored samples, worst first, ties in the order of the data set; failed calls are left out."""
         scored = [(sample.score, sample) for sample in self.samples if sample.score is not None]
@@ -149,7 +145,8 @@ class Complete:
 class Progress:
     """Where the run stands after iteration ``iteration`` (from 1, over all phases).
 
-    ``converged``: the score reached the threshold (on the whole training set; for a batch, on validation).
+    ``converged``: the score reached the threshold (on the whole training set; for a batch, on validation),
+    and at least half of the samples have one.
     ``stop`` is why no further iteration may follow, None to go on: ``max_iterations``, ``early_stopped``,
     ``no_scores``, ``branched``. A strategy that is told to stop returns.
     """
