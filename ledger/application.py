@@ -36,14 +36,13 @@ from .keys import KeyFolder, lock_file, make_origin, sync_folder
 from .mapper import EventMapper, PendingEntry
 from .note import ED25519, VerifierKey, print_vkey
 from .opening import EventReader
+from .proving import prove_entry
 from .reader import LedgerReader
 from .receipt import Receipt, verify_leaf_receipt
 from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
 from .scopes import OWN_SCOPE, ScopeKeys
 from .sign import BackgroundSigner, require_signed_history, sign_head
 from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore
-from .tiles import tile_nodes
-from .tree import prove_inclusion
 
 
 def system_clock() -> int:
@@ -92,15 +91,6 @@ class LedgerEventStore(EventStore[str]):
             )
             for event, entry in zip(domain_events, chained, strict=True)
         ]
-
-
-def prove_entry(reader: LedgerReader, seq: int) -> Receipt | None:
-    """The receipt of an entry under the newest checkpoint, or None where that does not cover it."""
-    latest = reader.latest_checkpoint()
-    if latest is None or latest[0] <= seq:
-        return None
-    size, note = latest
-    return Receipt(seq, tuple(prove_inclusion(seq, size, tile_nodes(size, reader.hashes))), note)
 
 
 class Ledger(Application[str]):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -78,6 +78,93 @@ class ErasureExecuted(Event):
     aliases: int = Field(ge=0)
 
 
+class KeyRotated(Event):
+    """Another key signs from here on; this entry must be covered by a checkpoint that the old key signed.
+
+    ``old`` and ``new`` are vkeys under one name, the origin. The new key signs from size ``first`` on; the old one
+    signs no checkpoint of more than ``last`` entries. From ``first`` to ``last`` both sign.
+    """
+
+    type_name = "key.rotated.v1"
+    old: str
+    new: str
+    first: int = Field(ge=1)
+    last: int = Field(ge=1)
+
+
+class LedgerContinued(Event):
+    """A copy that was behind what had been signed goes on as another log, of ``origin``, under the key ``vkey``.
+
+    ``continues`` is the origin that it had, ``signed_size`` and ``signed_root`` (hex) what had been signed under it
+    as far as was known: the entries from here up to that size are lost to this log.
+    """
+
+    type_name = "ledger.continued.v1"
+    origin: str
+    vkey: str
+    continues: str
+    signed_size: int = Field(ge=0)
+    signed_root: str = Field(pattern="^[0-9a-f]{64}$")
+    reason: str = Field(pattern="^[a-z][a-z0-9_]{0,63}$")
+
+
+class WitnessesDeclared(Event):
+    """From here on checkpoints are shown to the witnesses of ``policy``, a tlog-policy file without addresses.
+
+    ``required``: without their quorum no checkpoint is published (fail-closed); else it is published with what
+    cosignatures there are (fail-open).
+    """
+
+    type_name = "witnesses.declared.v1"
+    policy: str
+    required: bool
+
+
+class AnchorRecorded(Event):
+    """A timestamp authority has stamped the checkpoint of ``size`` entries with ``root`` (hex).
+
+    ``token`` is the SHA-256 (hex) of the RFC 3161 response, kept as ``anchors/<size>.tsr``; ``time`` is the time in
+    it, as UTC with six fraction digits, ``authority`` the host that was asked.
+    """
+
+    type_name = "anchor.recorded.v1"
+    size: int = Field(ge=1)
+    root: str = Field(pattern="^[0-9a-f]{64}$")
+    token: str = Field(pattern="^[0-9a-f]{64}$")
+    time: str
+    authority: str
+
+
+class ReviewSigned(Event):
+    """A person has looked and signed what they think, with a key of their own.
+
+    It is about a ``run``, about its iteration ``iteration``, or about the entries ``first`` to ``last``, as they stood
+    in the log of ``size`` entries with ``root`` (hex). ``statement`` is the signed note, ``vkey`` the key that it
+    verifies under; both name the reviewer, so they are sealed.
+    """
+
+    type_name = "review.signed.v1"
+    run: str | None = None
+    iteration: int | None = Field(default=None, ge=0)
+    first: int | None = Field(default=None, ge=0)
+    last: int | None = Field(default=None, ge=0)
+    verdict: Literal["approve", "reject", "question"]
+    size: int = Field(ge=1)
+    root: str = Field(pattern="^[0-9a-f]{64}$")
+    statement: Sealed[str]
+    vkey: Sealed[str]
+
+
+class RetentionDeclared(Event):
+    """From here on what is older than ``days`` is erased, by kind of erasure scope (``run``, ``subject``).
+
+    A kind that is not named is kept.
+    """
+
+    type_name = "retention.declared.v1"
+    days: dict[str, int]
+
+
 EVENTS: tuple[type[Event], ...] = (
     LedgerOpened,
     ClockSteppedBack,
@@ -85,4 +172,10 @@ EVENTS: tuple[type[Event], ...] = (
     ProjectionSealed,
     ErasureRequested,
     ErasureExecuted,
+    KeyRotated,
+    LedgerContinued,
+    WitnessesDeclared,
+    AnchorRecorded,
+    ReviewSigned,
+    RetentionDeclared,
 )

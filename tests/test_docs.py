@@ -27,7 +27,7 @@ import pytest
 from affidavit.api.adapters.evaluation.importer import FINDINGS
 from affidavit.api.adapters.otel.importer import FINDINGS as OTEL_FINDINGS
 from affidavit.api.adapters.reflex.findings import KINDS
-from affidavit.api.cli.commands import app, imports
+from affidavit.api.cli.menu.app import app, imports
 from affidavit.ledger.audit import EXIT_CODES, NOT_CHECKED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -44,7 +44,7 @@ _LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)[^)]*\)")
 _CODE_PLACE = re.compile(r"`((?:api|domain|ledger|projections)/[a-z_/]+\.py)`((?:,? (?:and )?`[A-Za-z_.]+`)*)")
 _DAMAGE_SOURCES = (
     *("ledger/verify.py", "ledger/audit.py", "ledger/verify_sealed.py", "projections/seals.py"),
-    *("api/run_folders.py", "api/cli/ledger_commands.py"),
+    *("api/run_folders.py", "api/cli/verify_commands.py"),
 )
 
 

@@ -23,7 +23,7 @@ def main() -> None:
 
 def _run() -> None:
     from ...domain.errors import AffidavitError
-    from .commands import app
+    from .menu import app
 
     for stream in (sys.stdout, sys.stderr):
         if isinstance(stream, io.TextIOWrapper):  # recorded text may hold what the terminal's encoding does not

@@ -375,7 +375,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
     shell: Shell, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evidence or free space: the answer is a verdict, and never an exception."""
-    from affidavit.api.cli.ledger_commands import _against
+    from affidavit.api.cli.verify_commands import _against
     from affidavit.ledger.audit import audit
     from affidavit.ledger.errors import LedgerError
     from affidavit.ledger.reader import open_snapshot

@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from affidavit.api.cli.ledger_commands import verify_ledger
+from affidavit.api.cli.verify_commands import verify_ledger
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent, Withheld
 from affidavit.domain.optimization.events import RunStarted, SourceKept

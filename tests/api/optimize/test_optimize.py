@@ -78,7 +78,7 @@ main()
 
 
 @pytest.mark.parametrize("heard", ["heard", "swallowed"])
-@pytest.mark.parametrize("module", ["affidavit.api.cli.commands", "affidavit.api.cli.optimize_commands", "rouge_score"])
+@pytest.mark.parametrize("module", ["affidavit.api.cli.menu", "affidavit.api.cli.optimize_commands", "rouge_score"])
 def test_ctrl_c_while_modules_are_imported_ends_it_with_nothing_recorded(shell: Shell, module: str, heard: str) -> None:
     words = [module, heard, "optimize", "data.jsonl", "prompt.md", *MODELS]
     ended = subprocess.run(

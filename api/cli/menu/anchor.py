@@ -1,0 +1,1 @@
+"""Commands about trusted time. What each does is imported when it is called."""

@@ -1,0 +1,1 @@
+"""Commands about evidence packs. What each does is imported when it is called."""

@@ -1,0 +1,1 @@
+"""Commands about witnesses. What each does is imported when it is called."""
