@@ -68,6 +68,11 @@ def make_box(cipher: AESGCM, nonce: bytes, disclosure: Disclosure, origin: bytes
 
 def open_box(cipher: AESGCM, box: bytes, name: str, digest: str, origin: bytes) -> Any:
     """Decrypt a box and return the value; ``VerificationError`` unless it is what ``digest`` binds."""
+    return read_disclosure(open_disclosure(cipher, box, name, digest, origin), name)
+
+
+def open_disclosure(cipher: AESGCM, box: bytes, name: str, digest: str, origin: bytes) -> bytes:
+    """Decrypt a box and return the disclosure's JSON bytes; raises as ``open_box`` does."""
     if type(box) is not bytes:
         raise VerificationError(f"sealed field {name!r}: expected a box of bytes, found {type(box).__name__}")
     try:
@@ -76,7 +81,7 @@ def open_box(cipher: AESGCM, box: bytes, name: str, digest: str, origin: bytes) 
         raise VerificationError(f"sealed field {name!r}: the box does not open under its scope's key") from error
     if digest_of(content) != digest:
         raise VerificationError(f"sealed field {name!r}: expected digest {digest}, found {digest_of(content)}")
-    return read_disclosure(content, name)
+    return content
 
 
 def read_disclosure(content: bytes, name: str) -> Any:

@@ -1,0 +1,174 @@
+"""Gathering evidence from a ledger: which entries, which disclosures, and the proofs that they need."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...domain.errors import Refused
+from ...domain.evaluation.events import InteractionPublished, ShadowJudged
+from ...domain.model_calls import EVENTS as MODEL_EVENTS
+from ...ledger.anchors import ANCHOR_STREAM, anchor_path, read_anchors
+from ...ledger.checkpoint import parse_checkpoint
+from ...ledger.entry import parse_entry
+from ...ledger.erasure import ERASURE_STREAM
+from ...ledger.errors import Unavailable
+from ...ledger.evidence import EarlierCheckpoint, Evidence, EvidenceEntry, EvidenceRange, encode_base64url
+from ...ledger.identity import LEDGER_STREAM, read_identity
+from ...ledger.mapper import scope_of
+from ...ledger.multiproof import prove_leaves
+from ...ledger.note import parse_note, print_vkey
+from ...ledger.reader import LedgerReader, StoredEntry
+from ...ledger.seal import open_disclosure
+from ...ledger.tiles import tile_nodes
+from ...ledger.tree import ReadNode, prove_consistency
+from ..reading import OpenLedger
+from ..reviews import STREAM as REVIEW_STREAM
+from .window_page import EVALUATION_TYPES, asked_before, window_events, window_request
+
+MOST_ENTRIES = 50_000
+"""Entries that one pack carries at most: above that a browser takes too long, and an export serves better."""
+
+_BODIES = frozenset(event.type_name for event in MODEL_EVENTS)
+
+
+@dataclass(frozen=True, slots=True)
+class Selection:
+    """What goes into a pack: seqs, those whose sealed fields are disclosed, and the range that it speaks for."""
+
+    about: dict[str, str]
+    first: int
+    stop: int
+    seqs: frozenset[int]
+    disclosed: frozenset[int]
+
+
+def select_run(ledger: OpenLedger, run: str, *, calls: bool, content: bool) -> Selection:
+    """A run, whole: every entry of its stream. The bodies of its model calls are disclosed only with ``calls``."""
+    record = ledger.run(run)
+    rows = list(ledger.reader.stream(f"run/{run}", ledger.size))
+    shown = (row.seq for row in rows if content and (calls or row.type_name not in _BODIES))
+    return Selection(
+        {"run": run},
+        record.started_seq,
+        record.last_seq + 1,
+        frozenset(row.seq for row in rows),
+        frozenset(shown),
+    )
+
+
+def select_window(ledger: OpenLedger, start: str, end: str, *, content: bool) -> Selection:
+    """An evaluation window: every entry about evaluation, because the figures follow from all of them.
+
+    Texts are disclosed of the verdicts and grades of the window, and of the turns that they are about.
+    """
+    about = {"from": start, "to": end}
+    events = ledger.events
+    seqs = [row.seq for row in ledger.reader.entries(0, ledger.size) if row.type_name in EVALUATION_TYPES]
+    if not seqs:
+        raise Refused("window_recorded", "the ledger holds nothing about evaluation")
+    shown: set[int] = set()
+    for recorded in window_events(events, window_request(about)) if content else ():
+        shown.add(recorded.seq)
+        turn = (
+            events.event(recorded.event.turn)
+            if isinstance(recorded.event, ShadowJudged) and recorded.event.turn
+            else None
+        )
+        if turn is not None and isinstance(turn.event, InteractionPublished):
+            asked = asked_before(events, turn)
+            shown |= {turn.seq, *([] if asked is None else [asked.seq])}
+    return Selection(about, seqs[0], seqs[-1] + 1, frozenset(seqs), frozenset(shown))
+
+
+def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at: str, policy: str | None) -> Evidence:
+    """The evidence for a selection, under the newest checkpoint that is published.
+
+    ``Unavailable`` where none covers it; ``Refused`` (``pack_size``) where it is too much for one file.
+    """
+    reader = ledger.reader
+    latest = reader.latest_checkpoint()
+    rows = {row.seq: row for row in _accompanying(reader, selection, ledger.size)}
+    last = max(rows)
+    if latest is None or latest[0] <= last:
+        raise Unavailable(f"no published checkpoint covers entry {last} yet; `affidavit seal` signs one")
+    size, note = latest
+    if len(rows) > MOST_ENTRIES:
+        raise Refused("pack_size", f"{len(rows)} entries, at most {MOST_ENTRIES} fit one pack; export the log instead")
+    nodes = tile_nodes(size, reader.hashes)
+    disclosures = _disclosures(ledger, [rows[seq] for seq in sorted(rows)], selection.disclosed)
+    seqs = sorted(rows)
+    return Evidence(
+        about=selection.about,
+        recorder=recorder,
+        at=at,
+        vkey=print_vkey(read_identity(reader, size).keys_at(size)[-1]),
+        checkpoint=note.decode(),
+        range=_range(reader, selection, size, nodes),
+        entries=tuple(EvidenceEntry(seq, rows[seq].raw.decode(), disclosures.get(seq, {})) for seq in seqs),
+        proof=tuple(prove_leaves(seqs, size, nodes)),
+        anchors=tuple(_anchors(ledger.folder, reader, size, nodes)),
+        policy=policy,
+    )
+
+
+def _accompanying(reader: LedgerReader, selection: Selection, size: int) -> Iterable[StoredEntry]:
+    """The rows of a selection, and of all that speaks of them: keys, erasures, anchors, reviews."""
+    for row in reader.entries(selection.first, selection.stop):
+        if row.seq in selection.seqs:
+            yield row
+    for seq in sorted(seq for seq in selection.seqs if not selection.first <= seq < selection.stop):
+        yield from reader.entries(seq, seq + 1)
+    streams = [LEDGER_STREAM, ERASURE_STREAM, ANCHOR_STREAM, "witnesses", REVIEW_STREAM]
+    if "run" in selection.about:
+        streams.append(f"{REVIEW_STREAM}/{selection.about['run']}")
+    for stream in streams:
+        yield from reader.stream(stream, size)
+
+
+def _disclosures(ledger: OpenLedger, rows: Sequence[StoredEntry], chosen: frozenset[int]) -> dict[int, dict[str, str]]:
+    """Field to disclosure, of the chosen entries and of every review; none of what is erased or has no key here."""
+    found: dict[int, dict[str, str]] = {}
+    if ledger.scopes is None:
+        return found
+    origin = ledger.reader.origin().encode()
+    for row in rows:
+        if row.seq not in chosen and row.stream.partition("/")[0] != REVIEW_STREAM:
+            continue
+        entry = parse_entry(row.raw)
+        cipher = ledger.scopes.cipher(scope_of(entry["meta"], entry["stream"])) if entry["sealed"] else None
+        if cipher is None:
+            continue
+        boxes = ledger.reader.boxes_of([row.seq]).get(row.seq, {})
+        found[row.seq] = {
+            name: encode_base64url(open_disclosure(cipher, boxes[name], name, digest, origin))
+            for name, digest in sorted(entry["sealed"].items())
+            if name in boxes
+        }
+    return found
+
+
+def _range(reader: LedgerReader, selection: Selection, size: int, nodes: ReadNode) -> EvidenceRange:
+    def prove(end: int) -> tuple[bytes, ...]:
+        return tuple(prove_consistency(end, size, nodes)) if 0 < end < size else ()
+
+    first, stop = selection.first, selection.stop
+    return EvidenceRange(
+        first,
+        stop,
+        reader.frontier_at(first).root(),
+        reader.frontier_at(stop).root(),
+        prove(first),
+        prove(stop),
+    )
+
+
+def _anchors(folder: Path, reader: LedgerReader, size: int, nodes: ReadNode) -> Iterable[EarlierCheckpoint]:
+    """The stamped checkpoints with their tokens, oldest first, where both are here."""
+    notes = dict(reader.checkpoints())
+    for anchor in read_anchors(reader, size):
+        path, note = anchor_path(folder, anchor.size), notes.get(anchor.size)
+        if note is not None and path.is_file() and parse_checkpoint(parse_note(note).text).root == anchor.root:
+            proof = prove_consistency(anchor.size, size, nodes) if anchor.size < size else ()
+            yield EarlierCheckpoint(note.decode(), path.read_bytes(), tuple(proof))

@@ -1,0 +1,144 @@
+"""What a pack shows: everything computed from the evidence, and from nothing else, before it takes a form."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any
+
+from ...domain.evaluation.events import SessionGraded, ShadowJudged
+from ...domain.event import Recorded, Withheld
+from ...ledger.checkpoint import parse_checkpoint
+from ...ledger.errors import LedgerError
+from ...ledger.events import ReviewSigned
+from ...ledger.evidence import Evidence
+from ...ledger.note import encode_base64, parse_note, parse_vkey
+from ...ledger.review import verify_statement
+from ...projections.calls_account import account_lines
+from ...projections.simulated import is_simulated, simulated_models
+from .carried import CarriedEvents, carried_events
+from .run_page import RunPage, run_page
+from .window_page import WindowPage, window_page
+
+_GAPS_SHOWN = 40
+_SEED_BYTES = 8
+
+
+@dataclass(frozen=True, slots=True)
+class SignedBy:
+    """Who signed a statement, and when by their own clock."""
+
+    signer: str
+    at: str
+
+
+@dataclass(frozen=True, slots=True)
+class ShownReview:
+    """A review as it is carried. ``problem`` says in what its signature does not verify."""
+
+    seq: int
+    event: ReviewSigned
+    subject: str
+    statement: SignedBy | None
+    why: str
+    problem: str | None
+
+
+@dataclass(frozen=True, slots=True)
+class PageContent:
+    """What every form of a pack shows; of ``run`` and ``window`` it has one. ``gaps`` are in words."""
+
+    title: str
+    origin: str
+    size: int
+    root: str
+    simulated: list[str]
+    run: RunPage | None
+    window: WindowPage | None
+    account: list[str]
+    reviews: list[ShownReview]
+    disclosed: int
+    gaps: str
+    gap_count: int
+    tokens: int
+    listed: list[dict[str, Any]]
+
+
+def page_content(evidence: Evidence) -> PageContent:
+    """What the pack of ``evidence`` shows.
+
+    ``LedgerError`` or ``Refused`` where the entries carried are not those of what it is about.
+    """
+    checkpoint = parse_checkpoint(parse_note(evidence.checkpoint.encode()).text)
+    with carried_events(evidence, checkpoint.size) as events:
+        run: RunPage | None = None
+        window: WindowPage | None = None
+        if "run" in evidence.about:
+            seed = int.from_bytes(evidence.range.root_stop[:_SEED_BYTES], "big")
+            run = run_page(events, evidence.about["run"], seed)
+        else:
+            window = window_page(events, evidence.about, checkpoint.size, checkpoint.root)
+        gaps, gap_count = _gaps(evidence)
+        return PageContent(
+            title=f"Run {evidence.about['run']}" if run else "Evaluation window",
+            origin=checkpoint.origin,
+            size=checkpoint.size,
+            root=encode_base64(checkpoint.root),
+            simulated=simulated_models(run.record) if run else _simulated_judges(window) if window else [],
+            run=run,
+            window=window,
+            account=account_lines(run.document["calls"]) if run else [],
+            reviews=_reviews(events, evidence),
+            disclosed=sum(len(item.disclosures) for item in evidence.entries),
+            gaps=gaps,
+            gap_count=gap_count,
+            tokens=sum(earlier.token is not None for earlier in evidence.anchors),
+            listed=[{**item.parsed(), "leaf": item.leaf.hex()} for item in evidence.entries],
+        )
+
+
+def _gaps(evidence: Evidence) -> tuple[str, int]:
+    """The seqs of the range that are not carried, in words, and how many there are."""
+    missing: list[list[int]] = []
+    at, count = evidence.range.first, 0
+    inside = [item.seq for item in evidence.entries if evidence.range.first <= item.seq < evidence.range.stop]
+    for seq in [*inside, evidence.range.stop]:
+        if seq > at:
+            missing.append([at, seq - 1])
+            count += seq - at
+        at = seq + 1
+    told = ", ".join(f"{first}" if first == last else f"{first}–{last}" for first, last in missing[:_GAPS_SHOWN])
+    return told + (" and more" if len(missing) > _GAPS_SHOWN else ""), count
+
+
+def _reviews(events: CarriedEvents, evidence: Evidence) -> list[ShownReview]:
+    found = []
+    for item in evidence.entries:
+        if item.parsed()["type"] == ReviewSigned.type_name:
+            recorded = events.event(item.seq)
+            if recorded is not None and isinstance(recorded.event, ReviewSigned):
+                found.append(_review(recorded, recorded.event))
+    return found
+
+
+def _review(recorded: Recorded, event: ReviewSigned) -> ShownReview:
+    if isinstance(event.statement, Withheld) or isinstance(event.vkey, Withheld):
+        return ShownReview(recorded.seq, event, _subject(event), None, "not in this file, or erased", None)
+    try:
+        key = parse_vkey(event.vkey)
+        statement = verify_statement(event.statement.encode(), key)
+    except LedgerError as error:
+        return ShownReview(recorded.seq, event, _subject(event), None, "it does not verify", str(error))
+    return ShownReview(recorded.seq, event, str(statement.subject), SignedBy(key.name, statement.at), "", None)
+
+
+def _subject(event: ReviewSigned) -> str:
+    if event.run is None:
+        return f"entries {event.first} {event.last}"
+    return f"run {event.run}" if event.iteration is None else f"iteration {event.run} {event.iteration}"
+
+
+def _simulated_judges(window: WindowPage) -> list[str]:
+    """The simulated judges whose verdicts and grades the window shows."""
+    judged = (*(shown.recorded for shown in window.verdicts), *window.grades)
+    models = {item.event.model for item in judged if isinstance(item.event, ShadowJudged | SessionGraded)}
+    return sorted(model for model in models if model is not None and is_simulated(model))

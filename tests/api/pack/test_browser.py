@@ -1,0 +1,128 @@
+"""The pack in a real browser with the network cut: whole it says so, with one byte changed it never does."""
+
+from __future__ import annotations
+
+import random
+import shutil
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from affidavit.api.pack.page_digest import page_digest
+from affidavit.ledger.application import Ledger
+from affidavit.ledger.note import print_vkey
+
+CHROMIUM = shutil.which("chromium")
+_FLAGS = (
+    *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
+    *("--disable-sync", "--no-first-run"),
+)
+_ANSWER_MILLISECONDS = 60_000
+
+
+@dataclass(frozen=True, slots=True)
+class Answer:
+    state: str | None
+    text: str
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Any]:
+    if CHROMIUM is None:
+        pytest.skip("chromium is not here: `apt-get install chromium` brings it")
+    sync_api = pytest.importorskip("playwright.sync_api")
+    with sync_api.sync_playwright() as playwright:
+        opened = playwright.chromium.launch(executable_path=CHROMIUM, args=list(_FLAGS))
+        yield opened
+        opened.close()
+
+
+@pytest.fixture
+def ask(browser: Any, tmp_path: Path) -> Iterator[Callable[..., Answer]]:
+    """Opens a page as a file and returns what its checker says; state None where its script did not run."""
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    path = tmp_path / "pack.html"
+
+    def asked(page: str | bytes, *, vkey: str = "", pinned: str = "") -> Answer:
+        path.write_bytes(page.encode() if isinstance(page, str) else page)
+        tab.goto(path.as_uri(), wait_until="load")
+        if not tab.evaluate("document.documentElement.dataset.checker === 'on'"):
+            return Answer(None, tab.inner_text("body"))
+        tab.wait_for_selector("#answer[data-state]", timeout=_ANSWER_MILLISECONDS)
+        if vkey or pinned:
+            tab.evaluate("document.querySelector('details').open = true")
+            tab.fill("#given-vkey", vkey)
+            tab.fill("#given-pinned", pinned)
+            tab.evaluate("delete document.getElementById('answer').dataset.state")
+            tab.click("#check-again")
+            tab.wait_for_selector("#answer[data-state]", timeout=_ANSWER_MILLISECONDS)
+        return Answer(tab.get_attribute("#answer", "data-state"), tab.inner_text("#answer"))
+
+    yield asked
+    context.close()
+
+
+Ask = Callable[..., Answer]
+
+
+def test_a_whole_pack_checks_itself(ask: Ask, page: str) -> None:
+    answer = ask(page)
+    assert answer.state == "ok", answer.text
+    for words in (
+        "signature:",
+        "inclusion:",
+        "disclosures:",
+        "range:",
+        "shown:",
+        "key_pinned: the key is the one that",
+    ):
+        assert words in answer.text
+
+
+def test_the_readers_own_key_and_checkpoint_count(ask: Ask, page: str, ledger: Ledger) -> None:
+    vkey = print_vkey(ledger.verifier_key())
+    with ledger.recorder.reading() as reader:
+        latest = reader.latest_checkpoint()
+    assert latest is not None
+    answer = ask(page, vkey=vkey, pinned=latest[1].decode())
+    assert answer.state == "ok"
+    assert "the key is the one that you gave" in answer.text
+    assert f"your checkpoint of size {latest[0]} is of this history" in answer.text
+    assert ask(page, vkey="other.example+00000000+AAAA").state == "damaged"
+
+
+@pytest.mark.parametrize(
+    ("old", "new"),
+    [
+        ("\nAsked to cite<", "\nAsked to bite<"),
+        ('<data value="0.527', '<data value="0.627'),
+        (">0.5278<", ">0.5279<"),
+        ("entries of the range are not in this file", "entries of the range are now in this file"),
+        ('{"seq":3,"entry"', '{"seq":4,"entry"'),
+        ("max-width: 62rem", "max-width: 63rem"),
+        ("const sha256", "const sha255"),
+        ("default-src 'none'", "default-src 'self'"),
+    ],
+)
+def test_a_change_that_somebody_means_is_found(ask: Ask, page: str, old: str, new: str) -> None:
+    assert old in page
+    assert ask(page.replace(old, new, 1)).state != "ok"
+
+
+def test_no_byte_can_be_changed_unseen(ask: Ask, page: str) -> None:
+    """A byte is found, or the browser reads the same document with it: white space, mostly."""
+    rng = random.Random(20261122)
+    whole = page.encode()
+    head, _, evidence = whole.partition(b'id="evidence">')
+    places = [rng.randrange(len(head)) for _ in range(25)]
+    places += [len(whole) - len(evidence) + rng.randrange(len(evidence)) for _ in range(25)]
+    for place in places:
+        changed = bytearray(whole)
+        changed[place] ^= 1 << rng.randrange(7)
+        answer = ask(bytes(changed))
+        if answer.state == "ok":
+            assert page_digest(bytes(changed).decode()) == page_digest(page), f"byte {place}"
