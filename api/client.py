@@ -233,6 +233,10 @@ class AffidavitClient:
         """Reported outcomes: ``session_ids``, ``user_id``, ``source``, ``outcome``, ``label``, times, paging."""
         return self._read("/api/get_session_outcomes", given)
 
+    def list_reviews(self, run: str | None = None, as_of: int | str | None = None) -> Document:
+        """The reviews of a run and of its iterations; without a run, those of ranges of entries."""
+        return self._get("/api/reviews", run=run, as_of=as_of)
+
     def list_rules(self, retired: bool = False, as_of: int | str | None = None) -> Document:
         """The newest version of each rule."""
         return self._get("/api/rules", retired=retired, as_of=as_of)
@@ -249,6 +253,14 @@ class AffidavitClient:
         """Changes of the configuration, the newest first."""
         return self._get("/api/config_history", **given)
 
+    def get_checkpoint(self) -> bytes:
+        """The newest published checkpoint, a signed note."""
+        return self._send("GET", "/checkpoint", retry=True).content
+
+    def get_tile(self, path: str) -> bytes:
+        """A tile, ``LEVEL/N[.p/WIDTH]``, or a bundle of entries, ``entries/N[.p/WIDTH]`` (C2SP tlog-tiles)."""
+        return self._send("GET", f"/tile/{path}", retry=True).content
+
     def whoami(self) -> Document:
         """Which ledger the server holds."""
         return self._get("/api/whoami")
@@ -264,6 +276,10 @@ class AffidavitClient:
     def evaluation_health(self) -> Document:
         """What the judges are doing."""
         return self._get("/healthz/eval")
+
+    def anchoring_health(self) -> Document:
+        """What the timestamp schedule has done."""
+        return self._get("/healthz/anchors")
 
     # Reviewing
 
@@ -291,6 +307,10 @@ class AffidavitClient:
     def import_scores(self, scores: Sequence[Mapping[str, Any]]) -> Document:
         """Hand in figures of outside scorers; the same again replaces itself."""
         return self._post("/api/scores", {"scores": [dict(score) for score in scores]}, retry=True)
+
+    def submit_review(self, statement: str, vkey: str) -> Document:
+        """Hand in a statement that a reviewer signed, and the public key that it verifies under."""
+        return self._post("/api/reviews", {"statement": statement, "vkey": vkey}, retry=True)
 
     def declare_assignment(
         self, unit: str, shares: Mapping[str, float], mechanism: str, since: int, note: str = ""

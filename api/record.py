@@ -63,7 +63,7 @@ from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import VIEWS, catch_up, open_views
 from ..projections.seals import seal_run, seal_view
-from .settings import keys_root, ledger_folder, recorder_name
+from .settings import cosigners, keys_root, ledger_folder, recorder_name
 
 _CONFLICT_TRIES = 20
 
@@ -97,9 +97,9 @@ def open_ledger(
     path = ledger_folder(None if folder is None else str(folder))
     root = keys_root(None if keys is None else str(keys))
     if create and not (path / LEDGER_FILE).exists():
-        ledger = Ledger.create(path, root, REGISTRY, name=name)
+        ledger = Ledger.create(path, root, REGISTRY, name=name, cosigners=cosigners())
     else:
-        ledger = Ledger(path, root, REGISTRY)
+        ledger = Ledger(path, root, REGISTRY, cosigners=cosigners())
     return RecordingLedger(ledger, actor)
 
 
@@ -195,7 +195,11 @@ class RecordingLedger:
             events = self.ledger.event_reader(reader)
             size = reader.head().size
             named = _ended_unsealed(reader) if runs is None else runs
-            seals: dict[str, Event | None] = {f"run/{run}": seal_run(events, run, size) for run in named}
+            seals: dict[str, Event | None] = {
+                f"run/{run}": seal_run(events, run, size)
+                for run in named
+                if self.ledger.scopes.destroyed(f"run/{run}") is None  # of what was erased no directory is sealed
+            }
             for view in VIEWS:
                 seals[f"projection/{view.name}"] = seal_view(view, events, size)
         for stream, seal in seals.items():

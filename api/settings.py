@@ -5,8 +5,15 @@ from __future__ import annotations
 import os
 from importlib.metadata import version
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from platformdirs import user_config_path
+
+from ..domain.errors import Refused
+
+if TYPE_CHECKING:
+    from ..ledger.policy import Policy
+    from ..ledger.witness import Cosigners
 
 DEFAULT_LEDGER = ".affidavit"
 
@@ -25,3 +32,34 @@ def keys_root(given: str | None = None) -> Path:
 def recorder_name() -> str:
     """What stands as ``recorder`` in the metadata of every event: this software and its version."""
     return f"affidavit/{version('affidavit')}"
+
+
+def read_policy(path: Path) -> Policy:
+    """Read a tlog-policy file; ``Refused`` (``file_readable``), or ``Malformed`` with the file's name."""
+    from ..ledger.errors import Malformed
+    from ..ledger.policy import parse_policy
+
+    try:
+        return parse_policy(path.read_bytes())
+    except OSError as error:
+        raise Refused("file_readable", f"policy {path}: {error.strerror}") from error
+    except Malformed as error:
+        raise Malformed(f"{path}: {error}") from error
+
+
+def cosigners() -> Cosigners | None:
+    """The witnesses that checkpoints are shown to, as ``AFFIDAVIT_WITNESS_POLICY`` names them; None where it does not.
+
+    With ``AFFIDAVIT_WITNESS_REQUIRED=1`` nothing is published without their quorum. ``Refused``
+    (``setting_readable``) where it is neither 0 nor 1, or there is no policy to require.
+    """
+    named, required = os.environ.get("AFFIDAVIT_WITNESS_POLICY"), os.environ.get("AFFIDAVIT_WITNESS_REQUIRED") or "0"
+    if required not in ("0", "1"):
+        raise Refused("setting_readable", f"AFFIDAVIT_WITNESS_REQUIRED={required!r}: expected 0 or 1")
+    if not named:
+        if required == "1":
+            raise Refused("setting_readable", "AFFIDAVIT_WITNESS_REQUIRED=1: AFFIDAVIT_WITNESS_POLICY names no policy")
+        return None
+    from .witness.client import WitnessClient
+
+    return WitnessClient(read_policy(Path(named)), required=required == "1")

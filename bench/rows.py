@@ -28,10 +28,12 @@ class Sizes:
     middle: int = 200_000
     large: int = 1_000_000
     receipts: int = 50
+    exports: int = 7
     sessions: int = 100_000
     published: int = 40
     calls: int = 64
     replayed: int = 10_000
+    cosigned: int = 20
 
 
 QUICK = Sizes(
@@ -43,10 +45,12 @@ QUICK = Sizes(
     middle=12_000,
     large=10_000,
     receipts=5,
+    exports=2,
     sessions=400,
     published=2,
     calls=8,
     replayed=200,
+    cosigned=2,
 )
 
 

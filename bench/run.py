@@ -19,6 +19,7 @@ from typing import Any
 
 from affidavit.bench.driving import measure_recording, measure_replay
 from affidavit.bench.evaluating import measure_overview, measure_overview_memory
+from affidavit.bench.exporting import measure_export, measure_receipt_check
 from affidavit.bench.machine import load, machine_facts
 from affidavit.bench.publishing import measure_publish
 from affidavit.bench.reading import measure_help, measure_rebuild, measure_receipt
@@ -26,6 +27,7 @@ from affidavit.bench.recording import measure_append, measure_batch, measure_gro
 from affidavit.bench.report import print_rows
 from affidavit.bench.rows import QUICK, Bench, Measurement, Row, Sizes
 from affidavit.bench.verifying import measure_jobs, measure_memory, measure_verify
+from affidavit.bench.witnessing import measure_witness
 from affidavit.bench.workload import Ledgers
 
 RESULTS = Path(__file__).with_name("results.json")
@@ -36,9 +38,12 @@ MEASUREMENTS: dict[str, Measurement] = {
     "verify": measure_verify,
     "jobs": measure_jobs,
     "receipt": measure_receipt,
+    "receipt_check": measure_receipt_check,
+    "export": measure_export,
     "memory": measure_memory,
     "rebuild": measure_rebuild,
     "publish": measure_publish,
+    "witness": measure_witness,
     "overview": measure_overview,
     "overview_memory": measure_overview_memory,
     "recording": measure_recording,

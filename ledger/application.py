@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import shutil
 import time
@@ -28,21 +29,24 @@ from ..domain.event import Meta, NewEvent
 from ..domain.registry import Registry, invalid_is_refused
 from .chain import ChainedEntry
 from .checkpoint import Checkpoint
+from .cosigning import WITNESSES_STREAM, declare, read_declared
 from .entry import FORMAT, format_at, parse_entry
 from .erasure import ERASURE_STREAM, read_erasures
-from .errors import Conflict, Unavailable
-from .events import ClockSteppedBack, ErasureExecuted, ErasureRequested, LedgerOpened
+from .errors import Conflict, QuorumNotMet, Unavailable
+from .events import ClockSteppedBack, ErasureExecuted, ErasureRequested, KeyRotated, LedgerOpened
+from .identity import LEDGER_STREAM, Identity, read_identity
 from .keys import KeyFolder, lock_file, make_origin, sync_folder
 from .mapper import EventMapper, PendingEntry
-from .note import ED25519, VerifierKey, print_vkey
+from .note import VerifierKey, print_vkey
 from .opening import EventReader
-from .proving import prove_entry
+from .proving import Prover
 from .reader import LedgerReader
-from .receipt import Receipt, verify_leaf_receipt
+from .receipt import Receipt
 from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
 from .scopes import OWN_SCOPE, ScopeKeys
-from .sign import BackgroundSigner, require_signed_history, sign_head
-from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore
+from .sign import BackgroundSigner, require_signed_history, sign_head, sign_while_held
+from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore, reading
+from .witness import Cosigners
 
 
 def system_clock() -> int:
@@ -96,7 +100,9 @@ class LedgerEventStore(EventStore[str]):
 class Ledger(Application[str]):
     """One ledger, open for appending. Safe from threads; several processes may have it open at once.
 
-    Close it, or use it as a context manager: closing signs what is not signed yet.
+    Close it, or use it as a context manager: closing signs what is not signed yet. ``origin`` is that of the
+    checkpoints that are signed now, ``genesis`` the one that entry 0 names and content is sealed under.
+    ``cosigners`` are shown every checkpoint before it is published; the log says who they are from then on.
     """
 
     name = "affidavit"
@@ -113,26 +119,31 @@ class Ledger(Application[str]):
         *,
         edge: Edge | None = None,
         sign_in_background: bool = True,
+        cosigners: Cosigners | None = None,
     ) -> None:
         self.folder = folder
         self._edge = edge or Edge()
+        self._cosigners = cosigners
         self._registry = registry
+        self._prover = Prover()
         path = folder / LEDGER_FILE
         if not path.is_file():
             raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
         self._datastore = open_datastore(path)
         self._signer: BackgroundSigner | None = None
         try:
-            with self._datastore.transaction(commit=False) as cursor:
-                cursor.execute("SELECT origin FROM ledger")
-                self.origin = str(cursor.fetchone()[0])
-            self.keys = KeyFolder(keys_root, self.origin)
-            self._signing_key = self.keys.signing_key()
-            self.scopes = ScopeKeys(folder / KEYS_FILE, self.keys.master_key(), self.origin, self._edge.random)
+            with reading(self._datastore) as reader:
+                self.genesis = reader.origin()
+                identity = read_identity(reader) if reader.head().size else None
+            self.origin = self.genesis if identity is None else identity.origin
+            self.keys = KeyFolder(keys_root, self.genesis, self.origin)
+            self._require_signing_key(identity)
+            self.scopes = ScopeKeys(folder / KEYS_FILE, self.keys.master_key(), self.genesis, self._edge.random)
             try:
                 super().__init__()
-                self._require_own_keys()
+                self._require_present_log()
                 self._hold_erasures()
+                self._declare_witnesses()
             except BaseException:
                 self.scopes.close()
                 raise
@@ -152,6 +163,7 @@ class Ledger(Application[str]):
         name: str = "affidavit",
         edge: Edge | None = None,
         sign_in_background: bool = True,
+        cosigners: Cosigners | None = None,
     ) -> Ledger:
         """Make a ledger with new keys and an origin ``name/<16 hex at random>``, signed from entry 0 on.
 
@@ -179,7 +191,7 @@ class Ledger(Application[str]):
         finally:
             with suppress(FileNotFoundError):
                 shutil.rmtree(fresh)
-        return cls(folder, keys_root, registry, edge=edge, sign_in_background=sign_in_background)
+        return cls(folder, keys_root, registry, edge=edge, sign_in_background=sign_in_background, cosigners=cosigners)
 
     @classmethod
     def _fill(cls, folder: Path, keys_root: Path, registry: Registry, keys: KeyFolder, origin: str, edge: Edge) -> None:
@@ -187,8 +199,8 @@ class Ledger(Application[str]):
         create_database(folder / LEDGER_FILE, origin)
         ScopeKeys.create(folder / KEYS_FILE, keys.master_key(), origin, edge.random)
         with cls(folder, keys_root, registry, edge=edge, sign_in_background=False) as ledger:
-            vkey = print_vkey(ledger.verifier_key())
-            ledger.record(NewEvent("ledger", 0, LedgerOpened(format=FORMAT, origin=origin, vkey=vkey), Meta()))
+            vkey = print_vkey(keys.oldest_key())
+            ledger.record(NewEvent(LEDGER_STREAM, 0, LedgerOpened(format=FORMAT, origin=origin, vkey=vkey), Meta()))
 
     def record(self, *events: NewEvent) -> list[Acknowledged]:
         """Append events, all or none. When this returns they are durable and chained.
@@ -204,8 +216,33 @@ class Ledger(Application[str]):
         return [Acknowledged(entry.seq, entry.leaf) for entry in chained]
 
     def sign(self) -> Checkpoint:
-        """Sign and publish a checkpoint of all that is durable now."""
-        return sign_head(self.recorder, self.keys, self._signing_key)
+        """Sign and publish a checkpoint of all that is durable now. Raises as ``sign_head`` does."""
+        return sign_head(self.recorder, self.keys, self._cosigners)
+
+    def rotate_key(self, overlap: int = 1000, meta: Meta | None = None) -> KeyRotated:
+        """Sign with a new key from now on, and with the old one too for ``overlap`` entries more; then that is removed.
+
+        What it returns is on record. A checkpoint under both keys is published before this returns, or, where it
+        lacks its quorum, as soon as it has it.
+        """
+        if overlap < 0:
+            raise Refused("overlap_from_0", f"overlap: expected a number of entries from 0, found {overlap}")
+        rotated: list[KeyRotated] = []
+
+        def make(reader: LedgerReader, seq: int) -> list[PendingEntry]:
+            old = read_identity(reader).key
+            event = KeyRotated(old=print_vkey(old), new=print_vkey(new), first=seq + 1, last=seq + 1 + overlap)
+            rotated.append(event)
+            return [self.mapper.to_stored_event(NewEvent(LEDGER_STREAM, reader.next_pos(LEDGER_STREAM), event, told))]
+
+        told = meta or Meta()
+        # Nobody signs before the entry says with what, and the new key is durable before anybody needs it.
+        with self.keys.signing_lock():
+            new = self.keys.add_key(self._edge.random)
+            self.recorder.append_knowing(make)
+            with suppress(QuorumNotMet):
+                sign_while_held(self.recorder, self.keys, self._cosigners)
+        return rotated[0]
 
     def receipt(self, seq: int) -> Receipt:
         """Prove that entry ``seq`` is in the log, under the newest checkpoint, made now if none covers it."""
@@ -219,15 +256,16 @@ class Ledger(Application[str]):
 
     def _receipt(self, seq: int) -> Receipt | None:
         with self.recorder.reading() as reader:
-            receipt = prove_entry(reader, seq)
-            if receipt is not None:
-                verify_leaf_receipt(receipt, reader.hashes(0, seq, 1), [self.verifier_key()], self.origin)
-        return receipt
+            return self._prover.prove(reader, seq)
+
+    def identity(self) -> Identity:
+        """The origins and keys of this log by now: another process may have rotated the key."""
+        with self.recorder.reading() as reader:
+            return read_identity(reader)
 
     def verifier_key(self) -> VerifierKey:
-        """The public key that this ledger's checkpoints verify under."""
-        public = self._signing_key.public_key().public_bytes_raw()
-        return VerifierKey(self.origin, ED25519, public)
+        """The public key that this ledger's newest checkpoint verifies under."""
+        return self.identity().key
 
     def event_reader(self, reader: LedgerReader) -> EventReader:
         """Events read through ``reader``, sealed content opened."""
@@ -344,6 +382,8 @@ class Ledger(Application[str]):
                 with suppress(Unavailable):  # what did not serve a moment ago may serve now
                     self._signer.stop()
             self.sign()
+        except QuorumNotMet as error:  # what is recorded is durable, and published when the ledger is open again
+            logging.getLogger(__name__).warning("closed with entries that are not published: %s", error)
         finally:
             self.scopes.close()
             # The last connection moves the -wal into the database; nobody may copy the two meanwhile.
@@ -382,14 +422,28 @@ class Ledger(Application[str]):
         event = ClockSteppedBack(behind=microseconds / 1_000_000)
         return self.mapper.to_stored_event(NewEvent("clock", pos, event, Meta()))
 
-    def _require_own_keys(self) -> None:
-        """A key that entry 0 does not name must never sign, and an older copy must never grow."""
-        with self.recorder.reading() as reader:
-            first = EventReader(reader, self._registry).event(0)
-        if first is None:
-            return  # being made
-        if not isinstance(first.event, LedgerOpened) or first.event.vkey != print_vkey(self.verifier_key()):
-            raise Unavailable(f"key folder {self.keys.path}: signing.pem is not the key that entry 0 names")
+    def _require_signing_key(self, identity: Identity | None) -> None:
+        """A key that the log does not name must never sign."""
+        if identity is None:
+            self.keys.signing_key()  # being made
+        else:
+            self.keys.private_key(identity.ranges[-1])
+
+    def _require_present_log(self) -> None:
+        """An older copy must never grow."""
         signed = self.keys.signed()
         with self.recorder.reading() as reader:
             require_signed_history(reader, signed)
+
+    def _declare_witnesses(self) -> None:
+        """Record who is asked from now on, where that is not what the log says."""
+        if self._cosigners is None:
+            return
+        event = declare(self._cosigners)
+        while True:
+            with self.recorder.reading() as reader:
+                declared, pos = read_declared(reader), reader.next_pos(WITNESSES_STREAM)
+            if declared == event:
+                return
+            with suppress(Conflict):  # another process may have said the same
+                self.record(NewEvent(WITNESSES_STREAM, pos, event, Meta()))

@@ -27,6 +27,10 @@ class Unavailable(LedgerError):
     """A file, a key or the disk does not serve; the ledger is as it was."""
 
 
+class QuorumNotMet(Unavailable):
+    """Witnesses are required, and not enough of them cosigned: what is recorded stays, nothing is published."""
+
+
 class UnsupportedFormat(LedgerError):
     """The ledger or entry was written in a format that this version does not know."""
 

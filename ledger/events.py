@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from ..domain.event import Event, Sealed, differing_counts
+from ..domain.event import Event, Sealed, Withheld, differing_counts
 from ..domain.number import Number
+from .errors import LedgerError, Malformed
+from .note import parse_vkey
+from .review import Opinion, Subject, verify_statement
 
 
 class LedgerOpened(Event):
@@ -148,11 +151,34 @@ class ReviewSigned(Event):
     iteration: int | None = Field(default=None, ge=0)
     first: int | None = Field(default=None, ge=0)
     last: int | None = Field(default=None, ge=0)
-    verdict: Literal["approve", "reject", "question"]
+    verdict: Opinion
     size: int = Field(ge=1)
     root: str = Field(pattern="^[0-9a-f]{64}$")
     statement: Sealed[str]
     vkey: Sealed[str]
+
+    @model_validator(mode="after")
+    def _require_subject(self) -> Self:
+        try:
+            self.subject  # noqa: B018
+        except Malformed as error:
+            raise ValueError(str(error)) from error
+        return self
+
+    @property
+    def subject(self) -> Subject:
+        return Subject(self.run, self.iteration, self.first, self.last)
+
+    def disagreement(self) -> str | None:
+        if isinstance(self.statement, Withheld) or isinstance(self.vkey, Withheld):
+            return None
+        try:
+            signed = verify_statement(self.statement.encode(), parse_vkey(self.vkey))
+        except LedgerError as error:
+            return f"the reviewer's statement does not verify: {error}"
+        stated = (str(self.subject), self.verdict, self.size, self.root)
+        found = (str(signed.subject), signed.verdict, signed.size, signed.root.hex())
+        return None if stated == found else f"the open fields are {stated}, the reviewer signed {found}"
 
 
 class RetentionDeclared(Event):
@@ -162,7 +188,7 @@ class RetentionDeclared(Event):
     """
 
     type_name = "retention.declared.v1"
-    days: dict[str, int]
+    days: dict[Literal["run", "subject"], Annotated[int, Field(ge=1)]]
 
 
 EVENTS: tuple[type[Event], ...] = (

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from base64 import b64decode, b64encode
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from hashlib import sha256
 
@@ -26,6 +26,8 @@ from .errors import Malformed, UnsupportedFormat, VerificationError
 ED25519 = 0x01
 ED25519_COSIGNATURE = 0x04
 ML_DSA_44_COSIGNATURE = 0x06
+
+ML_DSA_44_NAME_SIZE = 255  # a cosigned message of type 0x06 holds each name behind one byte of length
 
 _KEY_SIZES = {ED25519: 32, ED25519_COSIGNATURE: 32, ML_DSA_44_COSIGNATURE: 1312}
 _KEY_ID_SIZE = 4
@@ -102,13 +104,33 @@ def sign_note(text: str, name: str, private_key: Ed25519PrivateKey) -> bytes:
 
     Raises ``Malformed`` if the text does not end in a newline or holds another control character.
     """
+    body = encode_text(text)
+    key_id = VerifierKey(name, ED25519, private_key.public_key().public_bytes_raw()).key_id
+    return body + b"\n" + print_signature(NoteSignature(name, key_id, private_key.sign(body))).encode()
+
+
+def encode_text(text: str) -> bytes:
+    """Return the bytes of ``text`` that a note holds and its signatures of type 0x01 cover.
+
+    Raises ``Malformed`` if the text does not end in a newline or holds another control character.
+    """
     if not text.endswith("\n"):
         raise Malformed("note: text does not end in a newline")
     _check_control(text)
-    body = _encode(text)
-    key_id = VerifierKey(name, ED25519, private_key.public_key().public_bytes_raw()).key_id
-    line = f"{_SIGNATURE_PREFIX}{name} {encode_base64(key_id + private_key.sign(body))}\n"
-    return body + b"\n" + _encode(line)
+    return _encode(text)
+
+
+def print_signature(signature: NoteSignature) -> str:
+    """Return the signature line, its newline included."""
+    return f"{_SIGNATURE_PREFIX}{signature.name} {encode_base64(signature.key_id + signature.signature)}\n"
+
+
+def parse_signature(line: str) -> NoteSignature:
+    """Read one signature line, its newline included; raises ``Malformed``."""
+    if not line.endswith("\n"):
+        raise Malformed("note: signature line does not end in a newline")
+    _check_control(line)
+    return _parse_signature(line[:-1])
 
 
 def parse_note(note: bytes) -> SignedNote:
@@ -141,18 +163,53 @@ def open_note(note: bytes, verifiers: Iterable[VerifierKey]) -> str:
     for bytes that are no note and for two verifiers with one (name, key ID), ``UnsupportedFormat`` for a
     verifier that is not of type 0x01.
     """
-    known = _by_name_and_id(verifiers)
+    verifiers = list(verifiers)
+    for key in verifiers:
+        check_signs_text(key)
     parsed = parse_note(note)
-    text = parsed.text.encode()
     verified = 0
-    for signature in parsed.signatures:
-        key = known.get((signature.name, signature.key_id))
-        if key is not None:
-            _verify(key, signature.signature, text)
-            verified += 1
+    for key, signature in known_signatures(parsed, verifiers):
+        verify_signature(key, signature, parsed.text)
+        verified += 1
     if not verified:
         raise VerificationError(f"note: none of its {len(parsed.signatures)} signatures is by a known key")
     return parsed.text
+
+
+def known_signatures(note: SignedNote, verifiers: Iterable[VerifierKey]) -> Iterator[tuple[VerifierKey, NoteSignature]]:
+    """Yield the note's signatures that bear the (name, key ID) of a verifier, in the note's order, unverified.
+
+    Raises ``Malformed`` for two verifiers with one (name, key ID).
+    """
+    known = _by_name_and_id(verifiers)
+    for signature in note.signatures:
+        key = known.get((signature.name, signature.key_id))
+        if key is not None:
+            yield key, signature
+
+
+def verify_signature(key: VerifierKey, signature: NoteSignature, text: str) -> None:
+    """Check a signature of type 0x01 over the text of a note, or raise ``VerificationError``."""
+    verify_ed25519(key, signature.signature, text.encode())
+
+
+def verify_ed25519(key: VerifierKey, signature: bytes, message: bytes) -> None:
+    """Check the bare signature of an Ed25519 key of either type, or raise ``VerificationError``."""
+    try:
+        Ed25519PublicKey.from_public_bytes(key.public_key).verify(signature, message)
+    except InvalidSignature as error:
+        raise wrong_signature(key) from error
+
+
+def wrong_signature(key: VerifierKey) -> VerificationError:
+    """Return the error that says whose signature it is that does not verify."""
+    return VerificationError(f"note: signature of {key.name!r} with ID {key.key_id.hex()} is wrong")
+
+
+def check_signs_text(key: VerifierKey) -> None:
+    """Raise ``UnsupportedFormat`` unless the key signs the bytes of a text: type 0x01."""
+    if key.algorithm != ED25519:
+        raise UnsupportedFormat(f"key of {key.name!r}: type is {key.algorithm:#04x}, expected 0x01")
 
 
 def check_name(name: str) -> None:
@@ -181,19 +238,10 @@ def decode_base64(text: str) -> bytes:
 def _by_name_and_id(verifiers: Iterable[VerifierKey]) -> dict[tuple[str, bytes], VerifierKey]:
     known: dict[tuple[str, bytes], VerifierKey] = {}
     for key in verifiers:
-        if key.algorithm != ED25519:
-            raise UnsupportedFormat(f"key of {key.name!r}: type is {key.algorithm:#04x}, expected 0x01")
         if (key.name, key.key_id) in known:
             raise Malformed(f"verifiers: two keys are named {key.name!r} with ID {key.key_id.hex()}")
         known[key.name, key.key_id] = key
     return known
-
-
-def _verify(key: VerifierKey, signature: bytes, text: bytes) -> None:
-    try:
-        Ed25519PublicKey.from_public_bytes(key.public_key).verify(signature, text)
-    except InvalidSignature as error:
-        raise VerificationError(f"note: signature of {key.name!r} with ID {key.key_id.hex()} is wrong") from error
 
 
 def _parse_signature(line: str) -> NoteSignature:
@@ -213,7 +261,10 @@ def _check_public_key(name: str, algorithm: int, public_key: bytes) -> None:
         raise Malformed(f"key of {name!r}: type is {algorithm:#04x}, expected 0x01, 0x04 or 0x06")
     if len(public_key) != expected:
         raise Malformed(f"key of {name!r}: expected {expected} bytes, found {len(public_key)}")
-    if algorithm != ML_DSA_44_COSIGNATURE and _is_low_order(public_key):
+    if algorithm == ML_DSA_44_COSIGNATURE:
+        if len(_encode(name)) > ML_DSA_44_NAME_SIZE:
+            raise Malformed(f"key of {name[:80]!r}: name has more than {ML_DSA_44_NAME_SIZE} bytes")
+    elif _is_low_order(public_key):
         raise Malformed(f"key of {name!r}: Ed25519 point {public_key.hex()} is of low order")
 
 

@@ -282,6 +282,11 @@ class ScopeKeys:
         row = self._row("SELECT fingerprint, aliases FROM destroyed WHERE scope=?", scope)
         return None if row is None else Destroyed(*row)
 
+    def all_destroyed(self) -> dict[str, Destroyed]:
+        """Every scope whose key is known to be destroyed, and how."""
+        rows = self._rows("SELECT scope, fingerprint, aliases FROM destroyed ORDER BY scope")
+        return {scope: Destroyed(fingerprint, aliases) for scope, fingerprint, aliases in rows}
+
     def count_destroyed(self) -> int:
         """How many scopes are known to be destroyed."""
         return int(self._rows("SELECT count(*) FROM destroyed")[0][0])

@@ -75,6 +75,7 @@ class LedgerDatastore(SQLiteDatastore):
 
     def __init__(self, path: Path) -> None:
         super().__init__(str(path), originator_id_type="text", lock_timeout=60)
+        self.path = path
         self.pool = _DurablePool(path)
 
 
@@ -107,6 +108,8 @@ class ChainingRecorder(SQLiteApplicationRecorder):
     ``clock_finding`` makes the pending entry that says that the clock stands behind the log.
     Safe from threads and from processes on one machine.
     """
+
+    datastore: LedgerDatastore
 
     def __init__(
         self,
@@ -148,6 +151,19 @@ class ChainingRecorder(SQLiteApplicationRecorder):
         with self._commit_mutex:
             if not appender.done:
                 self._commit_waiting()
+        if appender.error is not None:
+            raise appender.error
+        return appender.entries
+
+    def append_knowing(self, make: Callable[[LedgerReader, int], Sequence[PendingEntry]]) -> list[ChainedEntry]:
+        """As ``append``, of what ``make`` gives once it knows the log as it is and the seq that its first entry takes.
+
+        Nobody appends in between, so what it says of its own place is true, and its positions are free.
+        """
+        self._scopes.require_outside()
+        appender = _Appender(())
+        with self._commit_mutex, _wrapped(self._path):
+            self._commit([appender], make)
         if appender.error is not None:
             raise appender.error
         return appender.entries
@@ -201,8 +217,8 @@ class ChainingRecorder(SQLiteApplicationRecorder):
     @contextmanager
     def reading(self) -> Iterator[LedgerReader]:
         """Read one consistent state of the log on a connection of the pool."""
-        with self.datastore.transaction(commit=False) as cursor:
-            yield LedgerReader(_connection(cursor))
+        with reading(self.datastore) as reader:
+            yield reader
 
     def publish_checkpoint(self, size: int, note: bytes) -> None:
         """Add a signed checkpoint; the same one again changes nothing."""
@@ -236,7 +252,11 @@ class ChainingRecorder(SQLiteApplicationRecorder):
             for appender in appenders:
                 appender.done = True
 
-    def _commit(self, appenders: list[_Appender]) -> None:
+    def _commit(
+        self,
+        appenders: list[_Appender],
+        make: Callable[[LedgerReader, int], Sequence[PendingEntry]] | None = None,
+    ) -> None:
         # 1. Queue behind other processes: SQLite's own waiting is not fair and gives up.
         # 2. The transaction's first statement is a write, which takes the write lock before anything is
         #    read; a read first could not be upgraded once another process has committed.
@@ -245,14 +265,16 @@ class ChainingRecorder(SQLiteApplicationRecorder):
             row = cursor.fetchone()
             head = Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
             reader = LedgerReader(_connection(cursor))
-            # 3. Each appender's expected positions, while nobody else can move them, and the keys to seal
+            # 3. The time, taken inside the lock, never earlier than the last.
+            head, at, findings = self._stamp(cursor, head)
+            if make is not None:
+                appenders[0].pending = make(reader, head.size + len(findings))
+            # 4. Each appender's expected positions, while nobody else can move them, and the keys to seal
             #    under, fetched now: a key destroyed a moment ago must not be used again, nor made anew. A new key
             #    is durable before the entry that needs it; a crash between leaves an unused key, no loss.
             accepted, ciphers = self._accept(cursor, appenders)
             if not accepted:
                 return  # the head's time is that of an entry, so nothing may move it alone
-            # 4. The time, taken inside the lock, never earlier than the last.
-            head, at, findings = self._stamp(cursor, head)
             pending = [*findings, *(waiting for appender in accepted for waiting in appender.pending)]
             batch = chain_batch(head, at, pending, lambda level: _loose_hashes(reader, head.size, level))
             # 5. Seal.
@@ -379,6 +401,16 @@ def open_datastore(path: Path) -> LedgerDatastore:
     ):
         check_schema(db, path)
     return LedgerDatastore(path)
+
+
+@contextmanager
+def reading(datastore: LedgerDatastore) -> Iterator[LedgerReader]:
+    """Read one consistent state of the log on a connection of the datastore's pool."""
+    try:
+        with datastore.transaction(commit=False) as cursor:
+            yield LedgerReader(_connection(cursor))
+    except (sqlite3.Error, PersistenceError) as error:
+        raise Unavailable(f"{datastore.path}: {error}") from error
 
 
 def _store(cursor: SQLiteCursor, batch: Batch, boxes: list[tuple[int, str, bytes]]) -> None:

@@ -21,11 +21,15 @@ from .tree import Frontier, fold_perfect
 
 @dataclass(frozen=True, slots=True)
 class Damage:
-    """One thing that is wrong. ``seq`` is the entry at which it shows, None where it is not an entry's."""
+    """One thing that is wrong. ``seq`` is the entry at which it shows, None where it is not an entry's.
+
+    ``unmet``: the ledger may be as it was recorded, but does not meet what it was checked against, such as a policy.
+    """
 
     kind: str
     seq: int | None
     detail: str
+    unmet: bool = False
 
 
 @dataclass(slots=True)

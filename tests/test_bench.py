@@ -15,8 +15,10 @@ from affidavit.bench.windows import interleave, median_of
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     *("help", "append", "batch", "batch_sealed", "verify", "verify_memory", "verify_jobs", "receipt"),
+    *("receipt_check", "export_tiles"),
     *("memory_1", "memory_2", "rebuild"),
     *("publish", "publish_batches"),
+    *("witness", "witness_http"),
     *("overview", "overview_time", "overview_lists", "overview_memory"),
     *("recording", "replay", "growth_singles", "growth_batches"),
 ]

@@ -1,6 +1,7 @@
 """``affidavit demo``: the main job in a scratch folder, on a genuine sample and on made-up ones.
 
-Runs that another tool recorded, and damage that is found; an agent's sessions; an optimisation that is killed.
+Runs that another tool recorded, and damage that is found; an agent's sessions; an optimisation that is killed; what
+a stranger is handed, and checks.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from ..settings import DEFAULT_LEDGER
 from .demo_evaluation import WITH, WITHOUT, run_sessions
 from .demo_optimization import run_optimization
+from .demo_proofs import run_proofs
 from .demo_steps import Steps
 from .output import say
 
@@ -49,6 +51,7 @@ def run_demo() -> None:
         _change_a_score(folder / "damaged" / "ledger.db")
         run.step("--ledger", "damaged", "verify", expected=1)
         run_optimization(run, folder, "optimisation")
+        run_proofs(run, folder, "optimisation")
 
 
 def _change_a_score(path: Path) -> None:

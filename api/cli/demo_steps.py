@@ -28,10 +28,13 @@ class Steps:
 
     def step(self, *arguments: str, expected: int = 0) -> None:
         """Run a command to its end; anything but the ``expected`` exit code ends the demonstration."""
-        command = self._begin(arguments)
-        code = subprocess.run(command, cwd=self._folder, env=self.environment, check=False).returncode
-        if code != expected:
-            _end(f"expected exit code {expected}, found {code}")
+        self._run(self._begin(arguments), expected)
+
+    def script(self, path: Path, *arguments: str, expected: int = 0) -> None:
+        """As ``step``, for a program in Python that is not this one."""
+        say(f"\n$ python3 {path.name} {shlex.join(arguments)}")
+        sys.stdout.flush()
+        self._run([sys.executable, str(path), *arguments], expected)
 
     def killed(self, *arguments: str, at: str) -> None:
         """Run a command and kill it (SIGKILL) when it prints a line that begins with ``at``."""
@@ -52,6 +55,11 @@ class Steps:
         if process.returncode != -signal.SIGKILL:
             _end(f"expected that it is killed after {at!r}, found exit code {process.returncode}")
         say("Killed (SIGKILL).")
+
+    def _run(self, command: Sequence[str], expected: int) -> None:
+        code = subprocess.run(command, cwd=self._folder, env=self.environment, check=False).returncode
+        if code != expected:
+            _end(f"expected exit code {expected}, found {code}")
 
     def _begin(self, arguments: Sequence[str]) -> list[str]:
         say(f"\n$ affidavit {shlex.join(self._names.get(argument, argument) for argument in arguments)}")

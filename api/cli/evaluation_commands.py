@@ -20,7 +20,7 @@ from ..adapters.evaluation import import_evaluation as import_file
 from ..answers import overview_answer, trend_answer
 from ..moment import open_moment
 from ..reading import parse_time
-from ..settings import keys_root, ledger_folder
+from ..settings import cosigners, keys_root, ledger_folder
 from .output import print_json, print_table, progress, say
 
 MONTH = 30 * 86_400
@@ -28,7 +28,7 @@ MONTH = 30 * 86_400
 
 def import_evaluation(given: str | None, path: Path, as_json: bool) -> None:
     with (
-        Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger,
+        Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()) as ledger,
         progress("importing", quiet=as_json) as on_progress,
     ):
         report = import_file(ledger, path, on_progress)

@@ -11,7 +11,7 @@ from ...ledger.application import Ledger
 from ...projections.registry import REGISTRY
 from ..models.settings import judge_model
 from ..moment import LiveLedger
-from ..settings import keys_root, ledger_folder
+from ..settings import cosigners, keys_root, ledger_folder
 from ..workers.judges import Item, Judges
 from ..workers.judging import Outcome
 from ..workers.settings import WorkerSettings
@@ -35,7 +35,7 @@ def judge(given: str | None, once: bool, model: str | None, base_url: str | None
         )
     with (
         closing(chat),
-        Ledger(ledger_folder(given), keys_root(), REGISTRY) as ledger,
+        Ledger(ledger_folder(given), keys_root(), REGISTRY, cosigners=cosigners()) as ledger,
         closing(LiveLedger(ledger)) as live,
     ):
         judges = Judges(

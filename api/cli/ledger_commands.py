@@ -4,21 +4,23 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from dataclasses import replace
 from itertools import islice
+from pathlib import Path
 
 from ...ledger.application import Ledger
-from ...ledger.audit import key_in_entry_0
 from ...ledger.entry import parse_entry
 from ...ledger.errors import Unavailable
 from ...ledger.hashing import leaf_hash
 from ...ledger.note import print_vkey
 from ...ledger.proving import prove_entry
-from ...ledger.reader import StoredEntry, open_snapshot
+from ...ledger.reader import LedgerReader, StoredEntry, open_snapshot
+from ...ledger.receipt import Receipt
 from ...ledger.receipt import print_receipt as print_proof
-from ...ledger.receipt import verify_leaf_receipt
+from ...ledger.static_log import read_raws
 from ...projections.registry import REGISTRY
 from ..record import open_ledger
-from ..settings import keys_root, ledger_folder
+from ..settings import cosigners, keys_root, ledger_folder
 from .output import base64, print_json, print_table, put, say
 
 
@@ -50,15 +52,31 @@ def print_checkpoint(given: str | None) -> None:
     put(latest[1].decode())
 
 
-def print_receipt(given: str | None, seq: int) -> None:
+def print_receipt(given: str | None, seq: int, output: Path | None) -> None:
+    """Print a receipt, or write it to a file; what lies there is replaced."""
     with open_snapshot(ledger_folder(given)) as reader:
-        receipt, key = prove_entry(reader, seq), key_in_entry_0(reader)
-        if receipt is not None and key is not None:  # a checkpoint row is believed for nothing
-            verify_leaf_receipt(receipt, reader.hashes(0, seq, 1), [key], reader.origin())
+        receipt = prove_entry(reader, seq)
+        if receipt is not None:
+            receipt = _with_entry(receipt, reader)
     if receipt is None:  # no checkpoint covers it yet, so one must be signed
-        with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger:
-            receipt = ledger.receipt(seq)
-    put(print_proof(receipt).decode())
+        with Ledger(
+            ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()
+        ) as ledger:
+            fresh = ledger.receipt(seq)
+            with ledger.recorder.reading() as reader:
+                receipt = _with_entry(fresh, reader)
+    if output is None:
+        put(print_proof(receipt).decode())
+        return
+    try:
+        output.write_bytes(print_proof(receipt))
+    except OSError as error:
+        raise Unavailable(f"{output}: {error.strerror}") from error
+
+
+def _with_entry(receipt: Receipt, reader: LedgerReader) -> Receipt:
+    """The receipt with the bytes of its entry, so that checking it needs nothing else but the key."""
+    return replace(receipt, extra=read_raws(reader, receipt.index, 1)[0])
 
 
 def list_entries(given: str | None, stream: str | None, as_json: bool) -> None:

@@ -9,13 +9,13 @@ from ...ledger.application import Ledger
 from ...projections.registry import REGISTRY
 from ..adapters.otel import Window, export_telemetry, import_telemetry
 from ..reading import open_for_reading, parse_time
-from ..settings import keys_root, ledger_folder
+from ..settings import cosigners, keys_root, ledger_folder
 from .output import base64, print_json, print_table, progress, say
 
 
 def import_otel(given: str | None, path: Path, as_json: bool) -> None:
     with (
-        Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False) as ledger,
+        Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()) as ledger,
         progress("importing", quiet=as_json) as on_progress,
     ):
         report = import_telemetry(ledger, path, on_progress)

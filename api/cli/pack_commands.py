@@ -97,7 +97,7 @@ def _seconds(text: str) -> int:
 
 def _stated(path: Path) -> str:
     try:
-        return print_policy(parse_policy(path.read_text()).without_addresses())
+        return print_policy(parse_policy(path.read_bytes()).without_addresses())
     except OSError as error:
         raise Unavailable(f"policy {path}: {error.strerror}") from error
 

@@ -20,6 +20,7 @@ from ...projections.run_summary import summarise
 from ..adapters.reflex.importer import ImportReport, import_reflex
 from ..reading import OpenLedger, open_for_reading
 from ..record import open_ledger
+from ..reviews import reviews_of
 from ..run_folders import write_folders
 from ..settings import keys_root, ledger_folder
 from .output import base64, print_json, print_table, progress, say, score
@@ -80,12 +81,17 @@ def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, pric
         size = ledger.size_as_of(as_of)
         record, root = ledger.run(run, size), ledger.root_at(size)
         summary = summarise(record, ledger.run_seed(record))
+        reviews = reviews_of(ledger, run, size)
     if prices is not None:
         summary["cost"] = asdict(cost_of(record, read_prices(prices)))
     if as_json:
-        print_json({"size": size, "root": base64(root), **summary})
-    else:
-        _print_summary(summary, record.calls.text() if record.calls.has_calls else None)
+        listed = [review.as_json() for review in reviews]
+        print_json({"size": size, "root": base64(root), **summary, "reviews": listed})
+        return
+    _print_summary(summary, record.calls.text() if record.calls.has_calls else None)
+    for review in reviews:
+        who = review.reviewer or f"[{review.withheld or 'not verified'}]"
+        say(f"review: {review.verdict}, of {review.subject}, by {who}; `affidavit reviews {run}` has the words")
 
 
 def _print_summary(summary: dict[str, Any], calls: str | None) -> None:

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import json
 import os
-import signal
-import socket
 from collections.abc import Sequence
-from contextlib import ExitStack, closing, suppress
+from contextlib import ExitStack, closing
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import uvicorn
 from pydantic import ValidationError
 
 from ...domain.errors import Refused
@@ -21,25 +18,23 @@ from ...domain.event import NewEvent
 from ...ledger.application import Ledger
 from ...ledger.keys import KeyFolder
 from ...ledger.reader import open_snapshot
+from ...ledger.witness import Cosigners
 from ...projections.registry import REGISTRY
+from ..anchoring import scheduled
 from ..http.access import is_loopback
 from ..http.app import create_app, open_service
-from ..http.connections import ImpatientProtocol
 from ..http.limits import Limits
 from ..http.schemas import Rule, RulesRequest
 from ..http.service import Settings, ack
 from ..keyring import Keyring
 from ..models.settings import judge_model
 from ..moment import LiveLedger
-from ..settings import keys_root, ledger_folder
+from ..retention import Retention
+from ..settings import cosigners, keys_root, ledger_folder
 from ..workers.judges import Judges
 from ..workers.settings import WorkerSettings
 from .output import print_json, print_table, say
-
-DEFAULT_PORT = 8128
-_STOP_SECONDS = 20
-_MOST_CONNECTIONS = 900
-"""Fewer than the 1,024 files that a process may usually have open; who connects beyond is told 503."""
+from .serving import run_server
 
 
 def serve(
@@ -50,19 +45,23 @@ def serve(
     max_body_bytes: int,
     model: str | None,
     base_url: str | None,
+    *,
+    public_log: bool = False,
 ) -> None:
     """Serve the HTTP API until interrupted; requests that are being answered are finished.
 
-    With a judge's model the judges work in this process, too. ``Refused`` (``key_needed``) where other machines could
-    call and no key was made; ``setting_readable`` where the environment says no number.
+    With a judge's model the judges work in this process, too; with ``public_log`` everybody may read the log itself.
+    ``Refused`` (``key_needed``) where other machines could call and no key was made; ``setting_readable`` where the
+    environment says no number.
     """
     limits = _limits(max_body_bytes, requests_per_minute)
     workers = WorkerSettings.from_environment()
     chat = judge_model(model, base_url)
     with ExitStack() as opened:
-        ledger = opened.enter_context(Ledger(ledger_folder(given), keys_root(), REGISTRY))
+        asked = cosigners()
+        ledger = opened.enter_context(Ledger(ledger_folder(given), keys_root(), REGISTRY, cosigners=asked))
         keyring = Keyring(ledger.keys.path)
-        if not is_loopback(host) and not any(key.revoked_at is None for key in keyring.every()):
+        if not (is_loopback(host) or public_log) and not any(key.revoked_at is None for key in keyring.every()):
             raise Refused(
                 "key_needed", f"--host {host}: other machines could call; `affidavit keys create --scope …` makes a key"
             )
@@ -74,39 +73,31 @@ def serve(
             opened.callback(judges.stop)
             judges.start()
         settings = Settings(
-            limits, organisation=workers.org, agent_version=os.environ.get("REFLEXIO_AGENT_VERSION") or "agent-v0"
+            limits,
+            organisation=workers.org,
+            agent_version=os.environ.get("REFLEXIO_AGENT_VERSION") or "agent-v0",
+            public_log=public_log,
         )
-        service = opened.enter_context(open_service(ledger, settings, live=live, judges=judges))
+        anchoring = scheduled(ledger)
+        if anchoring is not None:
+            opened.callback(anchoring.stop)
+            anchoring.start()
+        service = opened.enter_context(open_service(ledger, settings, live=live, judges=judges, anchoring=anchoring))
+        retention = Retention(ledger, service.publisher.forget)
+        opened.callback(retention.stop)
+        retention.start()
         say(f"ledger   {ledger.folder}")
         say(f"judge    {chat.model if chat is not None else 'none'}")
-        # uvicorn sends itself again what stopped it; by default SIGTERM would end the process there and then,
-        # before the ledger is signed.
-        signal.signal(signal.SIGTERM, signal.default_int_handler)
-        config = uvicorn.Config(
-            create_app(service),
-            host=host,
-            port=port,
-            http=ImpatientProtocol,
-            ws="none",
-            limit_concurrency=_MOST_CONNECTIONS,
-            proxy_headers=False,  # a header must not say where a caller is
-            server_header=False,
-            access_log=False,
-            log_level="warning",
-            timeout_graceful_shutdown=_STOP_SECONDS,
-        )
-        with suppress(KeyboardInterrupt):
-            _Server(config).run()
+        say(f"witness  {_told(asked)}")
+        say(f"anchors  {anchoring.authority.host if anchoring is not None else 'none'}")
+        run_server(create_app(service), host, port, "serving")
 
 
-class _Server(uvicorn.Server):
-    """Says where it serves once it does."""
-
-    async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        await super().startup(sockets)
-        if self.started:
-            host, port = self.servers[0].sockets[0].getsockname()[:2]
-            say(f"serving  http://{f'[{host}]' if ':' in host else host}:{port}")
+def _told(asked: Cosigners | None) -> str:
+    """Whose cosignatures are asked for, in words."""
+    if asked is None:
+        return "none"
+    return f"quorum {asked.policy.quorum}, {'fail-closed' if asked.required else 'fail-open'}"
 
 
 def _limits(body_bytes: int, requests_per_minute: int) -> Limits:
@@ -163,7 +154,10 @@ def revoke_key(given: str | None, key_id: str) -> None:
 def publish_rules(given: str | None, path: Path, as_json: bool) -> None:
     """Publish the rules of a file: a JSON object, list or ``{"rules": […]}``, or one object a line."""
     events = [RulePublished(**rule.model_dump()) for rule in _read_rules(path)]
-    with Ledger(ledger_folder(given), keys_root(), REGISTRY) as ledger, open_service(ledger) as service:
+    with (
+        Ledger(ledger_folder(given), keys_root(), REGISTRY, cosigners=cosigners()) as ledger,
+        open_service(ledger) as service,
+    ):
         recorded = service.append_all([NewEvent(f"rule/{event.rule}", 0, event, service.meta()) for event in events])
     published = [(event.rule, found) for event, found in zip(events, recorded, strict=True)]
     if as_json:

@@ -2,81 +2,114 @@
 
 from __future__ import annotations
 
+import json
 import os
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 from sqlalchemy import Engine
 
+from ...domain.errors import Refused
+from ...ledger.anchors import Bound, stored_token
 from ...ledger.audit import Against, Verdict, audit, claimed
+from ...ledger.entry import format_at
 from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
+from ...ledger.fork import print_fork
+from ...ledger.identity import read_identity
 from ...ledger.keys import KeyFolder
-from ...ledger.note import VerifierKey, parse_vkey
-from ...ledger.reader import fingerprint, open_snapshot
+from ...ledger.note import parse_vkey
+from ...ledger.reader import LedgerReader, fingerprint, open_snapshot
+from ...ledger.receipt import Receipt, parse_receipt
 from ...ledger.schema import LEDGER_FILE
+from ...ledger.timestamp import read_certificates
 from ...ledger.verify import Damage
 from ...projections.registry import REGISTRY
 from ...projections.runner import copied_views
 from ...projections.seals import check_seals, check_views
 from ..reading import OpenLedger, open_reader, open_scopes
 from ..run_folders import check_folder, require_runs
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_folder, read_policy
 from .output import base64, print_json, progress, say
 
+T = TypeVar("T")
+
+_MOST_LINES = 20
 _MEANING = {
     "ok": "everything that was checked is as it was recorded",
     "damaged": "the ledger is not as it was recorded",
-    "not_proven": "no signature covers this ledger",
+    "not_proven": "it is not shown that this ledger is what it was to be",
     "rollback": "this ledger is older than one that was signed",
     "fork": "this ledger has another history than one that was signed",
 }
 
 
-def verify_ledger(
-    given: str | None,
-    as_json: bool,
-    vkey: str | None,
-    pinned: Path | None,
-    directory: Path | None,
-    jobs: int | None,
-) -> int:
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """What the reviewer brings along, by the names of the options."""
+
+    vkey: str | None = None
+    pinned: Sequence[Path] = ()
+    policy: Path | None = None
+    receipts: Sequence[Path] = ()
+    tsa_roots: Sequence[Path] = ()
+    tokens: Sequence[Path] = ()
+    max_age: int | None = None
+    directory: Path | None = None
+    fork_evidence: Path | None = None
+
+    def against(self) -> Against:
+        """What the files hold. ``Unavailable`` and ``Malformed`` name the file that does not read."""
+        if self.max_age is not None and self.policy is None:
+            raise Refused("option_usable", "--max-age: expected --policy beside it, whose witnesses it is about")
+        return Against(
+            vkey=None if self.vkey is None else parse_vkey(self.vkey),
+            pinned=[_read("pinned checkpoint", path, _require_checkpoint) for path in self.pinned],
+            policy=None if self.policy is None else read_policy(self.policy),
+            receipts=[_read("receipt", path, _parse_receipt) for path in self.receipts],
+            tsa_roots=[_read("certificates", path, _require_certificates) for path in self.tsa_roots],
+            kept_tokens=[_read("time token", path, bytes) for path in self.tokens],
+            now=int(time.time()),
+            max_cosignature_age=self.max_age,
+        )
+
+
+def verify_ledger(given: str | None, as_json: bool, asked: Asked, jobs: int | None) -> int:
     """Print the verdict and return the exit code."""
     folder = ledger_folder(given)
-    key = None if vkey is None else parse_vkey(vkey)
-    note = None if pinned is None else _read_pinned(pinned)
-    if directory is not None:
-        require_runs(directory)
+    against = asked.against()
+    if asked.directory is not None:
+        require_runs(asked.directory)
     before = _fingerprint(folder)
-    verdict = _verify(folder, key, note, directory, jobs, as_json, copy=False)
+    verdict = _verify(folder, against, asked.directory, jobs, as_json, copy=False)
     moved = _fingerprint(folder) != before or any(found.kind == "missing_without_erasure" for found in verdict.damage)
     if verdict.damage and moved:
         # Somebody appended while an immutable snapshot was read, or erased while its keys were: what looks like
         # damage may be that.
-        verdict = _verify(folder, key, note, directory, jobs, as_json, copy=True)
+        verdict = _verify(folder, against, asked.directory, jobs, as_json, copy=True)
+    kept = _keep_evidence(verdict, asked.fork_evidence)
     if as_json:
         print_json(_verdict_json(verdict))
     else:
         _print_verdict(verdict)
+        for line in kept:
+            say(f"  {line}")
     return verdict.exit_code
 
 
 def _verify(
-    folder: Path,
-    vkey: VerifierKey | None,
-    pinned: bytes | None,
-    directory: Path | None,
-    jobs: int | None,
-    quiet: bool,
-    *,
-    copy: bool,
+    folder: Path, asked: Against, directory: Path | None, jobs: int | None, quiet: bool, *, copy: bool
 ) -> Verdict:
     if not (folder / LEDGER_FILE).is_file():
         raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}")
     try:
-        with open_snapshot(folder) as reader:
-            origin = reader.origin()
         # The signing state is read before the log is: what was signed then is there now, whoever appends.
-        against = _against(folder, origin, vkey, pinned)
+        with open_snapshot(folder) as reader:
+            against = _against(folder, reader, asked)
         # The views are copied before the log is opened, too, so that they are not ahead of it.
         with (
             copied_views(folder) as views,
@@ -102,7 +135,7 @@ def _verify(
 
 def _check_derived(ledger: OpenLedger, verdict: Verdict, views: Engine, directory: Path | None) -> None:
     """What was derived from the log and lies beside it: the stored views, a rebuilt folder."""
-    if verdict.damage:
+    if verdict.is_damaged:
         if directory is not None:
             verdict.not_checked["run_directories"] = "the log that they were rebuilt from is damaged"
         return
@@ -116,18 +149,38 @@ def _check_derived(ledger: OpenLedger, verdict: Verdict, views: Engine, director
             verdict.not_checked["run_directories"] = "; ".join(unchecked)
 
 
-def _against(folder: Path, origin: str, vkey: VerifierKey | None, pinned: bytes | None) -> Against:
-    """What this machine has to check a ledger against."""
+def _against(folder: Path, reader: LedgerReader, asked: Against) -> Against:
+    """What is asked, and what this machine has to check a ledger against."""
     why_not = {}
-    scopes, why_not["sealed"] = open_scopes(folder, keys_root(), origin)
+    genesis = origin = reader.origin()
+    with suppress(Exception):  # whatever lies there, the audit says what is wrong with it
+        origin = read_identity(reader).origin
+    scopes, why_not["sealed"] = open_scopes(folder, keys_root(), genesis)
     try:
-        signed = KeyFolder(keys_root(), origin).signed()
+        signed = KeyFolder(keys_root(), genesis, origin).signed()
     except (Unavailable, Malformed) as error:
         signed, why_not["rollback"] = None, f"no signing state to compare with: {error}"
-    return Against(vkey, pinned, signed, scopes, check_seals, why_not)
+    tokens = partial(stored_token, folder)
+    return replace(asked, signed=signed, scopes=scopes, check_projections=check_seals, why_not=why_not, tokens=tokens)
+
+
+def _keep_evidence(verdict: Verdict, path: Path | None) -> list[str]:
+    """Write the evidence of a fork where it was asked for; what to say of it."""
+    if verdict.verdict != "fork":
+        return []
+    if verdict.fork is None:
+        return ["no two signed checkpoints here contradict each other; keep what you pinned, and this ledger"]
+    if path is None:
+        return ["--fork-evidence FILE writes two signed checkpoints that show the fork to anybody"]
+    try:
+        path.write_bytes(print_fork(verdict.fork))
+    except OSError as error:
+        raise Unavailable(f"fork evidence {path}: {error.strerror}") from error
+    return [f"{path} shows the fork to anybody who has the log's key: affidavit check {path}"]
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:
+    witnessing = verdict.witnessing
     return {
         "verdict": verdict.verdict,
         "size": verdict.size,
@@ -138,7 +191,27 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
         "erased": verdict.erased,
         "not_checked": list(verdict.not_checked),
         "not_checked_because": verdict.not_checked,
-        "damage": [{"kind": found.kind, "seq": found.seq, "detail": found.detail} for found in verdict.damage],
+        "damage": [
+            {"kind": found.kind, "seq": found.seq, "detail": found.detail, "unmet": found.unmet}
+            for found in verdict.damage
+        ],
+        "witnesses": {
+            "mode": _mode(verdict),
+            "policy": witnessing.policy,
+            "policy_sha256": witnessing.digest,
+            "size": witnessing.size,
+            "at": witnessing.at,
+        },
+        "bounds": [
+            {
+                "first": bound.first,
+                "stop": verdict.size if bound.stop is None else bound.stop,
+                "not_before": _moment(bound.not_before),
+                "not_after": _moment(bound.not_after),
+            }
+            for bound in verdict.bounds
+        ],
+        "fork_evidence": None if verdict.fork is None else json.loads(print_fork(verdict.fork)),
     }
 
 
@@ -150,24 +223,73 @@ def _print_verdict(verdict: Verdict) -> None:
     say(f"  checked  {', '.join(verdict.checked)}")
     if verdict.erased:
         say(f"  erased   {verdict.erased} sealed fields, their keys destroyed as the log says")
+    if verdict.witnessing.policy or verdict.witnessing.required is not None:
+        say(f"  witness  {_told_witnessing(verdict)}")
+    for bound in verdict.bounds:
+        if bound.not_before is not None or bound.not_after is not None:
+            say(f"  time     {_told_bound(bound, verdict.size)}")
     if verdict.not_checked:
         say("  not checked")
         for name, reason in verdict.not_checked.items():
             say(f"    {name}: {reason}")
-    for found in verdict.damage[:20]:
+    for found in verdict.damage[:_MOST_LINES]:
         place = "" if found.seq is None else f" at entry {found.seq}"
-        say(f"  damage: {found.kind}{place}: {found.detail}")
-    if len(verdict.damage) > 20:
-        say(f"  and {len(verdict.damage) - 20} more; --json lists them all")
+        say(f"  {'not met' if found.unmet else 'damage'}: {found.kind}{place}: {found.detail}")
+    if len(verdict.damage) > _MOST_LINES:
+        say(f"  and {len(verdict.damage) - _MOST_LINES} more; --json lists them all")
 
 
-def _read_pinned(path: Path) -> bytes:
+def _mode(verdict: Verdict) -> str | None:
+    required = verdict.witnessing.required
+    return None if required is None else "fail-closed" if required else "fail-open"
+
+
+def _told_witnessing(verdict: Verdict) -> str:
+    found = verdict.witnessing
+    mode = _mode(verdict)
+    told = "the log declares none" if mode is None else f"the log declares {mode}"
+    if found.policy is None:
+        return told
+    by = f"by the {'policy given' if found.policy == 'given' else 'log’s own policy'} {found.digest}"
+    if found.size is None or found.at is None:
+        return f"{told}; {by} no checkpoint has a quorum"
+    return f"{told}; {by} size {found.size} has a quorum since {_moment(found.at * 1_000_000)}"
+
+
+def _told_bound(bound: Bound, size: int) -> str:
+    before, after = _moment(bound.not_before), _moment(bound.not_after)
+    stop = size if bound.stop is None else bound.stop
+    times = [f"not before {before}"] * bool(before) + [f"not after {after}"] * bool(after)
+    return f"entries {bound.first} to {stop - 1} were written {' and '.join(times)}"
+
+
+def _moment(microseconds: int | None) -> str | None:
+    return None if microseconds is None else format_at(microseconds)
+
+
+def _read(what: str, path: Path, read: Callable[[bytes], T]) -> T:
     try:
-        note = path.read_bytes()
+        return read(path.read_bytes())
     except OSError as error:
-        raise Unavailable(f"pinned checkpoint {path}: {error.strerror}") from error
+        raise Unavailable(f"{what} {path}: {error.strerror}") from error
+    except Malformed as error:
+        raise Malformed(f"{what} {path}: {error}") from error
+
+
+def _require_checkpoint(note: bytes) -> bytes:
     claimed(note)
     return note
+
+
+def _parse_receipt(data: bytes) -> Receipt:
+    receipt = parse_receipt(data)
+    claimed(receipt.checkpoint_note)
+    return receipt
+
+
+def _require_certificates(pem: bytes) -> bytes:
+    read_certificates(pem)
+    return pem
 
 
 def _fingerprint(folder: Path) -> object:

@@ -3,7 +3,7 @@
 With a key a caller may do what its scopes open. Without one the server answers only callers on this machine
 that no browser page from elsewhere and no proxy stands behind: peer, ``Host`` and ``Origin`` are loopback, there
 is no forwarding header, and ``Sec-Fetch-Site`` is absent, ``none`` or ``same-origin``. Erasing and changing the
-configuration always need a key.
+configuration always need a key. A server whose log is public answers everybody who asks for the log itself.
 
 The peer's gate on ``User-Agent`` is not copied: it stops nobody who means harm, and stops curl.
 """
@@ -54,6 +54,8 @@ SCOPES: dict[tuple[str, str], str] = {
     ("DELETE", "/api/evaluations/regenerate/{job_id}"): "review",
     ("POST", "/api/rules"): "review",
     ("POST", "/api/assignments"): "review",
+    ("GET", "/api/reviews"): "read",
+    ("POST", "/api/reviews"): "review",
     ("POST", "/api/set_config"): "admin",
     ("POST", "/api/update_config"): "admin",
     ("POST", "/api/clear_user_data"): "admin",
@@ -62,12 +64,15 @@ SCOPES: dict[tuple[str, str], str] = {
     ("DELETE", "/api/delete_interaction"): "publish",
     ("DELETE", "/api/delete_requests_by_ids"): "publish",
     ("DELETE", "/api/delete_all_interactions"): "publish",
+    ("GET", "/checkpoint"): "read",
+    ("GET", "/tile/{path:path}"): "read",
     ("GET", "/api/whoami"): ANY,
     ("GET", "/health"): ANY,
     ("GET", "/healthz"): ANY,
     ("GET", "/health/live"): ANY,
     ("GET", "/health/ready"): ANY,
     ("GET", "/healthz/eval"): ANY,
+    ("GET", "/healthz/anchors"): ANY,
     ("GET", "/openapi.json"): ANY,
 }
 """The scope that each endpoint needs; ``create_app`` refuses to serve one that is not here."""
@@ -92,6 +97,8 @@ FORWARDING = frozenset(
 """Headers that proxies add, beside those that begin with ``x-forwarded``."""
 
 _JOB = "/api/evaluations/regenerate/"
+_CHECKPOINT = "/checkpoint"
+_TILE = "/tile/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,13 +113,18 @@ def scope_of(method: str, path: str) -> str:
     """What a request needs; for what is no endpoint nothing, since all it will get is a 404 or 405."""
     if path.startswith(_JOB) and len(path) > len(_JOB):
         path = _JOB + "{job_id}"
+    elif path.startswith(_TILE):
+        path = _TILE + "{path:path}"
     return SCOPES.get(("GET" if method == "HEAD" else method, path), ANY)
 
 
 class Gate:
     """Stands before the application: access, rate, content type, size and slowness, in this order."""
 
-    def __init__(self, app: ASGIApp, keyring: Keyring, limits: Limits, limiter: RateLimiter) -> None:
+    def __init__(
+        self, app: ASGIApp, keyring: Keyring, limits: Limits, limiter: RateLimiter, *, public_log: bool = False
+    ) -> None:
+        self._public_log = public_log
         self._app = app
         self._keyring = keyring
         self._limits = limits
@@ -130,7 +142,9 @@ class Gate:
                 message = {**message, "body": b""}
             if message["type"] == "http.response.start":
                 answered = True
-                message["headers"] = [*message.get("headers", ()), *_HARDENING]
+                headers = [*message.get("headers", ())]
+                stated = {name.lower() for name, _ in headers}
+                message["headers"] = [*headers, *(header for header in _HARDENING if header[0] not in stated)]
             await send(message)
 
         try:
@@ -166,7 +180,8 @@ class Gate:
             raise
 
     def _recognise(self, scope: Scope, headers: Headers) -> Caller:
-        needed = scope_of(scope["method"], scope["path"])
+        public = self._public_log and _is_log(scope)
+        needed = ANY if public else scope_of(scope["method"], scope["path"])
         given = headers.get("authorization")
         if given is not None:
             kind, _, token = given.partition(" ")
@@ -176,12 +191,13 @@ class Gate:
             if needed != ANY and not key.may(needed):
                 raise Problem(403, "scope_missing", f"this needs a key with scope {needed!r}", needed=needed)
             return Caller(f"key {key.id}", key.id)
-        why = _not_local(scope, headers)
+        why = None if public else _not_local(scope, headers)
         if why is not None:
             raise _unauthenticated(f"Authentication required: {why}")
         if needed == "admin":
             raise _unauthenticated("Authentication required: this always needs a key with scope 'admin'")
-        return Caller(f"client {scope['client'][0]}", None)
+        client = scope.get("client")
+        return Caller(f"client {client[0] if client else ''}", None)
 
     async def _whole(self, receive: Receive, headers: Headers) -> Receive:
         """The body, read to its end within bounds; nothing of it is acted on before."""
@@ -242,6 +258,12 @@ _HARDENING = (
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
 )
+
+
+def _is_log(scope: Scope) -> bool:
+    """Whether a request is for the log itself: its checkpoint, or a tile."""
+    path: str = scope["path"]
+    return scope["method"] in ("GET", "HEAD") and (path == _CHECKPOINT or path.startswith(_TILE))
 
 
 def is_loopback(host: str) -> bool:

@@ -12,11 +12,12 @@ from fastapi import FastAPI
 from fastapi.routing import APIRoute
 
 from ...ledger.application import Ledger, system_clock
+from ..anchoring import Anchoring
 from ..keyring import Keyring
 from ..moment import LiveLedger
 from ..publishing import Publisher
 from ..workers.judges import Judges
-from . import config, evaluation, health, outcomes, publish, requests, rules
+from . import config, evaluation, health, outcomes, publish, requests, reviews, rules, tlog
 from .access import SCOPES, Gate
 from .errors import MEDIA_TYPE, install
 from .limits import RateLimiter
@@ -30,7 +31,9 @@ ROUTERS = (
     config.router,
     rules.router,
     outcomes.router,
+    reviews.router,
     health.router,
+    tlog.router,
 )
 _PROBLEMS = {
     400: "The body broke off.",
@@ -68,13 +71,15 @@ def open_service(
     *,
     live: LiveLedger | None = None,
     judges: Judges | None = None,
+    anchoring: Anchoring | None = None,
     clock: Callable[[], int] = system_clock,
 ) -> Iterator[Service]:
     """What a server works with, for a ledger, and read models, that the caller opened and will close."""
     with ExitStack() as opened:
         views = live or opened.enter_context(closing(LiveLedger(ledger)))
         publisher = opened.enter_context(Publisher(ledger))
-        yield Service(ledger, views, publisher, Keyring(ledger.keys.path), settings or Settings(), judges, clock)
+        keyring = Keyring(ledger.keys.path)
+        yield Service(ledger, views, publisher, keyring, settings or Settings(), judges, clock, anchoring=anchoring)
 
 
 def create_app(service: Service, *, seconds: Callable[[], float] = time.monotonic) -> FastAPI:
@@ -98,7 +103,8 @@ def create_app(service: Service, *, seconds: Callable[[], float] = time.monotoni
     install(app)
     limits = service.settings.limits
     limiter = RateLimiter(limits.requests_per_minute, seconds)
-    app.add_middleware(Gate, keyring=service.keyring, limits=limits, limiter=limiter)
+    public_log = service.settings.public_log
+    app.add_middleware(Gate, keyring=service.keyring, limits=limits, limiter=limiter, public_log=public_log)
     _describe_publishing(app)
     return app
 

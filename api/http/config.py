@@ -12,14 +12,15 @@ from fastapi import APIRouter, Body, Query, Request
 from pydantic import ValidationError
 from starlette.responses import Response
 
+from ...domain.errors import Refused
 from ...domain.evaluation.config import AgentSuccessConfig, EvaluationConfig
 from ...domain.redaction import redact
 from ...projections.evaluation.configs import config_history
 from ..config import change_config, read_config
-from ..scoring import NAMED_SESSION
+from ..erasing import USER, erase_scopes, plan_subject
 from .errors import Problem, plain_errors
 from .schemas import ClearUserDataRequest, require_plain
-from .service import AsOfQuery, Service, ServiceDep, StrictRoute, ack, answer
+from .service import AsOfQuery, ServiceDep, StrictRoute, ack, answer
 
 router = APIRouter(tags=["configuration"], route_class=StrictRoute)
 
@@ -109,31 +110,19 @@ def update_config(asked: ConfigBody, service: ServiceDep, request: Request) -> R
     return _change(service, request, asked, whole=False)
 
 
-def _scopes_of_session_ids(service: Service, user: str) -> list[str]:
-    """The scopes of session ids of this user that outside scorers have named, and that lie under no person."""
-    with service.moment() as moment:
-        sessions = moment.views.exec_driver_sql(
-            "SELECT session FROM requests WHERE user = ? UNION SELECT session FROM results WHERE user = ?", (user, user)
-        ).scalars()
-        names = moment.names_of(sessions).values()
-    return [
-        scope for name in names if name is not None for _, scope in service.ledger.find_aliases(NAMED_SESSION, name)
-    ]
-
-
 @router.post("/api/clear_user_data")
 def clear_user_data(asked: ClearUserDataRequest, service: ServiceDep, request: Request) -> Response:
     """Erase a person: the key that their texts, ids and what judges said of them lie under is destroyed."""
-    known = service.find("user", asked.user_id)
+    known = service.find(USER, asked.user_id)
     if not known:
         document: dict[str, Any] = {"success": True, "deleted_counts": {}, "message": "nothing is known of this user"}
         return answer(*service.head(), document)
     alias, scope = known[0]
+    scopes = plan_subject(service.live, asked.user_id, [USER]).scopes
     meta = service.meta(actor=service.actor(request))
-    named = _scopes_of_session_ids(service, alias)  # while their names can be read
-    requested, executed = service.ledger.erase(scope, "user_request", meta=meta)
-    for session_id in named:
-        service.ledger.erase(session_id, "user_request", meta=meta)
+    erased = list(erase_scopes(service.ledger, scopes, "user_request", meta=meta))
+    if not erased or erased[-1].scope != scope:
+        raise Refused("scope_erased", f"scope {scope!r}: somebody else erased it at the same time")
     service.publisher.forget()
     document = {
         "success": True,
@@ -150,8 +139,8 @@ def clear_user_data(asked: ClearUserDataRequest, service: ServiceDep, request: R
             f"the random alias {alias}, which nothing links to a name any more",
             "sources, agent versions, citations, verdicts and numbers, so that every figure and proof still holds",
         ],
-        "requested": ack(requested),
-        "executed": ack(executed),
+        "requested": ack(erased[-1].requested),
+        "executed": ack(erased[-1].executed),
     }
     return answer(*service.head(), document)
 

@@ -37,6 +37,7 @@ RULES: dict[str, int] = {
     "regeneration_running": 409,
     "job_known": 404,
     "scope_needed": 409,
+    "review_known": 404,
 }
 """The status of a ``Refused``, by its rule; any other is 422."""
 

@@ -49,6 +49,15 @@ def evaluation(service: ServiceDep) -> Response:
         raise Problem(503, "not_ready", str(error)) from error
 
 
+@router.get("/healthz/anchors")
+def anchors(service: ServiceDep) -> Response:
+    """What the timestamp schedule has done, and what is wrong with it; ``off`` where there is none."""
+    status: dict[str, Any] = {"schedule": "off"}
+    if service.anchoring is not None:
+        status = {"schedule": "on", **service.anchoring.status()}
+    return answer(*service.head(), status)
+
+
 @router.get("/api/whoami")
 def whoami(service: ServiceDep) -> Response:
     """Which ledger this is."""

@@ -22,6 +22,7 @@ from ...domain.errors import Refused
 from ...domain.event import Event, Meta, NewEvent
 from ...ledger.application import Acknowledged, Ledger, system_clock
 from ...ledger.errors import Conflict
+from ..anchoring import Anchoring
 from ..answers import without_nulls
 from ..keyring import Keyring
 from ..moment import LiveLedger, Moment
@@ -38,11 +39,15 @@ _TRIES = 20
 
 @dataclass(frozen=True)
 class Settings:
-    """How a server is set up. ``agent_version`` stands in for one that an agent leaves out."""
+    """How a server is set up. ``agent_version`` stands in for one that an agent leaves out.
+
+    ``public_log`` opens the log itself, its checkpoint and tiles, to everybody.
+    """
 
     limits: Limits = field(default_factory=Limits)
     organisation: str = "self-host-org"
     agent_version: str = "agent-v0"
+    public_log: bool = False
 
 
 @dataclass(frozen=True)
@@ -57,6 +62,7 @@ class Service:
     judges: Judges | None
     clock: Callable[[], int] = system_clock
     appending: threading.Lock = field(default_factory=threading.Lock)
+    anchoring: Anchoring | None = None
 
     def now(self) -> int:
         """Whole seconds since 1970."""

@@ -11,9 +11,10 @@ from ...domain.evaluation.events import InteractionPublished, ShadowJudged
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
 from ...ledger.anchors import ANCHOR_STREAM, anchor_path, read_anchors
 from ...ledger.checkpoint import parse_checkpoint
-from ...ledger.entry import parse_entry
+from ...ledger.entry import Entry, parse_entry
 from ...ledger.erasure import ERASURE_STREAM
 from ...ledger.errors import Unavailable
+from ...ledger.events import ReviewSigned
 from ...ledger.evidence import EarlierCheckpoint, Evidence, EvidenceEntry, EvidenceRange, encode_base64url
 from ...ledger.identity import LEDGER_STREAM, read_identity
 from ...ledger.mapper import scope_of
@@ -25,6 +26,7 @@ from ...ledger.tiles import tile_nodes
 from ...ledger.tree import ReadNode, prove_consistency
 from ..reading import OpenLedger
 from ..reviews import STREAM as REVIEW_STREAM
+from .content import reviews_range
 from .window_page import EVALUATION_TYPES, asked_before, window_events, window_request
 
 MOST_ENTRIES = 50_000
@@ -97,7 +99,7 @@ def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at
     if len(rows) > MOST_ENTRIES:
         raise Refused("pack_size", f"{len(rows)} entries, at most {MOST_ENTRIES} fit one pack; export the log instead")
     nodes = tile_nodes(size, reader.hashes)
-    disclosures = _disclosures(ledger, [rows[seq] for seq in sorted(rows)], selection.disclosed)
+    disclosures = _disclosures(ledger, [rows[seq] for seq in sorted(rows)], selection)
     seqs = sorted(rows)
     return Evidence(
         about=selection.about,
@@ -127,16 +129,16 @@ def _accompanying(reader: LedgerReader, selection: Selection, size: int) -> Iter
         yield from reader.stream(stream, size)
 
 
-def _disclosures(ledger: OpenLedger, rows: Sequence[StoredEntry], chosen: frozenset[int]) -> dict[int, dict[str, str]]:
-    """Field to disclosure, of the chosen entries and of every review; none of what is erased or has no key here."""
+def _disclosures(ledger: OpenLedger, rows: Sequence[StoredEntry], selection: Selection) -> dict[int, dict[str, str]]:
+    """Field to disclosure, of the chosen entries and of reviews of them; none of what is erased or has no key here."""
     found: dict[int, dict[str, str]] = {}
     if ledger.scopes is None:
         return found
     origin = ledger.reader.origin().encode()
     for row in rows:
-        if row.seq not in chosen and row.stream.partition("/")[0] != REVIEW_STREAM:
-            continue
         entry = parse_entry(row.raw)
+        if row.seq not in selection.disclosed and not _is_review(entry, selection):
+            continue
         cipher = ledger.scopes.cipher(scope_of(entry["meta"], entry["stream"])) if entry["sealed"] else None
         if cipher is None:
             continue
@@ -147,6 +149,13 @@ def _disclosures(ledger: OpenLedger, rows: Sequence[StoredEntry], chosen: frozen
             if name in boxes
         }
     return found
+
+
+def _is_review(entry: Entry, selection: Selection) -> bool:
+    """Whether an entry is a review of what is selected."""
+    return entry["type"] == ReviewSigned.type_name and reviews_range(
+        entry["data"], selection.about, selection.first, selection.stop
+    )
 
 
 def _range(reader: LedgerReader, selection: Selection, size: int, nodes: ReadNode) -> EvidenceRange:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -110,10 +111,20 @@ def _gaps(evidence: Evidence) -> tuple[str, int]:
     return told + (" and more" if len(missing) > _GAPS_SHOWN else ""), count
 
 
+def reviews_range(data: Mapping[str, Any], about: Mapping[str, str], first: int, stop: int) -> bool:
+    """Whether a review with these open fields is of the run in question, or of entries in ``first <= seq < stop``."""
+    if data.get("run") is not None:
+        return bool(data["run"] == about.get("run"))
+    return bool(data.get("first", stop) < stop and first <= data.get("last", -1))
+
+
 def _reviews(events: CarriedEvents, evidence: Evidence) -> list[ShownReview]:
     found = []
     for item in evidence.entries:
-        if item.parsed()["type"] == ReviewSigned.type_name:
+        entry = item.parsed()
+        if entry["type"] == ReviewSigned.type_name and reviews_range(
+            entry["data"], evidence.about, evidence.range.first, evidence.range.stop
+        ):
             recorded = events.event(item.seq)
             if recorded is not None and isinstance(recorded.event, ReviewSigned):
                 found.append(_review(recorded, recorded.event))

@@ -1,4 +1,6 @@
-"""The printed form of a pack: what its page shows, as PDF/UA, with the evidence attached as ``evidence.json``.
+"""The printed form of a pack: what its page shows, with the evidence attached as ``evidence.json``.
+
+It is PDF/UA where the fonts have every character.
 
 A PDF checks nothing by itself. Who gets one saves the attachment and checks that; the HTML form is the one that
 ``affidavit check`` makes again and compares.
@@ -10,10 +12,10 @@ import json
 from collections.abc import Iterator
 from datetime import datetime
 from importlib.resources import files
-from typing import Any
+from typing import Any, Literal
 
 from ...domain.errors import Refused
-from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
+from ...domain.evaluation.events import InteractionPublished, JudgePromptPublished, SessionGraded, ShadowJudged
 from ...domain.event import Recorded, Withheld
 from ...ledger.evidence import Evidence, print_evidence
 from .content import PageContent, page_content
@@ -44,13 +46,27 @@ def render_pdf(evidence: Evidence) -> bytes:
         else None,
         "sections": list(_sections(content)),
     }
-    inputs = {"data": json.dumps(document), "evidence": print_evidence(evidence).decode()}
+    inputs = {"data": json.dumps(_displayable(document)), "evidence": print_evidence(evidence).decode()}
     source = (files("affidavit.api.pack") / "assets" / "pack.typ").read_bytes()
     stamp = int(datetime.fromisoformat(evidence.at).timestamp())
-    made: bytes = typst.compile(
-        source, sys_inputs=inputs, format="pdf", pdf_standards=["ua-1"], timestamp=stamp, ignore_system_fonts=True
-    )
-    return made
+
+    def compiled(standards: list[Literal["ua-1"]]) -> bytes:
+        made: bytes = typst.compile(source, sys_inputs=inputs, format="pdf", pdf_standards=standards, timestamp=stamp)
+        return made
+
+    try:
+        return compiled(["ua-1"])
+    except typst.TypstError:  # no font here has some character: it then shows as a box, which PDF/UA forbids
+        return compiled([])
+
+
+def _displayable(value: Any) -> Any:
+    """``value`` with control characters, which no font shows, as U+FFFD."""
+    if isinstance(value, str):
+        return "".join(char if char.isprintable() or char in "\n\t " else "\ufffd" for char in value)
+    if isinstance(value, dict):
+        return {name: _displayable(item) for name, item in value.items()}
+    return [_displayable(item) for item in value] if isinstance(value, list | tuple) else value
 
 
 def _sections(content: PageContent) -> Iterator[dict[str, Any]]:
@@ -135,7 +151,8 @@ def _window(window: WindowPage) -> Iterator[dict[str, Any]]:
             {"kind": "table", "head": ["date", "n", "wins", "losses", "ties"], "rows": rows},
             _said(version["statistics"]["evidence"]["note"] if version["statistics"]["n"] else "no verdict"),
         )
-    yield _section("What the judges were told", *(_verbatim(item.event.text) for item in window.prompts))
+    texts = (_verbatim(item.event.text) for item in window.prompts if isinstance(item.event, JudgePromptPublished))
+    yield _section("What the judges were told", *texts)
     yield _section("Verdicts")
     for found in window.verdicts:
         yield _section(

@@ -184,6 +184,9 @@ READING: list[Callable[[Shell, Path], object]] = [
     lambda shell, out: shell("history", "001", "--as-of", "2999-01-01"),
     lambda shell, out: shell("checkpoint"),
     lambda shell, out: shell("receipt", "3"),
+    lambda shell, out: shell("receipt", "3", "-o", str(out)),
+    lambda shell, out: shell("export", "tiles", str(out)),
+    lambda shell, out: shell("export", "jsonl", str(out)),
     lambda shell, out: shell("rebuild", "--to", str(out), "--profile", "reflex-0.2", "--run", "001", "--as-of", "100"),
     lambda shell, out: shell("rebuild", "--to", str(out)),
 ]
@@ -376,7 +379,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
 ) -> None:
     """Evidence or free space: the answer is a verdict, and never an exception."""
     from affidavit.api.cli.verify_commands import _against
-    from affidavit.ledger.audit import audit
+    from affidavit.ledger.audit import Against, audit
     from affidavit.ledger.errors import LedgerError
     from affidavit.ledger.reader import open_snapshot
     from affidavit.projections.registry import REGISTRY
@@ -389,7 +392,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(shell.keys))
     try:
         with open_snapshot(database.parent) as reader:
-            verdict = audit(reader, REGISTRY, _against(database.parent, reader.origin(), None, None))
+            verdict = audit(reader, REGISTRY, _against(database.parent, reader, Against()))
     except (LedgerError, sqlite3.Error):
         return  # the command reports it as storage_damaged
     assert verdict.verdict in ("ok", "damaged", "rollback", "fork", "not_proven")

@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 import pytest
+from starlette.testclient import TestClient
+from starlette.types import ASGIApp
 
 from affidavit.api.cli.serve_commands import _limits, create_key, list_keys, publish_rules, revoke_key, serve
 from affidavit.api.client import AffidavitClient, InteractionData
@@ -58,6 +60,20 @@ def test_serving_other_machines_needs_a_key(folder: str) -> None:
         serve(folder, "0.0.0.0", 0, 6000, 1024, None, None)
 
     assert caught.value.rule == "key_needed"
+
+
+def test_a_public_log_is_served_without_a_key(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    served: list[TestClient] = []
+
+    def call(app: ASGIApp, host: str, port: int, what: str) -> None:
+        served.append(far := TestClient(app, client=("192.0.2.7", 1)))
+        assert far.get("/checkpoint").status_code == 200
+        assert far.get("/api/get_config").status_code == 401
+
+    monkeypatch.setattr("affidavit.api.cli.serve_commands.run_server", call)
+    serve(folder, "0.0.0.0", 0, 6000, 1024, None, None, public_log=True)
+
+    assert len(served) == 1
 
 
 @pytest.mark.parametrize(

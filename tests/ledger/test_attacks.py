@@ -10,7 +10,6 @@ import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import closing
 from pathlib import Path
-from typing import Any
 
 import orjson
 import pytest
@@ -19,23 +18,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.domain.optimization.events import IterationCompleted, PromptEvaluated, RunStarted, Sample, mean_score
 from affidavit.ledger.application import Edge, Ledger
-from affidavit.ledger.audit import Against, Verdict, audit
-from affidavit.ledger.chain import Head, chain_batch
+from affidavit.ledger.audit import Against, audit
 from affidavit.ledger.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.entry import parse_entry
 from affidavit.ledger.errors import VerificationError
 from affidavit.ledger.events import ProjectionSealed
 from affidavit.ledger.hashing import leaf_hash, node_hash
-from affidavit.ledger.mapper import PendingEntry
 from affidavit.ledger.note import ED25519, VerifierKey, parse_vkey
 from affidavit.ledger.proof import verify_inclusion
 from affidavit.ledger.reader import LedgerReader
 from affidavit.ledger.receipt import verify_receipt
-from affidavit.ledger.schema import SchemaRow, expected_schema
 from affidavit.ledger.seal import make_box, make_disclosure
 from affidavit.ledger.verify import check_stretch
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.seals import check_seals
+from affidavit.tests.attacked import Attacked
 
 SIZE = 12
 MIDDLE = 6
@@ -72,72 +68,6 @@ def _events(count: int) -> Iterator[NewEvent]:
             ),
             Meta(actor="actor-0001"),
         )
-
-
-class Unconstrained(LedgerReader):
-    """Reads tables whose constraints were dropped to attack them, and passes over that they were."""
-
-    def schema(self) -> set[SchemaRow]:
-        return expected_schema()
-
-
-class Attacked:
-    """A ledger in memory that may be changed at will, and verified as if it were the file."""
-
-    def __init__(self, ledger: Ledger) -> None:
-        self.ledger = ledger
-        self.db = sqlite3.connect(":memory:", check_same_thread=False)
-        with closing(sqlite3.connect(ledger.folder / "ledger.db")) as source:
-            source.backup(self.db)
-        for (trigger,) in self.db.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
-            self.db.execute(f"DROP TRIGGER {trigger}")
-        self.db.execute("CREATE TABLE bare (seq INTEGER PRIMARY KEY, stream, pos, type, entry, leaf)")
-        self.db.execute("INSERT INTO bare SELECT * FROM entries")
-        self.db.execute("DROP TABLE entries")
-        self.db.execute("ALTER TABLE bare RENAME TO entries")
-        self.db.commit()
-
-    def verify(self, **against: Any) -> Verdict:
-        known = {"signed": self.ledger.keys.signed(), "scopes": self.ledger.scopes, "check_projections": check_seals}
-        return audit(Unconstrained(self.db), REGISTRY, Against(**{**known, **against}))
-
-    def first(self, **against: Any) -> tuple[str, int | None]:
-        """(kind, seq) of the first damage; fails where there is none."""
-        verdict = self.verify(**against)
-        assert verdict.verdict != "ok"
-        assert verdict.exit_code != 0
-        return verdict.damage[0].kind, verdict.damage[0].seq
-
-    def rows(self) -> list[list[Any]]:
-        return [list(row) for row in self.db.execute("SELECT * FROM entries ORDER BY seq")]
-
-    def write_rows(self, rows: list[list[Any]]) -> None:
-        self.db.execute("DELETE FROM entries")
-        self.db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
-
-    def rewrite(self, contents: list[tuple[str, str, int, str, bytes]]) -> None:
-        """T2: chain and hash a whole new history of (at, stream, pos, type, content), tiles and head included."""
-        head = Head.empty()
-        rows: list[list[Any]] = []
-        for at, stream, pos, type_name, content in contents:
-            pending = PendingEntry(stream, pos, type_name, content, stream, ())
-            batch = chain_batch(head, at, [pending], lambda _: b"".join(row[5] for row in rows[-(len(rows) % 256) :]))
-            (entry,) = batch.entries
-            rows.append([entry.seq, stream, pos, type_name, entry.raw, entry.leaf])
-            head = batch.head
-        self.write_rows(rows)
-        self.db.execute(
-            "UPDATE head SET size=?, leaf=?, at=?, frontier=?", (head.size, head.leaf, head.at, head.frontier)
-        )
-
-    def contents(self) -> list[tuple[str, str, int, str, bytes]]:
-        """What ``rewrite`` takes, of the entries as they are."""
-        found = []
-        for row in self.rows():
-            entry = parse_entry(row[4])
-            content = row[4][row[4].index(b'"meta":') :]
-            found.append((entry["at"], entry["stream"], entry["pos"], entry["type"], content))
-        return found
 
 
 @pytest.fixture
@@ -414,7 +344,7 @@ def test_a_cut_tail_is_a_rollback_to_who_knows_how_long_the_log_was(attacked: At
     assert unaware.verdict == "ok"
     assert "rollback" in unaware.not_checked
     assert attacked.verify().verdict == "rollback"
-    aware = attacked.verify(signed=None, pinned=pinned)
+    aware = attacked.verify(signed=None, pinned=[pinned])
     assert (aware.verdict, aware.exit_code) == ("rollback", 4)
 
 
@@ -431,7 +361,7 @@ def test_a_log_that_was_cut_and_grown_again_is_a_fork(attacked: Attacked) -> Non
     )
     attacked.db.execute("UPDATE checkpoints SET note=? WHERE size=?", (forged, SIZE))
     assert attacked.verify(signed=None, scopes=None).verdict == "ok"
-    for against in ({"signed": None, "pinned": pinned}, {}):
+    for against in ({"signed": None, "pinned": [pinned]}, {}):
         verdict = attacked.verify(scopes=None, **against)
         assert (verdict.verdict, verdict.exit_code) == ("fork", 4)
 
@@ -448,7 +378,7 @@ def test_a_history_chained_anew_without_its_checkpoints_is_a_fork(attacked: Atta
     attacked.db.execute("DELETE FROM checkpoints WHERE size > 1")
     if also:
         attacked.db.execute(also)
-    against = {"scopes": None} if outside == "signed" else {"scopes": None, "signed": None, "pinned": pinned}
+    against = {"scopes": None} if outside == "signed" else {"scopes": None, "signed": None, "pinned": [pinned]}
     verdict = attacked.verify(**against)
     assert (verdict.verdict, verdict.exit_code) == ("fork", 4)
 

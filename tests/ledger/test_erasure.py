@@ -15,7 +15,7 @@ from pathlib import Path
 
 import pytest
 
-from affidavit.api.cli.verify_commands import verify_ledger
+from affidavit.api.cli.verify_commands import Asked, verify_ledger
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent, Withheld
 from affidavit.domain.optimization.events import RunStarted, SourceKept
@@ -522,7 +522,7 @@ def test_the_command_verify_says_how_much_was_erased(
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(ledger.keys.path.parent))
     ledger.erase(scope, "user_asked")
     ledger.close()
-    assert verify_ledger(str(ledger.folder), form == "json", None, None, None, 1) == 0
+    assert verify_ledger(str(ledger.folder), form == "json", Asked(), 1) == 0
     printed = capsys.readouterr().out
     if form == "json":
         assert json.loads(printed)["erased"] == 2

@@ -123,7 +123,7 @@ class _Import(FileImport):
     def _look_through(self) -> None:
         """Which calls carry messages must be known of all before one is recorded: agents may come after their calls."""
         for n, span, told in self._file.calls():
-            if span.resource.get(ORIGIN) == self._ledger.origin:
+            if span.resource.get(ORIGIN) == self._ledger.genesis:
                 self._find("own_export", _place(span))
                 continue
             said = read_messages(span.attributes, [*span.events, *told])
@@ -197,7 +197,7 @@ class _Import(FileImport):
     def _score(self, result: Evaluation) -> Iterator[NewEvent]:
         attributes = dict(result.event.attributes)
         place = f"span {result.trace}/{result.span}" if result.span else "a log record without a span"
-        if result.resource.get(ORIGIN) == self._ledger.origin:
+        if result.resource.get(ORIGIN) == self._ledger.genesis:
             self._find("own_export", place)
             return
         name, value = attributes.pop("gen_ai.evaluation.name", None), _number(attributes)

@@ -17,9 +17,15 @@ imports = typer.Typer(
     no_args_is_help=True, rich_markup_mode=None, help="Read what another system wrote into the ledger."
 )
 exports = typer.Typer(
-    no_args_is_help=True, rich_markup_mode=None, help="Write what is recorded in the form of another system."
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Write out the signed log, or what is recorded in the form of another system.",
 )
-keys = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="Keys for the HTTP API, by scope.")
+keys = typer.Typer(
+    no_args_is_help=True,
+    rich_markup_mode=None,
+    help="Keys for the HTTP API, by scope; and the key that signs, which is rotated.",
+)
 rules = typer.Typer(no_args_is_help=True, rich_markup_mode=None, help="The rules that agents search.")
 app.add_typer(imports, name="import")
 app.add_typer(exports, name="export")

@@ -19,11 +19,14 @@ def serve(
     max_body_bytes: Annotated[int, typer.Option(min=1024)] = 10 * 1024 * 1024,
     model: Model = None,
     base_url: BaseUrl = None,
+    public_log: Annotated[
+        bool, typer.Option("--public-log", help="Let everybody read checkpoint, tiles and entries, without a key.")
+    ] = False,
 ) -> None:
     """Serve the HTTP API; with a judge's model, judge what comes in, too."""
     from ..serve_commands import serve
 
-    serve(context.obj, host, port, requests_per_minute, max_body_bytes, model, base_url)
+    serve(context.obj, host, port, requests_per_minute, max_body_bytes, model, base_url, public_log=public_log)
 
 
 @keys.command("create")

@@ -37,4 +37,4 @@ def test_our_client_names_every_endpoint() -> None:
 
     for _, path in SCOPES:
         if path not in aliases and not path.startswith("/api/delete_"):
-            assert path.removesuffix("{job_id}") in source
+            assert path.partition("{")[0] in source

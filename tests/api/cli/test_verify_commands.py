@@ -1,0 +1,194 @@
+"""``affidavit verify``: what a reviewer brings along, and the exit code that a script sees."""
+
+from __future__ import annotations
+
+import io
+import json
+import shutil
+import sys
+from contextlib import redirect_stderr, redirect_stdout
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from affidavit.api.cli import main
+from affidavit.domain.event import Meta, NewEvent
+from affidavit.ledger.application import Edge, Ledger
+from affidavit.ledger.events import ClockSteppedBack
+from affidavit.ledger.fork import parse_fork, verify_fork
+from affidavit.ledger.note import ED25519_COSIGNATURE, VerifierKey, parse_vkey, print_vkey
+from affidavit.ledger.private_key import make_private_key
+from affidavit.ledger.receipt import print_receipt
+from affidavit.projections.registry import REGISTRY
+
+
+@dataclass
+class Log:
+    """A ledger's folder and its keys, as the command finds them."""
+
+    folder: Path
+    edge: Edge
+
+    def record(self, behind: float, count: int = 3) -> None:
+        with self.open() as ledger:
+            for _ in range(count):
+                with ledger.recorder.reading() as reader:
+                    pos = reader.next_pos("filler")
+                ledger.record(NewEvent("filler", pos, ClockSteppedBack(behind=behind), Meta()))
+
+    def open(self) -> Ledger:
+        return Ledger(self.folder / "ledger", self.folder / "keys", REGISTRY, edge=self.edge, sign_in_background=False)
+
+    def vkey(self) -> VerifierKey:
+        with self.open() as ledger:
+            return ledger.verifier_key()
+
+    def __call__(self, *arguments: str | Path, code: int = 0) -> str:
+        """What a command prints."""
+        words = ["affidavit", "--ledger", str(self.folder / "ledger"), *map(str, arguments)]
+        out, err = io.StringIO(), io.StringIO()
+        with pytest.MonkeyPatch.context() as patch, redirect_stdout(out), redirect_stderr(err):
+            patch.setenv("AFFIDAVIT_KEYS", str(self.folder / "keys"))
+            patch.setattr(sys, "argv", words)
+            with pytest.raises(SystemExit) as ended:
+                main()
+        assert (ended.value.code or 0) == code, (arguments, out.getvalue(), err.getvalue())
+        return out.getvalue()
+
+    def verdict(self, *arguments: str | Path, code: int = 0) -> dict[str, Any]:
+        found: dict[str, Any] = json.loads(self("verify", "--json", "--jobs", "1", *arguments, code=code))
+        return found
+
+    def keep(self, name: str) -> Path:
+        """What ``affidavit checkpoint > FILE`` keeps."""
+        kept = self.folder / name
+        kept.write_text(self("checkpoint"))
+        return kept
+
+
+@pytest.fixture
+def log(tmp_path: Path, made_once: Path, edge: Edge) -> Log:
+    for name in ("ledger", "keys"):
+        shutil.copytree(made_once / name, tmp_path / "log" / name)
+    log = Log(tmp_path / "log", edge)
+    log.record(1.0)
+    return log
+
+
+@pytest.fixture
+def branch(log: Log, tmp_path: Path) -> Log:
+    """The same log once more, which has gone another way since."""
+    shutil.copytree(log.folder, tmp_path / "branch")
+    other = Log(tmp_path / "branch", log.edge)
+    log.record(1.0)
+    other.record(2.0, 4)
+    return other
+
+
+@pytest.fixture
+def stranger(tmp_path: Path, edge: Edge) -> Log:
+    folder = tmp_path / "stranger"
+    Ledger.create(folder / "ledger", folder / "keys", REGISTRY, edge=edge, sign_in_background=False).close()
+    return Log(folder, edge)
+
+
+def kinds(verdict: dict[str, Any]) -> list[tuple[str, bool]]:
+    return [(found["kind"], found["unmet"]) for found in verdict["damage"]]
+
+
+def policy_file(folder: Path, vkey: VerifierKey, *lines: str) -> Path:
+    path = folder / "policy.txt"
+    path.write_text("".join(f"{line}\n" for line in (f"log {print_vkey(vkey)}", *lines)))
+    return path
+
+
+def test_a_fork_exits_with_4_and_leaves_evidence_for_anybody(log: Log, branch: Log, tmp_path: Path) -> None:
+    kept, evidence = log.keep("mine.checkpoint"), tmp_path / "fork.json"
+    verdict = branch.verdict("--pinned", kept, "--fork-evidence", evidence, code=4)
+    assert (verdict["verdict"], kinds(verdict)) == ("fork", [("fork", False)])
+    older, newer = verify_fork(parse_fork(evidence.read_bytes()), [log.vkey()])
+    assert older.size < newer.size
+    assert parse_fork(json.dumps(verdict["fork_evidence"]).encode()) == parse_fork(evidence.read_bytes())
+
+
+def test_several_checkpoints_are_compared_with_the_log_and_each_other(log: Log, branch: Log) -> None:
+    mine, theirs = log.keep("mine.checkpoint"), branch.keep("theirs.checkpoint")
+    assert log.verdict("--pinned", mine)["verdict"] == "ok"
+    assert log.verdict("--pinned", mine, "--pinned", theirs, code=4)["verdict"] in ("fork", "rollback")
+
+
+@pytest.mark.parametrize("option", ["--vkey", "--pinned", "--policy", "--receipt"])
+def test_what_is_of_another_log_is_not_met_and_exits_with_3(
+    log: Log, stranger: Log, option: str, tmp_path: Path
+) -> None:
+    given: str | Path = print_vkey(stranger.vkey())
+    if option == "--pinned":
+        given = stranger.keep("last.checkpoint")
+    elif option == "--policy":
+        given = policy_file(tmp_path, stranger.vkey(), "quorum none")
+    elif option == "--receipt":
+        given = tmp_path / "first.tlog-proof"
+        with stranger.open() as ledger:
+            given.write_bytes(print_receipt(ledger.receipt(0)))
+    verdict = log.verdict(option, given, code=3)
+    assert (verdict["verdict"], kinds(verdict)) == ("not_proven", [("wrong_ledger", True)])
+
+
+def test_a_policy_whose_quorum_has_not_cosigned_exits_with_3(log: Log, edge: Edge, tmp_path: Path) -> None:
+    witness = make_private_key("witness.example/w", ED25519_COSIGNATURE, edge.random).verifier_key
+    policy = policy_file(tmp_path, log.vkey(), f"witness w {print_vkey(witness)}", "quorum w")
+    verdict = log.verdict("--policy", policy, code=3)
+    assert kinds(verdict) == [("quorum_not_met", True)]
+    assert verdict["witnesses"]["policy"] == "given"
+    assert len(verdict["witnesses"]["policy_sha256"]) == 64
+    assert "not met: quorum_not_met" in log("verify", "--policy", policy, code=3)
+
+
+def test_a_policy_that_asks_for_no_witness_is_met_and_excludes_no_fork(log: Log, tmp_path: Path) -> None:
+    verdict = log.verdict("--policy", policy_file(tmp_path, log.vkey(), "quorum none"))
+    assert "key_pinned" in verdict["checked"]
+    assert "fork not excluded" in verdict["not_checked_because"]["fork"]
+
+
+def test_a_receipt_is_looked_up(log: Log, branch: Log, tmp_path: Path) -> None:
+    receipt = tmp_path / "last.tlog-proof"
+    with log.open() as ledger, ledger.recorder.reading() as reader:
+        receipt.write_bytes(print_receipt(ledger.receipt(reader.head().size - 1)))
+    assert "receipts" in log.verdict("--receipt", receipt)["checked"]
+    verdict = branch.verdict("--receipt", receipt, code=4)
+    assert {kind for kind, _ in kinds(verdict)} == {"fork", "receipt_unfulfilled"}
+
+
+@pytest.mark.parametrize("option", ["--pinned", "--policy", "--receipt", "--tsa-root", "--token"])
+def test_a_file_that_is_not_there_is_no_verdict(log: Log, option: str, tmp_path: Path) -> None:
+    log("verify", option, tmp_path / "none", code=2)
+
+
+@pytest.mark.parametrize("option", ["--pinned", "--policy", "--receipt", "--tsa-root"])
+def test_a_file_that_does_not_read_is_no_verdict(log: Log, option: str, tmp_path: Path) -> None:
+    (tmp_path / "broken").write_text("broken\n")
+    log("verify", option, tmp_path / "broken", code=2)
+
+
+def test_an_age_without_a_policy_is_no_verdict(log: Log) -> None:
+    log("verify", "--max-age", "60", code=2)
+
+
+def test_a_root_where_nothing_is_stamped_exits_with_3(log: Log, tmp_path: Path) -> None:
+    from affidavit.tests.authority import Authority
+
+    root = tmp_path / "root.pem"
+    root.write_bytes(Authority(lambda: 1_795_341_600_000_000).root_pem)
+    assert "time" in log.verdict("--tsa-root", root, code=3)["not_checked"]
+
+
+def test_a_rotated_key_is_followed(log: Log) -> None:
+    first = log.vkey()
+    with log.open() as ledger:
+        rotated = ledger.rotate_key(overlap=0)
+    log.record(1.0)
+    for vkey in (print_vkey(first), rotated.new):
+        assert "key_pinned" in log.verdict("--vkey", vkey)["checked"]
+    assert parse_vkey(rotated.new) == log.vkey()

@@ -1,0 +1,96 @@
+"""A ledger that somebody who can write to its database has changed."""
+
+from __future__ import annotations
+
+import sqlite3
+from contextlib import closing
+from typing import Any
+
+from affidavit.ledger.application import Ledger
+from affidavit.ledger.audit import Against, Verdict, audit
+from affidavit.ledger.chain import Head, chain_batch
+from affidavit.ledger.checkpoint import Checkpoint, sign_checkpoint
+from affidavit.ledger.entry import parse_entry
+from affidavit.ledger.mapper import PendingEntry
+from affidavit.ledger.reader import LedgerReader
+from affidavit.ledger.schema import SchemaRow, expected_schema
+from affidavit.projections.registry import REGISTRY
+from affidavit.projections.seals import check_seals
+
+
+class Unconstrained(LedgerReader):
+    """Reads tables whose constraints were dropped to attack them, and passes over that they were."""
+
+    def schema(self) -> set[SchemaRow]:
+        return expected_schema()
+
+
+class Attacked:
+    """A ledger in memory that may be changed at will, and verified as if it were the file."""
+
+    def __init__(self, ledger: Ledger) -> None:
+        self.ledger = ledger
+        self.db = sqlite3.connect(":memory:", check_same_thread=False)
+        with closing(sqlite3.connect(ledger.folder / "ledger.db")) as source:
+            source.backup(self.db)
+        for (trigger,) in self.db.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
+            self.db.execute(f"DROP TRIGGER {trigger}")
+        self.db.execute("CREATE TABLE bare (seq INTEGER PRIMARY KEY, stream, pos, type, entry, leaf)")
+        self.db.execute("INSERT INTO bare SELECT * FROM entries")
+        self.db.execute("DROP TABLE entries")
+        self.db.execute("ALTER TABLE bare RENAME TO entries")
+        self.db.commit()
+
+    def verify(self, **against: Any) -> Verdict:
+        known = {"signed": self.ledger.keys.signed(), "scopes": self.ledger.scopes, "check_projections": check_seals}
+        return audit(Unconstrained(self.db), REGISTRY, Against(**{**known, **against}))
+
+    def first(self, **against: Any) -> tuple[str, int | None]:
+        """(kind, seq) of the first damage; fails where there is none."""
+        verdict = self.verify(**against)
+        assert verdict.verdict != "ok"
+        assert verdict.exit_code != 0
+        return verdict.damage[0].kind, verdict.damage[0].seq
+
+    def rows(self) -> list[list[Any]]:
+        return [list(row) for row in self.db.execute("SELECT * FROM entries ORDER BY seq")]
+
+    def write_rows(self, rows: list[list[Any]]) -> None:
+        self.db.execute("DELETE FROM entries")
+        self.db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
+
+    def rewrite(self, contents: list[tuple[str, str, int, str, bytes]]) -> None:
+        """T2: chain and hash a whole new history of (at, stream, pos, type, content), tiles and head included."""
+        head = Head.empty()
+        rows: list[list[Any]] = []
+        for at, stream, pos, type_name, content in contents:
+            pending = PendingEntry(stream, pos, type_name, content, stream, ())
+            batch = chain_batch(head, at, [pending], lambda _: b"".join(row[5] for row in rows[-(len(rows) % 256) :]))
+            (entry,) = batch.entries
+            rows.append([entry.seq, stream, pos, type_name, entry.raw, entry.leaf])
+            head = batch.head
+        self.write_rows(rows)
+        self.db.execute(
+            "UPDATE head SET size=?, leaf=?, at=?, frontier=?", (head.size, head.leaf, head.at, head.frontier)
+        )
+
+    def contents(self) -> list[tuple[str, str, int, str, bytes]]:
+        """What ``rewrite`` takes, of the entries as they are."""
+        found = []
+        for row in self.rows():
+            entry = parse_entry(row[4])
+            content = row[4][row[4].index(b'"meta":') :]
+            found.append((entry["at"], entry["stream"], entry["pos"], entry["type"], content))
+        return found
+
+    def note(self, size: int) -> bytes:
+        """The checkpoint that is published of ``size`` entries."""
+        return dict(LedgerReader(self.db).checkpoints())[size]
+
+    def sign_anew(self) -> bytes:
+        """T3: publish a checkpoint of what is there now, with the log's own key, in place of those of its size."""
+        head = LedgerReader(self.db).head()
+        note = sign_checkpoint(Checkpoint(self.ledger.origin, head.size, head.root()), self.ledger.keys.signing_key())
+        self.db.execute("DELETE FROM checkpoints WHERE size >= ?", (head.size,))
+        self.db.execute("INSERT INTO checkpoints (size, note) VALUES (?, ?)", (head.size, note))
+        return note
