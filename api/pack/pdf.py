@@ -9,10 +9,11 @@ A PDF checks nothing by itself. Who gets one saves the attachment and checks tha
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime
+from functools import partial
 from importlib.resources import files
-from typing import Any, Literal
+from typing import Any, cast
 
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, JudgePromptPublished, SessionGraded, ShadowJudged
@@ -50,14 +51,12 @@ def render_pdf(evidence: Evidence) -> bytes:
     source = (files("affidavit.api.pack") / "assets" / "pack.typ").read_bytes()
     stamp = int(datetime.fromisoformat(evidence.at).timestamp())
 
-    def compiled(standards: list[Literal["ua-1"]]) -> bytes:
-        made: bytes = typst.compile(source, sys_inputs=inputs, format="pdf", pdf_standards=standards, timestamp=stamp)
-        return made
-
+    # Cast, since its overloads leave a type variable open.
+    compile_pdf = cast("Callable[..., bytes]", partial(typst.compile, source, format="pdf"))
     try:
-        return compiled(["ua-1"])
+        return compile_pdf(sys_inputs=inputs, timestamp=stamp, pdf_standards=["ua-1"])
     except typst.TypstError:  # no font here has some character: it then shows as a box, which PDF/UA forbids
-        return compiled([])
+        return compile_pdf(sys_inputs=inputs, timestamp=stamp)
 
 
 def _displayable(value: Any) -> Any:
