@@ -7,6 +7,7 @@ Python 3.9 or later, standard library only, written from docs/format.md; it shar
 log's key and the checkpoints that you kept: what a file says of itself is its maker's word. Exit 0: all that was
 checked holds, and what was not is listed. Exit 1: something is wrong, or what you gave is not proven.
 """
+
 # fmt: off
 # ruff: noqa: B905, E401, I001
 # mypy: ignore-errors
@@ -288,8 +289,7 @@ def check_evidence(data, given):
     gaps = shown["stop"] - shown["first"] - sum(shown["first"] <= seq < shown["stop"] for seq in order.leaves)
     checked.append(f"{len(order.leaves)} entries, what is disclosed of them, both ends of the range")
     unchecked.append(f"fork: seen by {seen or 'no witness'}; whether those are yours, your own policy tells")
-    unchecked.append(f"time: {len(tokens)} timestamp tokens; times are the recorder's")
-    unchecked.append(f"left out: {gaps} entries of the range, {closed} sealed fields")
+    unchecked.extend([f"time: {len(tokens)} tokens", f"left out: {gaps} entries of the range, {closed} fields"])
     return found["body"]
 
 def check_receipt(data, given):

@@ -63,7 +63,10 @@ def write_pack(
         return
     say(f"pack     {output}, {len(page):,} bytes")
     say(f"carries  {told['entries']} entries and {told['disclosures']} disclosures, with their proofs")
-    say("It holds texts in the open: whoever has the file can read them, and no erasure reaches it.")
+    if told["disclosures"]:
+        say("It holds texts in the open: whoever has the file can read them, and no erasure reaches it.")
+    elif content:
+        say("It holds no text: the keys of the sealed content are not here, or it is erased.")
 
 
 def _cover(folder: Path) -> None:

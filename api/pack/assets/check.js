@@ -142,29 +142,61 @@
     return signature.length === 64 && crypto.subtle.verify({ name: "Ed25519" }, imported, signature, message);
   }
 
-  /** Whether one of the note's lines is the log key's; a line under its name and ID that is wrong is damage. */
-  async function isSignedBy(note, key) {
-    let signed = false;
+  /** The keys among `keys` that signed a note, with the time of a cosignature; a line of a known key that is wrong is damage. */
+  async function signers(note, keys, found) {
+    const signed = new Map();
     for (const line of note.signatures) {
-      if (line.name !== key.name || line.id !== key.id) continue;
-      require(key.type === ED25519 && await verifyEd25519(key.key, line.signature, text.encode(note.body)),
-        "signature_invalid", `the signature of ${key.name} is wrong`);
-      signed = true;
+      for (const key of keys.filter((each) => each.name === line.name && each.id === line.id)) {
+        if (key.type !== ED25519 && key.type !== COSIGNATURE) {
+          found.notChecked.push(`cosignature of ${key.name}: of a type that browsers cannot check`);
+          continue;
+        }
+        const stamped = key.type === COSIGNATURE;
+        require(!stamped || line.signature.length === 72, "signature_invalid", `the cosignature of ${key.name} has a wrong length`);
+        const time = stamped ? new DataView(line.signature.slice(0, 8).buffer).getBigUint64(0) : 0n;
+        const message = text.encode(stamped ? `cosignature/v1\ntime ${time}\n${note.body}` : note.body);
+        require(await verifyEd25519(key.key, line.signature.slice(stamped ? 8 : 0), message),
+          "signature_invalid", `the signature of ${key.name} is wrong`);
+        signed.set(key.vkey, time);
+      }
     }
     return signed;
   }
 
-  async function cosignatureTime(note, key) {
-    for (const line of note.signatures) {
-      if (line.name !== key.name || line.id !== key.id) continue;
-      require(line.signature.length === 72, "signature_invalid", `the cosignature of ${key.name} has a wrong length`);
-      const time = Number(new DataView(line.signature.slice(0, 8).buffer).getBigUint64(0));
-      const message = text.encode(`cosignature/v1\ntime ${time}\n${note.body}`);
-      require(await verifyEd25519(key.key, line.signature.slice(8), message),
-        "signature_invalid", `the cosignature of ${key.name} is wrong`);
-      return time;
+  /** Which keys sign which sizes, as stream `ledger` says: docs/format.md, "Who signs". */
+  async function readIdentity(entries) {
+    const ranges = [];
+    for (const [pos, entry] of entries.entries()) {
+      const seq = entry.get("seq"), type = entry.get("type"), data = entry.get("data");
+      const wrong = (detail) => { throw new Damage("unknown_key", `entry ${seq}: ${detail}`); };
+      if (entry.get("pos") !== pos || (type === "ledger.opened.v1") !== (seq === 0)) wrong("stream ledger is not whole");
+      const last = ranges[ranges.length - 1];
+      let origin, key, first;
+      if (type === "key.rotated.v1") {
+        [origin, key, first] = [last.origin, await parseVkey(data.get("new")), data.get("first")];
+        if (data.get("old") !== last.key.vkey) wrong("it replaces another key");
+        if (!(last.first < first && first <= seq + 1 && seq + 1 <= data.get("last"))) wrong("the keys do not overlap");
+        last.last = data.get("last");
+      } else if (type === "ledger.opened.v1" || type === "ledger.continued.v1") {
+        [origin, key, first] = [data.get("origin"), await parseVkey(data.get("vkey")), ranges.length ? seq + 1 : 0];
+        if (ranges.length && (data.get("continues") !== last.origin || origin === last.origin)) wrong("it continues another log");
+        for (const range of ranges) range.last = Math.min(range.last, seq);
+      } else continue;
+      if (key.name !== origin || key.type !== ED25519 || ranges.some((range) => same(range.key.key, key.key))) wrong("not a new key of this log");
+      ranges.push({ origin, key, first, last: Infinity, namedBy: seq });
     }
-    return null;
+    require(ranges.length, "wrong_ledger", "no entry says whose log this is");
+    return ranges;
+  }
+
+  /** The keys that signed a checkpoint: exactly those of its size. */
+  async function requireSigners(note, ranges, found) {
+    const ofLog = ranges.filter((range) => range.origin === note.origin);
+    const expected = ofLog.filter((range) => range.first <= note.size && note.size <= range.last).map((range) => range.key.vkey);
+    const signed = await signers(note, ofLog.map((range) => range.key), found);
+    require(expected.length && expected.length === signed.size && expected.every((vkey) => signed.has(vkey)),
+      "unknown_key", `the checkpoint of size ${note.size} is not signed by the keys of its size`);
+    return expected;
   }
 
   // Entries: JSON in the one form that docs/format.md allows
@@ -247,7 +279,7 @@
     for (const [seq, { entry, opened }] of entries) {
       if (entry.get("type") !== "review.signed.v1" || !opened.has("statement") || !opened.has("vkey")) continue;
       const key = await parseVkey(opened.get("vkey"));
-      require(await isSignedBy(splitNote(opened.get("statement"), `review ${seq}`), key), "signature_invalid",
+      require((await signers(splitNote(opened.get("statement"), `review ${seq}`), [key], found)).size, "signature_invalid",
         `the review in entry ${seq} is not signed by the key beside it`);
       reviews++;
     }
@@ -304,123 +336,180 @@
 
   // The check
 
-  async function checkEvidence(source, given) {
-    const found = { checked: [], notChecked: [], facts: {} };
-    const evidence = JSON.parse(source);
-    require(JSON.stringify(evidence).replace(/</g, "\\u003c") === source, "malformed", "the evidence is not printed as it was made");
-    require(evidence.format === "affidavit-evidence@v1", "malformed", "unknown form of evidence");
+  const shape = (value, keys, where) => {
+    require(value instanceof Map && [...value.keys()].join() === keys, "malformed", `${where}: expected ${keys}`);
+    return Object.fromEntries(value);
+  };
+  const ofType = (value, type, where) => {
+    require(type === "list" ? Array.isArray(value) : typeof value === type, "malformed", `${where}: expected a ${type}`);
+    return value;
+  };
+  const count = (value, where) => {
+    require(Number.isSafeInteger(value) && value >= 0, "malformed", `${where}: expected an integer from 0`);
+    return value;
+  };
+  const hashes = (value, where) => ofType(value, "list", where).map((each) => decodeHash(ofType(each, "string", where), where));
+  const isTime = (at) => /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$/.test(at)
+    && new Date(`${at.slice(0, 23)}Z`).toJSON()?.slice(0, 19) === at.slice(0, 19);
 
-    const key = await parseVkey(given.vkey || evidence.vkey);
-    const note = parseCheckpoint(evidence.checkpoint);
-    require(await isSignedBy(note, key), "unknown_key", `the checkpoint is not signed by ${key.vkey}`);
-    require(note.origin === key.name, "wrong_ledger", `the checkpoint is of ${note.origin}`);
-    found.checked.push(`signature: ${note.size} entries of ${note.origin}, under key ${key.id}`);
-    if (given.vkey) found.checked.push("key_pinned: the key is the one that you gave");
-    else found.notChecked.push("key_pinned: the key is the one that this file names; give your own below");
-    found.facts = { origin: note.origin, size: note.size, root: base64(note.root) };
-
-    const seqs = evidence.entries.map((item) => item.seq);
-    require(seqs.every((seq, at) => Number.isSafeInteger(seq) && seq < note.size && (at === 0 ? seq === 0 : seq > seqs[at - 1])),
-      "malformed", "the entries are not in order, or the first is missing");
-    const bytes = evidence.entries.map((item) => text.encode(item.entry));
-    const leaves = await Promise.all(bytes.map(leafHash));
-    const proof = evidence.proof.map((hash) => decodeHash(hash, "proof"));
-    require(same(await rootOfLeaves(seqs, leaves, note.size, proof), note.root),
-      "entry_modified", "the entries are not those that were signed");
-    found.checked.push(`inclusion: ${seqs.length} entries stand in the signed tree`);
-
-    const entries = new Map();
-    const positions = new Map();
-    let disclosed = 0, withheld = 0;
-    for (const [at, item] of evidence.entries.entries()) {
-      const entry = parseEntry(item.entry);
-      require(entry.get("seq") === item.seq, "order_broken", `entry ${item.seq} says that it is ${entry.get("seq")}`);
-      if (at && seqs[at - 1] === item.seq - 1) {
-        require(entry.get("prev") === hex(leaves[at - 1]), "entry_modified", `entry ${item.seq} is not chained onto the one before`);
-      }
-      const stream = entry.get("stream");
-      if (positions.has(stream) && entry.get("pos") !== positions.get(stream) + 1) {
-        found.notChecked.push(`stream ${stream}: positions ${positions.get(stream) + 1} to ${entry.get("pos") - 1} are not in this file`);
-      }
-      positions.set(stream, entry.get("pos"));
-      const opened = new Map();
-      for (const [name, given] of Object.entries(item.disclosures)) {
-        require(entry.get("sealed").has(name), "payload_mismatch", `entry ${item.seq} has no sealed field ${name}`);
-        opened.set(name, await openDisclosure(given, name, entry.get("sealed").get(name), item.seq));
-        disclosed++;
-      }
-      withheld += entry.get("sealed").size - opened.size;
-      entries.set(item.seq, { entry, opened });
-    }
-    found.checked.push(`grammar and chain: ${seqs.length} entries`);
-    found.checked.push(`disclosures: ${disclosed} are what the entries bind`);
-    if (withheld) found.notChecked.push(`sealed: ${withheld} fields are not in this file`);
-
-    const { range } = evidence;
+  function parseEvidence(source) {
+    const found = shape(parseStrict(source), "format,about,made,vkey,checkpoint,range,entries,proof,anchors,policy,body", "evidence");
+    require(found.format === "affidavit-evidence@v1", "malformed", "unknown form of evidence");
+    const about = ofType(found.about, "object", "about");
+    shape(about, about?.has?.("run") ? "run" : "from,to", "about");
+    for (const said of about.values()) ofType(said, "string", "about");
+    const made = shape(found.made, "recorder,at", "made");
+    require(isTime(ofType(made.at, "string", "made at")) && typeof made.recorder === "string", "malformed", "made: by whom, or when");
+    const range = shape(found.range, "first,stop,root_first,root_stop,proof_first,proof_stop", "range");
+    require(count(range.first, "range") <= count(range.stop, "range"), "malformed", "range: not from first to stop");
     for (const end of ["first", "stop"]) {
-      await checkConsistency(range[end], note.size, range[`proof_${end}`].map((hash) => decodeHash(hash, "proof")),
-        decodeHash(range[`root_${end}`], "root"), note.root, `the root at size ${range[end]}`);
+      range[`root_${end}`] = decodeHash(ofType(range[`root_${end}`], "string", "range"), "range");
+      range[`proof_${end}`] = hashes(range[`proof_${end}`], "range");
     }
-    const gaps = [];
-    for (let at = range.first; at < range.stop; at++) {
-      if (entries.has(at)) continue;
-      const last = gaps[gaps.length - 1];
-      if (last && last[1] === at - 1) last[1] = at; else gaps.push([at, at]);
-    }
-    found.checked.push(`range: entries ${range.first} to ${range.stop - 1}, roots at both ends`);
-    if (gaps.length) {
-      const told = gaps.slice(0, 20).map(([a, b]) => (a === b ? `${a}` : `${a}–${b}`)).join(", ");
-      found.notChecked.push(`gaps: entries ${told}${gaps.length > 20 ? " and more" : ""} of the range are not in this file`);
-    }
+    const entries = ofType(found.entries, "list", "entries").map((each) => {
+      const item = shape(each, "seq,entry,disclosures", "entries");
+      count(item.seq, "seq");
+      require(item.disclosures instanceof Map && typeof item.entry === "string", "malformed", `entry ${item.seq}: not of its form`);
+      for (const [name, given] of item.disclosures) {
+        require(typeof given === "string" && /^[A-Za-z0-9_-]+$/.test(given), "malformed", `entry ${item.seq}: ${name} is no disclosure`);
+      }
+      return item;
+    });
+    const earlier = ofType(found.anchors, "list", "anchors").map((each) => {
+      const item = shape(each, "note,token,proof", "anchors");
+      if (item.token !== null) decode64(ofType(item.token, "string", "token"), "token");
+      return { note: parseCheckpoint(ofType(item.note, "string", "note")), token: item.token, proof: hashes(item.proof, "anchors") };
+    });
+    require(found.policy === null || typeof found.policy === "string", "malformed", "policy: expected text");
+    require(found.body === null || /^[0-9a-f]{64}$/.test(found.body), "malformed", "body: expected a digest in hex");
+    ofType(found.vkey, "string", "vkey");
+    return { ...found, range, entries, earlier, proof: hashes(found.proof, "proof"),
+      checkpoint: parseCheckpoint(ofType(found.checkpoint, "string", "checkpoint")) };
+  }
 
+  async function checkEvidence(source, given) {
+    const found = { checked: [], notChecked: [] };
+    const evidence = parseEvidence(source);
+    const { checkpoint: note, range, earlier } = evidence;
+
+    // 1. The entries stand in the tree of the checkpoint, in order, each in its own form.
+    const seqs = evidence.entries.map((item) => item.seq);
+    require(seqs[0] === 0 && seqs.every((seq, at) => seq < note.size && (at === 0 || seq > seqs[at - 1])),
+      "malformed", "the entries are not in order, or entry 0 is missing");
+    const leaves = await Promise.all(evidence.entries.map((item) => leafHash(text.encode(item.entry))));
+    require(same(await rootOfLeaves(seqs, leaves, note.size, evidence.proof), note.root),
+      "entry_modified", "the entries are not those that were signed");
+    const entries = await readEntries(evidence.entries, leaves, found);
+
+    // 2. The roots at both ends of the range, and the earlier checkpoints, are of the same history.
+    const known = new Map([[note.size, note.root]]);
+    const ends = ["first", "stop"].map((end) => [range[end], range[`root_${end}`], range[`proof_${end}`]]);
+    for (const [size, root, proof] of [...ends, ...earlier.map((each) => [each.note.size, each.note.root, each.proof])]) {
+      await checkConsistency(size, note.size, proof, root, note.root, `the root at size ${size}`);
+      known.set(size, root);
+    }
+    found.checked.push(`range: entries ${range.first} to ${range.stop - 1}, with the roots at both ends`);
+
+    // 3. The keys that the log itself names signed it; then what the reader brought.
+    const ranges = await readIdentity([...entries.values()].map((each) => each.entry).filter((entry) => entry.get("stream") === "ledger"));
+    const signed = await requireSigners(note, ranges, found);
+    require(signed.includes(evidence.vkey), "unknown_key", "the key that this file states did not sign its checkpoint");
+    found.checked.push(`signature: ${note.size} entries of ${note.origin}, under ${signed.join(" and ")}`);
+    await checkGiven(given, note, signed, ranges, earlier, known, found);
+
+    // 4. What is said beside: reviews, witnesses, gaps, times.
     await checkReviews(entries, found);
     await checkWitnesses(evidence, note, found);
-    const known = new Map([[note.size, note.root], [range.first, decodeHash(range.root_first, "root")],
-      [range.stop, decodeHash(range.root_stop, "root")]]);
-    let tokens = 0;
-    for (const earlier of evidence.anchors) {
-      const before = parseCheckpoint(earlier.note);
-      await checkConsistency(before.size, note.size, earlier.proof.map((hash) => decodeHash(hash, "proof")), before.root, note.root,
-        `the earlier checkpoint of size ${before.size}`);
-      known.set(before.size, before.root);
-      if (earlier.token !== null) tokens++;
-    }
+    tellGaps(range, entries, found);
+    const tokens = earlier.filter((each) => each.token !== null).length;
     found.notChecked.push(tokens
       ? `time: ${tokens} time tokens are carried; a browser cannot check them, affidavit check can`
       : "time: no time token is carried; times are the recorder's");
-    checkPinned(given.pinned, note, known, found);
     return { found, evidence, entries };
   }
 
-  async function checkWitnesses(evidence, note, found) {
-    const witnesses = (evidence.policy || "").split("\n").map((line) => line.trim().split(/[ \t]+/)).filter((words) => words[0] === "witness");
-    let seen = 0;
-    for (const words of witnesses) {
-      const key = await parseVkey(words[2]);
-      if (key.type !== COSIGNATURE) found.notChecked.push(`cosignature of ${key.name}: of a type that browsers cannot check`);
-      else if (await cosignatureTime(note, key) !== null) seen++;
+  async function readEntries(items, leaves, found) {
+    const entries = new Map();
+    const positions = new Map();
+    let disclosed = 0, withheld = 0, at = "";
+    for (const [number, item] of items.entries()) {
+      const entry = parseEntry(item.entry), seq = item.seq;
+      require(entry.get("seq") === seq, "order_broken", `entry ${seq} says that it is ${entry.get("seq")}`);
+      require(isTime(entry.get("at")) && entry.get("at") >= at, "order_broken", `entry ${seq}: its time is before the last`);
+      at = entry.get("at");
+      if (number && items[number - 1].seq === seq - 1) {
+        require(entry.get("prev") === hex(leaves[number - 1]), "entry_modified", `entry ${seq} is not chained onto the one before`);
+      }
+      const stream = entry.get("stream"), pos = entry.get("pos");
+      require(pos > (positions.get(stream) ?? -1), "order_broken", `entry ${seq}: position ${pos} of ${stream} stands twice`);
+      if (positions.has(stream) && pos !== positions.get(stream) + 1) {
+        found.notChecked.push(`gaps: positions ${positions.get(stream) + 1} to ${pos - 1} of stream ${stream} are not in this file`);
+      }
+      positions.set(stream, pos);
+      const opened = new Map();
+      for (const [name, given] of item.disclosures) {
+        require(entry.get("sealed").has(name), "payload_mismatch", `entry ${seq} has no sealed field ${name}`);
+        opened.set(name, await openDisclosure(given, name, entry.get("sealed").get(name), seq));
+      }
+      disclosed += opened.size;
+      withheld += entry.get("sealed").size - opened.size;
+      entries.set(seq, { entry, opened });
     }
-    if (seen) found.checked.push(`cosignatures: ${seen} of ${witnesses.length} witnesses that this file names`);
-    found.notChecked.push(seen
-      ? "fork: the witnesses are those that this file names; whether they are yours, and enough, your own policy tells"
-      : "fork: no witness has cosigned; others may have been shown another history");
+    found.checked.push(`inclusion: ${items.length} entries stand in the signed tree, in their grammar, order and chain`);
+    found.checked.push(`disclosures: ${disclosed} are what the entries bind`);
+    if (withheld) found.notChecked.push(`sealed: ${withheld} fields are not in this file`);
+    return entries;
   }
 
-  function checkPinned(pinned, note, known, found) {
-    if (!pinned) {
+  /** The reader's key, and their kept checkpoint. A key trusts those that it saw named: a rotation is followed. */
+  async function checkGiven(given, note, signed, ranges, earlier, known, found) {
+    if (given.vkey) {
+      const trusted = new Set([(await parseVkey(given.vkey)).vkey]);
+      for (const older of earlier.map((each) => each.note).sort((a, b) => a.size - b.size)) {
+        if ((await requireSigners(older, ranges, found)).some((vkey) => trusted.has(vkey))) {
+          ranges.filter((range) => range.namedBy < older.size && range.origin === older.origin).forEach((range) => trusted.add(range.key.vkey));
+        }
+      }
+      require(signed.some((vkey) => trusted.has(vkey)), "not_proven", "your key did not sign this");
+      found.checked.push("key_pinned: your key signed it");
+    } else {
+      for (const older of earlier) await requireSigners(older.note, ranges, found);
+      found.notChecked.push("key_pinned: the key is the one that this file names; give your own below");
+    }
+    if (!given.pinned) {
       found.notChecked.push("rollback: give the checkpoint that you kept, below");
       return;
     }
-    const kept = parseCheckpoint(pinned);
-    require(kept.origin === note.origin, "wrong_ledger", `your checkpoint is of ${kept.origin}`);
-    if (known.has(kept.size)) {
-      require(same(known.get(kept.size), kept.root), "fork", `your checkpoint of size ${kept.size} has another root: keep both`);
-      found.checked.push(`pinned: your checkpoint of size ${kept.size} is of this history`);
-    } else if (kept.size > note.size) {
-      found.notChecked.push(`pinned: yours has ${kept.size} entries and this file's ${note.size}: ask for a newer file`);
-    } else {
-      found.notChecked.push(`pinned: this file carries no proof from size ${kept.size}; affidavit verify --pinned on the ledger has one`);
+    const kept = parseCheckpoint(given.pinned);
+    require(ranges.some((range) => range.origin === kept.origin), "not_proven", `your checkpoint is of ${kept.origin}`);
+    await signers(kept, ranges.map((range) => range.key), found);
+    require(known.has(kept.size), "not_proven", kept.size > note.size
+      ? `your checkpoint has ${kept.size} entries, this file's ${note.size}: ask for a newer file`
+      : `this file has no proof from size ${kept.size}; affidavit verify --pinned on the ledger has one`);
+    require(same(known.get(kept.size), kept.root), "fork", `your checkpoint of size ${kept.size} has another root: keep both`);
+    found.checked.push(`pinned: your checkpoint of size ${kept.size} is of this history`);
+  }
+
+  function tellGaps(range, entries, found) {
+    const gaps = [];
+    let at = range.first;
+    for (const seq of [...[...entries.keys()].filter((each) => each >= range.first && each < range.stop), range.stop]) {
+      if (seq > at) gaps.push(seq - 1 === at ? `${at}` : `${at}–${seq - 1}`);
+      at = seq + 1;
     }
+    if (gaps.length) {
+      found.notChecked.push(`gaps: entries ${gaps.slice(0, 20).join(", ")}${gaps.length > 20 ? " and more" : ""} of the range are not in this file`);
+    }
+  }
+
+  async function checkWitnesses(evidence, note, found) {
+    const lines = (evidence.policy || "").split("\n").map((line) => line.trim().split(/[ \t]+/));
+    const witnesses = await Promise.all(lines.filter((words) => words[0] === "witness").map((words) => parseVkey(words[2])));
+    const seen = await signers(note, witnesses, found);
+    if (seen.size) found.checked.push(`cosignatures: ${seen.size} of ${witnesses.length} witnesses that this file names`);
+    found.notChecked.push(seen.size
+      ? "fork: the witnesses are those that this file names; whether they are yours, and enough, your own policy tells"
+      : "fork: no witness has cosigned; others may have been shown another history");
   }
 
   // The answer
@@ -440,20 +529,23 @@
     const started = performance.now();
     let state = "ok";
     try {
-      require(globalThis.isSecureContext && crypto.subtle, "unsupported", "this browser has no WebCrypto for this page");
+      require(globalThis.isSecureContext && crypto.subtle, "not_proven", "this browser has no WebCrypto for this page");
       const pinned = read("given-pinned");
       const given = { vkey: read("given-vkey"), pinned: pinned && `${pinned}\n` };
-      const { found, evidence, entries } = await checkEvidence(document.getElementById("evidence").textContent, given);
-      require(digest === evidence.body, "page_changed", "the page was changed after it was made");
-      const shown = checkShown(entries);
-      found.checked.push(`shown: ${shown} texts and figures are those recorded; the rest of the page is as it was made`);
+      // The element holds "<" in its escaped form, so that no text ends it; whatever else is escaped is part of a text.
+      const source = document.getElementById("evidence").textContent.replace(/\\(?:u003c|[^])/g, (part) => (part === "\\u003c" ? "<" : part));
+      const { found, evidence, entries } = await checkEvidence(source, given);
+      if (evidence.body === null) found.notChecked.push("page: the evidence is bound to no page");
+      else require(digest === evidence.body, "page_changed", "the page was changed after it was made");
+      found.checked.push(`shown: ${checkShown(entries)} texts and figures are those recorded`);
+      if (evidence.body !== null) found.checked.push("page: it is as it was made");
       found.checked.forEach((words) => line(list, "ok", words));
       found.notChecked.forEach((words) => line(list, "not-checked", words));
       head.textContent = "OK: everything that was checked is as it was recorded.";
     } catch (error) {
-      state = error instanceof Damage && error.kind === "unsupported" ? "not_proven" : "damaged";
       const kind = error instanceof Damage ? error.kind : "malformed";
-      head.textContent = state === "damaged" ? `DAMAGED: ${kind}: ${error.message}` : `NOT CHECKED: ${error.message}`;
+      state = ["not_proven", "fork"].includes(kind) ? kind : "damaged";
+      head.textContent = `${state.toUpperCase().replace("_", " ")}: ${state === kind ? "" : `${kind}: `}${error.message}`;
     }
     head.className = `verdict ${state}`;
     place.replaceChildren(head, list);

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import random
+import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
@@ -90,7 +93,7 @@ def test_the_readers_own_key_and_checkpoint_count(ask: Ask, page: str, ledger: L
     assert latest is not None
     answer = ask(page, vkey=vkey, pinned=latest[1].decode())
     assert answer.state == "ok"
-    assert "the key is the one that you gave" in answer.text
+    assert "key_pinned: your key signed it" in answer.text
     assert f"your checkpoint of size {latest[0]} is of this history" in answer.text
     assert ask(page, vkey="other.example+00000000+AAAA").state == "damaged"
 
@@ -113,6 +116,21 @@ def test_a_change_that_somebody_means_is_found(ask: Ask, page: str, old: str, ne
     assert ask(page.replace(old, new, 1)).state != "ok"
 
 
+def harness(evidence: str) -> str:
+    """A page with the checker and evidence in it, and nothing else."""
+    script = (files("affidavit.api.pack") / "assets" / "check.js").read_text(encoding="utf-8")
+    return (
+        f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>V</title><script>{script}</script></head>'
+        '<body><div id="answer"></div><input id="given-vkey"><textarea id="given-pinned"></textarea>'
+        '<details></details><button id="check-again">Again</button><main></main><script type="application/json" '
+        f'id="evidence">{escaped(evidence)}</script></body></html>'
+    )
+
+
+def escaped(evidence: str) -> str:
+    return evidence.replace("<", "\\u003c")
+
+
 def test_no_byte_can_be_changed_unseen(ask: Ask, page: str) -> None:
     """A byte is found, or the browser reads the same document with it: white space, mostly."""
     rng = random.Random(20261122)
@@ -126,3 +144,35 @@ def test_no_byte_can_be_changed_unseen(ask: Ask, page: str) -> None:
         answer = ask(bytes(changed))
         if answer.state == "ok":
             assert page_digest(bytes(changed).decode()) == page_digest(page), f"byte {place}"
+
+
+CORPUS: dict[str, Any] = json.loads(
+    (Path(__file__).resolve().parents[2] / "vectors" / "evidence_corpus.json").read_text(encoding="utf-8")
+)
+
+
+def test_evidence_is_decided_as_the_corpus_says(ask: Ask) -> None:
+    """The vectors of ``affidavit check`` and ``docs/verify.py``. Their body is that of no page: it is left out."""
+    wrong = []
+    for row in CORPUS["rows"]:
+        text = CORPUS["bases"][row["base"]]
+        for old, new in row["edits"]:
+            text = text.replace(old, new)
+        answer = ask(harness(_without_page(text)))
+        if (answer.state == "ok") != (row["verdict"] == "accept"):
+            wrong.append((row["name"], answer.state, answer.text[:200]))
+    assert not wrong
+
+
+def test_what_a_reader_brings_decides(ask: Ask) -> None:
+    wrong = []
+    for row in CORPUS["outside"]:
+        brought = {"vkey": "".join(row["vkeys"]), "pinned": "".join(row["pinned"])}
+        answer = ask(harness(_without_page(CORPUS["bases"][row["base"]])), **brought)
+        if answer.state != row["verdict"]:
+            wrong.append((row["name"], answer.state, answer.text[:200]))
+    assert not wrong
+
+
+def _without_page(evidence: str) -> str:
+    return re.sub(r'"body":"[0-9a-f]{64}"\}', '"body":null}', evidence)
