@@ -34,6 +34,7 @@ class Sizes:
     calls: int = 64
     replayed: int = 10_000
     cosigned: int = 20
+    iterations: int = 100
 
 
 QUICK = Sizes(
@@ -51,6 +52,7 @@ QUICK = Sizes(
     calls=8,
     replayed=200,
     cosigned=2,
+    iterations=3,
 )
 
 

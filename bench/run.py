@@ -21,6 +21,7 @@ from affidavit.bench.driving import measure_recording, measure_replay
 from affidavit.bench.evaluating import measure_overview, measure_overview_memory
 from affidavit.bench.exporting import measure_export, measure_receipt_check
 from affidavit.bench.machine import load, machine_facts
+from affidavit.bench.packing import measure_pack
 from affidavit.bench.publishing import measure_publish
 from affidavit.bench.reading import measure_help, measure_rebuild, measure_receipt
 from affidavit.bench.recording import measure_append, measure_batch, measure_growth
@@ -44,6 +45,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "rebuild": measure_rebuild,
     "publish": measure_publish,
     "witness": measure_witness,
+    "pack": measure_pack,
     "overview": measure_overview,
     "overview_memory": measure_overview_memory,
     "recording": measure_recording,

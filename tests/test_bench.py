@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 from pathlib import Path
@@ -19,6 +20,7 @@ ROWS = [
     *("memory_1", "memory_2", "rebuild"),
     *("publish", "publish_batches"),
     *("witness", "witness_http"),
+    *(["pack"] if shutil.which("chromium") else []),
     *("overview", "overview_time", "overview_lists", "overview_memory"),
     *("recording", "replay", "growth_singles", "growth_batches"),
 ]

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, ShadowJudged
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
-from ...ledger.anchors import ANCHOR_STREAM, anchor_path, read_anchors
+from ...ledger.anchors import ANCHOR_STREAM, Anchor, anchor_path, read_anchors
 from ...ledger.checkpoint import parse_checkpoint
 from ...ledger.entry import Entry, parse_entry
 from ...ledger.erasure import ERASURE_STREAM
@@ -110,7 +110,7 @@ def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at
         range=_range(reader, selection, size, nodes),
         entries=tuple(EvidenceEntry(seq, rows[seq].raw.decode(), disclosures.get(seq, {})) for seq in seqs),
         proof=tuple(prove_leaves(seqs, size, nodes)),
-        anchors=tuple(_anchors(ledger.folder, reader, size, nodes)),
+        anchors=tuple(_earlier(ledger.folder, reader, selection, size, nodes)),
         policy=policy,
     )
 
@@ -173,11 +173,27 @@ def _range(reader: LedgerReader, selection: Selection, size: int, nodes: ReadNod
     )
 
 
-def _anchors(folder: Path, reader: LedgerReader, size: int, nodes: ReadNode) -> Iterable[EarlierCheckpoint]:
-    """The stamped checkpoints with their tokens, oldest first, where both are here."""
+def _earlier(
+    folder: Path, reader: LedgerReader, selection: Selection, size: int, nodes: ReadNode
+) -> Iterable[EarlierCheckpoint]:
+    """The stamped checkpoints that bound the range in time, with their tokens, and for each later key the first
+    checkpoint in which the key before vouches for it; oldest first."""
     notes = dict(reader.checkpoints())
-    for anchor in read_anchors(reader, size):
+    found: dict[int, bytes | None] = {}
+    for signer in read_identity(reader, size).ranges[1:]:
+        found |= dict.fromkeys([each for each in sorted(notes) if signer.named_by < each < size][:1])
+    for anchor in _bounding(read_anchors(reader, size), selection):
         path, note = anchor_path(folder, anchor.size), notes.get(anchor.size)
         if note is not None and path.is_file() and parse_checkpoint(parse_note(note).text).root == anchor.root:
-            proof = prove_consistency(anchor.size, size, nodes) if anchor.size < size else ()
-            yield EarlierCheckpoint(note.decode(), path.read_bytes(), tuple(proof))
+            found[anchor.size] = path.read_bytes()
+    for each in sorted(found):
+        proof = prove_consistency(each, size, nodes) if each < size else ()
+        yield EarlierCheckpoint(notes[each].decode(), found[each], tuple(proof))
+
+
+def _bounding(anchors: Sequence[Anchor], selection: Selection) -> Iterable[Anchor]:
+    """The anchors within a range, the last before it and the first behind it."""
+    before = [anchor for anchor in anchors if anchor.size <= selection.first]
+    behind = [anchor for anchor in anchors if anchor.size > selection.stop]
+    within = [anchor for anchor in anchors if selection.first < anchor.size <= selection.stop]
+    return [*before[-1:], *within, *behind[:1]]
