@@ -26,16 +26,16 @@ import httpx2
 
 from ..domain.errors import AffidavitError, Refused
 from ..domain.event import Meta, NewEvent
-from ..ledger.anchors import ALLOWED_SKEW_US, ANCHOR_STREAM, Anchor, anchor_path, check_times, read_anchors
 from ..ledger.application import Ledger
-from ..ledger.checkpoint import parse_checkpoint
-from ..ledger.entry import format_at, parse_entry
+from ..ledger.entries.entry import format_at, parse_entry
 from ..ledger.errors import Conflict, LedgerError, Unavailable, VerificationError
 from ..ledger.events import AnchorRecorded
-from ..ledger.keys import sync_folder
-from ..ledger.note import parse_note
-from ..ledger.reader import LedgerReader
-from ..ledger.timestamp import Timestamp, build_request, imprint, read_certificates, read_token, verify_token
+from ..ledger.signing.anchors import ALLOWED_SKEW_US, ANCHOR_STREAM, Anchor, anchor_path, check_times, read_anchors
+from ..ledger.signing.keys import sync_folder
+from ..ledger.store.reader import LedgerReader
+from ..ledger.tlog.checkpoint import parse_checkpoint
+from ..ledger.tlog.note import parse_note
+from ..ledger.tlog.timestamp import Timestamp, build_request, imprint, read_certificates, read_token, verify_token
 from .settings import recorder_name
 
 MAX_BYTES = 262_144

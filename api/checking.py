@@ -11,23 +11,23 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from ..ledger.check_evidence import EvidenceVerdict, verify_evidence
-from ..ledger.check_head import KnownRoot, Outside, check_witnesses, claimed, compare_pinned, open_head
-from ..ledger.cosignature import CosignedCheckpoint
-from ..ledger.entry import parse_entry
+from ..ledger.audit.head import KnownRoot, Outside, check_witnesses, claimed, compare_pinned, open_head
+from ..ledger.audit.stretches import Damage, Joiner, check_stretch
+from ..ledger.audit.verdict import Verdict
+from ..ledger.entries.entry import parse_entry
 from ..ledger.errors import LedgerError, Malformed, Unavailable, UnsupportedFormat, VerificationError
-from ..ledger.evidence import Evidence, parse_evidence
-from ..ledger.fork import FORK_FORMAT, parse_fork, verify_fork
-from ..ledger.hashing import leaf_hash
-from ..ledger.identity import LEDGER_STREAM, Identity, fold_identity
-from ..ledger.note import VerifierKey, parse_note
-from ..ledger.proof import verify_inclusion
-from ..ledger.reader import StoredEntry
-from ..ledger.receipt import Receipt, parse_receipt
-from ..ledger.review import FORMAT_LINE, verify_statement
-from ..ledger.static_log import ExportedLog, check_export
-from ..ledger.verdict import Verdict
-from ..ledger.verify import Damage, Joiner, check_stretch
+from ..ledger.evidence.check import EvidenceVerdict, verify_evidence
+from ..ledger.evidence.evidence import Evidence, parse_evidence
+from ..ledger.evidence.fork import FORK_FORMAT, parse_fork, verify_fork
+from ..ledger.evidence.review import FORMAT_LINE, verify_statement
+from ..ledger.signing.identity import LEDGER_STREAM, Identity, fold_identity
+from ..ledger.store.reader import StoredEntry
+from ..ledger.store.static_log import ExportedLog, check_export
+from ..ledger.tlog.cosignature import CosignedCheckpoint
+from ..ledger.tlog.hashing import leaf_hash
+from ..ledger.tlog.note import VerifierKey, parse_note
+from ..ledger.tlog.proof import verify_inclusion
+from ..ledger.tlog.receipt import Receipt, parse_receipt
 from ..projections.registry import REGISTRY
 from .settings import recorder_name
 

@@ -13,7 +13,7 @@ from ..domain.evaluation.events import ConfigChanged
 from ..domain.event import Meta, NewEvent
 from ..domain.redaction import redact
 from ..ledger.application import Acknowledged, Ledger
-from ..ledger.opening import EventReader
+from ..ledger.store.opening import EventReader
 from .settings import recorder_name
 
 STREAM = "config"

@@ -22,14 +22,14 @@ from ..domain.errors import Refused
 from ..domain.event import Meta
 from ..domain.optimization.events import RunStarted
 from ..ledger.application import Acknowledged, Ledger
-from ..ledger.entry import parse_entry
+from ..ledger.entries.entry import parse_entry
 from ..ledger.errors import Unavailable
 from ..ledger.events import ImportCompleted
-from ..ledger.keys import sync_folder
-from ..ledger.opening import EventReader
-from ..ledger.reader import LedgerReader
-from ..ledger.schema import KEYS_FILE
-from ..ledger.scopes import ScopeKeys
+from ..ledger.sealing.scopes import ScopeKeys
+from ..ledger.signing.keys import sync_folder
+from ..ledger.store.opening import EventReader
+from ..ledger.store.reader import LedgerReader
+from ..ledger.store.schema import KEYS_FILE
 from .moment import LiveLedger
 from .reviews import REVIEWER, stream_of_reviews
 from .scoring import NAMED_SESSION

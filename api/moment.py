@@ -11,9 +11,9 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ..ledger.application import Ledger
-from ..ledger.keys import lock_file
-from ..ledger.opening import EventReader
-from ..ledger.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from ..ledger.signing.keys import lock_file
+from ..ledger.store.opening import EventReader
+from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from ..projections.runner import catch_up, views_engine
 from .reading import open_for_reading, size_as_of
 

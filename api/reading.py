@@ -12,13 +12,13 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ..domain.errors import Refused
-from ..ledger.entry import format_at
+from ..ledger.entries.entry import format_at
 from ..ledger.errors import Unavailable
-from ..ledger.keys import KeyFolder
-from ..ledger.opening import EventReader
-from ..ledger.reader import LedgerReader, open_snapshot
-from ..ledger.schema import KEYS_FILE
-from ..ledger.scopes import ScopeKeys
+from ..ledger.sealing.scopes import ScopeKeys
+from ..ledger.signing.keys import KeyFolder
+from ..ledger.store.opening import EventReader
+from ..ledger.store.reader import LedgerReader, open_snapshot
+from ..ledger.store.schema import KEYS_FILE
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import scratch_views

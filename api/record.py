@@ -53,12 +53,12 @@ from ..domain.optimization.run import RunState, decide, evolve
 from ..domain.redaction import redact
 from ..domain.registry import invalid_is_refused
 from ..ledger.application import Acknowledged, Ledger
-from ..ledger.checkpoint import Checkpoint
 from ..ledger.errors import Conflict
-from ..ledger.note import print_vkey
-from ..ledger.reader import LedgerReader
-from ..ledger.receipt import print_receipt
-from ..ledger.schema import LEDGER_FILE
+from ..ledger.store.reader import LedgerReader
+from ..ledger.store.schema import LEDGER_FILE
+from ..ledger.tlog.checkpoint import Checkpoint
+from ..ledger.tlog.note import print_vkey
+from ..ledger.tlog.receipt import print_receipt
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import VIEWS, catch_up, open_views

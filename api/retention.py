@@ -19,11 +19,11 @@ from ..domain.errors import AffidavitError, Refused
 from ..domain.event import Meta, NewEvent
 from ..domain.registry import invalid_is_refused
 from ..ledger.application import Acknowledged, Ledger
-from ..ledger.entry import parse_entry, read_entry
+from ..ledger.entries.entry import parse_entry, read_entry
+from ..ledger.entries.mapper import scope_of
 from ..ledger.events import RetentionDeclared
-from ..ledger.mapper import scope_of
-from ..ledger.opening import EventReader
-from ..ledger.reader import LedgerReader
+from ..ledger.store.opening import EventReader
+from ..ledger.store.reader import LedgerReader
 from .erasing import USER, Erasure, erase_scopes, plan_run
 from .scoring import NAMED_SESSION
 from .settings import recorder_name

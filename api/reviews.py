@@ -16,13 +16,13 @@ from ..domain.errors import Refused
 from ..domain.event import Meta, NewEvent, Recorded, Withheld
 from ..domain.optimization.events import IterationCompleted
 from ..ledger.application import Acknowledged, Ledger
-from ..ledger.entry import read_entry
+from ..ledger.entries.entry import read_entry
 from ..ledger.errors import Conflict, LedgerError
 from ..ledger.events import ReviewSigned
-from ..ledger.identity import read_identity
-from ..ledger.note import VerifierKey, parse_vkey, print_vkey
-from ..ledger.opening import EventReader
-from ..ledger.review import Opinion, Statement, Subject, verify_statement
+from ..ledger.evidence.review import Opinion, Statement, Subject, verify_statement
+from ..ledger.signing.identity import read_identity
+from ..ledger.store.opening import EventReader
+from ..ledger.tlog.note import VerifierKey, parse_vkey, print_vkey
 from .reading import OpenLedger
 from .settings import recorder_name
 

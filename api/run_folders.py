@@ -11,9 +11,9 @@ from pathlib import Path
 
 from ..domain.event import Withheld
 from ..domain.optimization.events import RunSealed
+from ..ledger.audit.stretches import Damage
 from ..ledger.errors import Unavailable
-from ..ledger.keys import sync_folder
-from ..ledger.verify import Damage
+from ..ledger.signing.keys import sync_folder
 from ..projections.manifest import compare_manifest
 from .reading import OpenLedger
 

@@ -12,8 +12,8 @@ from platformdirs import user_config_path
 from ..domain.errors import Refused
 
 if TYPE_CHECKING:
-    from ..ledger.policy import Policy
-    from ..ledger.witness import Cosigners
+    from ..ledger.tlog.policy import Policy
+    from ..ledger.tlog.witness import Cosigners
 
 DEFAULT_LEDGER = ".affidavit"
 
@@ -37,7 +37,7 @@ def recorder_name() -> str:
 def read_policy(path: Path) -> Policy:
     """Read a tlog-policy file; ``Refused`` (``file_readable``), or ``Malformed`` with the file's name."""
     from ..ledger.errors import Malformed
-    from ..ledger.policy import parse_policy
+    from ..ledger.tlog.policy import parse_policy
 
     try:
         return parse_policy(path.read_bytes())

@@ -9,16 +9,16 @@ from statistics import median
 
 from affidavit.bench.rows import Bench, Row
 from affidavit.bench.windows import Side, interleave, median_of, timed
-from affidavit.ledger.checkpoint import parse_checkpoint
-from affidavit.ledger.hashing import leaf_hash
-from affidavit.ledger.identity import read_identity
-from affidavit.ledger.note import parse_note
-from affidavit.ledger.proof import verify_inclusion
-from affidavit.ledger.proving import Prover
-from affidavit.ledger.reader import open_snapshot
-from affidavit.ledger.receipt import parse_receipt, print_receipt, verify_receipt
-from affidavit.ledger.static_log import check_export
-from affidavit.ledger.tlog_directory import export_log
+from affidavit.ledger.signing.identity import read_identity
+from affidavit.ledger.store.proving import Prover
+from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.static_log import check_export
+from affidavit.ledger.store.tlog_directory import export_log
+from affidavit.ledger.tlog.checkpoint import parse_checkpoint
+from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.ledger.tlog.note import parse_note
+from affidavit.ledger.tlog.proof import verify_inclusion
+from affidavit.ledger.tlog.receipt import parse_receipt, print_receipt, verify_receipt
 
 _CHECKS = 1000
 MEGABYTE = 1_000_000

@@ -14,8 +14,8 @@ import time
 from pathlib import Path
 
 from affidavit.ledger import audit as audit_module
-from affidavit.ledger.audit import Against, audit
-from affidavit.ledger.reader import open_snapshot
+from affidavit.ledger.audit.audit import Against, audit
+from affidavit.ledger.store.reader import open_snapshot
 from affidavit.projections.registry import REGISTRY
 
 _HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)

@@ -20,12 +20,12 @@ from affidavit.api.witness.store import WitnessStore
 from affidavit.bench.recording import bare_table, commit_each
 from affidavit.bench.rows import Bench, Row
 from affidavit.bench.windows import Side, interleave, median_of, ratios, timed
-from affidavit.ledger.checkpoint import Checkpoint, sign_checkpoint
-from affidavit.ledger.hashing import leaf_hash, node_hash
-from affidavit.ledger.note import ED25519, ED25519_COSIGNATURE, VerifierKey, print_vkey
-from affidavit.ledger.private_key import make_private_key, write_private_key
-from affidavit.ledger.tree import Frontier, prove_consistency
-from affidavit.ledger.witness import AddCheckpoint, print_add_checkpoint, read_submission
+from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
+from affidavit.ledger.tlog.hashing import leaf_hash, node_hash
+from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, VerifierKey, print_vkey
+from affidavit.ledger.tlog.private_key import make_private_key, write_private_key
+from affidavit.ledger.tlog.tree import Frontier, prove_consistency
+from affidavit.ledger.tlog.witness import AddCheckpoint, print_add_checkpoint, read_submission
 
 LOGS = 16
 _ENTRY = b"x" * 500

@@ -27,26 +27,26 @@ from eventsourcing.utils import Environment
 from ..domain.errors import Refused
 from ..domain.event import Meta, NewEvent
 from ..domain.registry import Registry, invalid_is_refused
-from .chain import ChainedEntry
-from .checkpoint import Checkpoint
-from .cosigning import WITNESSES_STREAM, declare, read_declared
-from .entry import FORMAT, format_at, parse_entry
-from .erasure import ERASURE_STREAM, read_erasures
+from .entries.chain import ChainedEntry
+from .entries.entry import FORMAT, format_at, parse_entry
+from .entries.mapper import EventMapper, PendingEntry
 from .errors import Conflict, QuorumNotMet, Unavailable
 from .events import ClockSteppedBack, ErasureExecuted, ErasureRequested, KeyRotated, LedgerOpened
-from .identity import LEDGER_STREAM, Identity, read_identity
-from .keys import KeyFolder, lock_file, make_origin, sync_folder
-from .mapper import EventMapper, PendingEntry
-from .note import VerifierKey, print_vkey
-from .opening import EventReader
-from .proving import Prover
-from .reader import LedgerReader
-from .receipt import Receipt
-from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
-from .scopes import OWN_SCOPE, ScopeKeys
-from .sign import BackgroundSigner, require_signed_history, sign_head, sign_while_held
-from .sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore, reading
-from .witness import Cosigners
+from .sealing.erasure import ERASURE_STREAM, read_erasures
+from .sealing.scopes import OWN_SCOPE, ScopeKeys
+from .signing.cosigning import WITNESSES_STREAM, declare, read_declared
+from .signing.identity import LEDGER_STREAM, Identity, read_identity
+from .signing.keys import KeyFolder, lock_file, make_origin, sync_folder
+from .signing.sign import BackgroundSigner, require_signed_history, sign_head, sign_while_held
+from .store.opening import EventReader
+from .store.proving import Prover
+from .store.reader import LedgerReader
+from .store.schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
+from .store.sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore, reading
+from .tlog.checkpoint import Checkpoint
+from .tlog.note import VerifierKey, print_vkey
+from .tlog.receipt import Receipt
+from .tlog.witness import Cosigners
 
 
 def system_clock() -> int:

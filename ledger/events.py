@@ -9,8 +9,8 @@ from pydantic import Field, model_validator
 from ..domain.event import Event, Sealed, Withheld, differing_counts
 from ..domain.number import Number
 from .errors import LedgerError, Malformed
-from .note import parse_vkey
-from .review import Opinion, Subject, verify_statement
+from .evidence.review import Opinion, Subject, verify_statement
+from .tlog.note import parse_vkey
 
 
 class LedgerOpened(Event):

@@ -33,10 +33,10 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..ledger.errors import Unavailable
-from ..ledger.keys import lock_file
-from ..ledger.opening import EventReader
-from ..ledger.reader import hold_lock
-from ..ledger.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from ..ledger.signing.keys import lock_file
+from ..ledger.store.opening import EventReader
+from ..ledger.store.reader import hold_lock
+from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .evaluation.view import EVALUATION_VIEW
 from .runs_view import RUNS_VIEW
 from .view import NO_ROWS, Row, View, extend_digest

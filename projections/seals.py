@@ -16,10 +16,10 @@ from ..domain.errors import AffidavitError, Refused
 from ..domain.event import Event, Withheld
 from ..domain.optimization.events import RunSealed
 from ..domain.optimization.run import RunState, decide, evolve
+from ..ledger.audit.stretches import Damage
 from ..ledger.errors import Malformed
 from ..ledger.events import ProjectionSealed
-from ..ledger.opening import EventReader
-from ..ledger.verify import Damage
+from ..ledger.store.opening import EventReader
 from .manifest import compare_manifest, manifest
 from .native_profile import NATIVE_VERSION
 from .run_directory import build_run_directory

@@ -19,7 +19,7 @@ from typing import Any
 from sqlalchemy import Connection, MetaData, Table
 
 from ..domain.event import Recorded
-from ..ledger.grammar import dump
+from ..ledger.entries.grammar import dump
 
 Row = tuple[Table, tuple[Any, ...]]
 Added = Mapping[Table, Sequence[tuple[Any, ...]]]

@@ -7,13 +7,13 @@ from contextlib import closing
 from typing import Any
 
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit import Against, Verdict, audit
-from affidavit.ledger.chain import Head, chain_batch
-from affidavit.ledger.checkpoint import Checkpoint, sign_checkpoint
-from affidavit.ledger.entry import parse_entry
-from affidavit.ledger.mapper import PendingEntry
-from affidavit.ledger.reader import LedgerReader
-from affidavit.ledger.schema import SchemaRow, expected_schema
+from affidavit.ledger.audit.audit import Against, Verdict, audit
+from affidavit.ledger.entries.chain import Head, chain_batch
+from affidavit.ledger.entries.entry import parse_entry
+from affidavit.ledger.entries.mapper import PendingEntry
+from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.schema import SchemaRow, expected_schema
+from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.seals import check_seals
 

@@ -28,7 +28,7 @@ from affidavit.api.adapters.evaluation.importer import FINDINGS
 from affidavit.api.adapters.otel.importer import FINDINGS as OTEL_FINDINGS
 from affidavit.api.adapters.reflex.findings import KINDS
 from affidavit.api.cli.menu.app import app, imports
-from affidavit.ledger.audit import EXIT_CODES, NOT_CHECKED
+from affidavit.ledger.audit.audit import EXIT_CODES, NOT_CHECKED
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -43,9 +43,9 @@ _COMMAND = re.compile(r"\$ (?:[A-Z_]+=\S+ )*affidavit ")
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)[^)]*\)")
 _CODE_PLACE = re.compile(r"`((?:api|domain|ledger|projections)/[a-z_/]+\.py)`((?:,? (?:and )?`[A-Za-z_.]+`)*)")
 _DAMAGE_SOURCES = (
-    *("ledger/verify.py", "ledger/audit.py", "ledger/audit_log.py", "ledger/audit_signatures.py"),
-    *("ledger/audit_witnesses.py", "ledger/audit_outside.py", "ledger/audit_time.py", "ledger/anchors.py"),
-    *("ledger/verify_sealed.py", "projections/seals.py"),
+    *("ledger/audit/stretches.py", "ledger/audit/audit.py", "ledger/audit/log.py", "ledger/audit/signatures.py"),
+    *("ledger/audit/witnesses.py", "ledger/audit/outside.py", "ledger/audit/times.py", "ledger/signing/anchors.py"),
+    *("ledger/audit/sealed.py", "projections/seals.py"),
     *("api/run_folders.py", "api/cli/verify_commands.py"),
 )
 

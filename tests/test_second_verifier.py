@@ -24,14 +24,14 @@ from affidavit.api.pack.render import render_page
 from affidavit.api.reading import open_for_reading
 from affidavit.domain.event import NewEvent
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.entry import parse_entry
+from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.errors import LedgerError
-from affidavit.ledger.hashing import EMPTY_ROOT, leaf_hash
-from affidavit.ledger.multiproof import prove_leaves
-from affidavit.ledger.note import encode_base64, print_vkey
-from affidavit.ledger.receipt import Receipt, print_receipt
-from affidavit.ledger.tlog_directory import export_log
-from affidavit.ledger.tree import prove_consistency, prove_inclusion, root_of
+from affidavit.ledger.store.tlog_directory import export_log
+from affidavit.ledger.tlog.hashing import EMPTY_ROOT, leaf_hash
+from affidavit.ledger.tlog.multiproof import prove_leaves
+from affidavit.ledger.tlog.note import encode_base64, print_vkey
+from affidavit.ledger.tlog.receipt import Receipt, print_receipt
+from affidavit.ledger.tlog.tree import prove_consistency, prove_inclusion, root_of
 
 ROOT = Path(__file__).resolve().parents[1]
 VERIFIER = ROOT / "docs" / "verify.py"

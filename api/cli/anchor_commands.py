@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 from ...domain.errors import Refused
-from ...ledger.anchors import Anchor, AnchorReport, Bound, check_anchors, read_anchors, stored_token
 from ...ledger.application import Ledger
-from ...ledger.entry import format_at, parse_entry
-from ...ledger.identity import read_identity
-from ...ledger.reader import LedgerReader, open_snapshot
+from ...ledger.entries.entry import format_at, parse_entry
+from ...ledger.signing.anchors import Anchor, AnchorReport, Bound, check_anchors, read_anchors, stored_token
+from ...ledger.signing.identity import read_identity
+from ...ledger.store.reader import LedgerReader, open_snapshot
 from ...projections.registry import REGISTRY
 from ..anchoring import Anchoring, anchor_now, open_authority
 from ..settings import cosigners, keys_root, ledger_folder

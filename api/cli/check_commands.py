@@ -7,16 +7,16 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...ledger.check_evidence import EvidenceVerdict
-from ...ledger.check_head import Outside, claimed
-from ...ledger.entry import format_at
+from ...ledger.audit.head import Outside, claimed
+from ...ledger.entries.entry import format_at
 from ...ledger.errors import LedgerError, Malformed, Unavailable
-from ...ledger.fork import print_fork
-from ...ledger.identity import read_identity
-from ...ledger.note import VerifierKey, parse_vkey
-from ...ledger.reader import open_snapshot
-from ...ledger.schema import LEDGER_FILE
-from ...ledger.timestamp import read_certificates
+from ...ledger.evidence.check import EvidenceVerdict
+from ...ledger.evidence.fork import print_fork
+from ...ledger.signing.identity import read_identity
+from ...ledger.store.reader import open_snapshot
+from ...ledger.store.schema import LEDGER_FILE
+from ...ledger.tlog.note import VerifierKey, parse_vkey
+from ...ledger.tlog.timestamp import read_certificates
 from ..checking import Checked, check
 from ..settings import ledger_folder, read_policy
 from .output import base64, print_json, say

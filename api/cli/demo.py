@@ -55,7 +55,7 @@ def run_demo() -> None:
 
 
 def _change_a_score(path: Path) -> None:
-    from ...ledger.hashing import leaf_hash
+    from ...ledger.tlog.hashing import leaf_hash
 
     db = sqlite3.connect(path)
     db.execute("DROP TRIGGER entries_no_UPDATE")

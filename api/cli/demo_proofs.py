@@ -8,9 +8,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...ledger.identity import read_identity
-from ...ledger.note import print_vkey
-from ...ledger.reader import open_snapshot
+from ...ledger.signing.identity import read_identity
+from ...ledger.store.reader import open_snapshot
+from ...ledger.tlog.note import print_vkey
 from .demo_steps import Steps
 from .output import say
 

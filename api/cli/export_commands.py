@@ -15,12 +15,12 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
-from ...ledger.hashing import leaf_hash
-from ...ledger.keys import sync_folder
-from ...ledger.reader import LedgerReader, fingerprint, open_snapshot
-from ...ledger.static_log import read_raws
-from ...ledger.tlog_directory import export_log
-from ...ledger.tree import Frontier
+from ...ledger.signing.keys import sync_folder
+from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot
+from ...ledger.store.static_log import read_raws
+from ...ledger.store.tlog_directory import export_log
+from ...ledger.tlog.hashing import leaf_hash
+from ...ledger.tlog.tree import Frontier
 from ..settings import ledger_folder
 from .output import OnProgress, base64, print_json, progress, say
 

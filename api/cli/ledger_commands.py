@@ -9,15 +9,15 @@ from itertools import islice
 from pathlib import Path
 
 from ...ledger.application import Ledger
-from ...ledger.entry import parse_entry
+from ...ledger.entries.entry import parse_entry
 from ...ledger.errors import Unavailable
-from ...ledger.hashing import leaf_hash
-from ...ledger.note import print_vkey
-from ...ledger.proving import prove_entry
-from ...ledger.reader import LedgerReader, StoredEntry, open_snapshot
-from ...ledger.receipt import Receipt
-from ...ledger.receipt import print_receipt as print_proof
-from ...ledger.static_log import read_raws
+from ...ledger.store.proving import prove_entry
+from ...ledger.store.reader import LedgerReader, StoredEntry, open_snapshot
+from ...ledger.store.static_log import read_raws
+from ...ledger.tlog.hashing import leaf_hash
+from ...ledger.tlog.note import print_vkey
+from ...ledger.tlog.receipt import Receipt
+from ...ledger.tlog.receipt import print_receipt as print_proof
 from ...projections.registry import REGISTRY
 from ..record import open_ledger
 from ..settings import cosigners, keys_root, ledger_folder

@@ -8,11 +8,11 @@ from pathlib import Path
 
 from ...domain.errors import Refused
 from ...ledger.application import Ledger, system_clock
-from ...ledger.entry import format_at
+from ...ledger.entries.entry import format_at
 from ...ledger.errors import Unavailable
-from ...ledger.keys import sync_folder
-from ...ledger.policy import parse_policy, print_policy
-from ...ledger.reader import open_snapshot
+from ...ledger.signing.keys import sync_folder
+from ...ledger.store.reader import open_snapshot
+from ...ledger.tlog.policy import parse_policy, print_policy
 from ...projections.registry import REGISTRY
 from ..pack.collect import Selection, collect_evidence, select_run, select_window
 from ..pack.pdf import render_pdf

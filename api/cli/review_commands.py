@@ -14,13 +14,13 @@ from typing import Any
 
 from ...domain.errors import Refused
 from ...ledger.application import Ledger
-from ...ledger.checkpoint import Checkpoint, parse_checkpoint
 from ...ledger.errors import Unavailable
-from ...ledger.identity import read_identity
-from ...ledger.note import ED25519, parse_note, print_vkey
-from ...ledger.private_key import make_private_key, read_private_key, write_private_key
-from ...ledger.reader import open_snapshot
-from ...ledger.review import OPINIONS, Statement, Subject, sign_statement
+from ...ledger.evidence.review import OPINIONS, Statement, Subject, sign_statement
+from ...ledger.signing.identity import read_identity
+from ...ledger.store.reader import open_snapshot
+from ...ledger.tlog.checkpoint import Checkpoint, parse_checkpoint
+from ...ledger.tlog.note import ED25519, parse_note, print_vkey
+from ...ledger.tlog.private_key import make_private_key, read_private_key, write_private_key
 from ...projections.registry import REGISTRY
 from ..client import AffidavitClient, ApiError
 from ..reading import open_for_reading

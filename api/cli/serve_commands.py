@@ -16,9 +16,9 @@ from ...domain.errors import Refused
 from ...domain.evaluation.events import RulePublished
 from ...domain.event import NewEvent
 from ...ledger.application import Ledger
-from ...ledger.keys import KeyFolder
-from ...ledger.reader import open_snapshot
-from ...ledger.witness import Cosigners
+from ...ledger.signing.keys import KeyFolder
+from ...ledger.store.reader import open_snapshot
+from ...ledger.tlog.witness import Cosigners
 from ...projections.registry import REGISTRY
 from ..anchoring import scheduled
 from ..http.access import is_loopback

@@ -15,19 +15,19 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from ...domain.errors import Refused
-from ...ledger.anchors import Bound, stored_token
-from ...ledger.audit import Against, Verdict, audit, claimed
-from ...ledger.entry import format_at
+from ...ledger.audit.audit import Against, Verdict, audit, claimed
+from ...ledger.audit.stretches import Damage
+from ...ledger.entries.entry import format_at
 from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
-from ...ledger.fork import print_fork
-from ...ledger.identity import read_identity
-from ...ledger.keys import KeyFolder
-from ...ledger.note import parse_vkey
-from ...ledger.reader import LedgerReader, fingerprint, open_snapshot
-from ...ledger.receipt import Receipt, parse_receipt
-from ...ledger.schema import LEDGER_FILE
-from ...ledger.timestamp import read_certificates
-from ...ledger.verify import Damage
+from ...ledger.evidence.fork import print_fork
+from ...ledger.signing.anchors import Bound, stored_token
+from ...ledger.signing.identity import read_identity
+from ...ledger.signing.keys import KeyFolder
+from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot
+from ...ledger.store.schema import LEDGER_FILE
+from ...ledger.tlog.note import parse_vkey
+from ...ledger.tlog.receipt import Receipt, parse_receipt
+from ...ledger.tlog.timestamp import read_certificates
 from ...projections.registry import REGISTRY
 from ...projections.runner import copied_views
 from ...projections.seals import check_seals, check_views

@@ -9,9 +9,9 @@ from contextlib import closing
 from pathlib import Path
 
 from ...domain.errors import Refused
-from ...ledger.note import ED25519, ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, VerifierKey, parse_vkey, print_vkey
-from ...ledger.policy import Policy, PolicyLog
-from ...ledger.private_key import NotePrivateKey, make_private_key, read_private_key, write_private_key
+from ...ledger.tlog.note import ED25519, ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, VerifierKey, parse_vkey, print_vkey
+from ...ledger.tlog.policy import Policy, PolicyLog
+from ...ledger.tlog.private_key import NotePrivateKey, make_private_key, read_private_key, write_private_key
 from ..settings import read_policy
 from ..witness.server import WitnessApp
 from ..witness.store import WitnessStore

@@ -20,7 +20,7 @@ from ...domain.optimization.events import (
     RunStarted,
 )
 from ...domain.optimization.run import ABOUT_THE_RECORD, RunState, evolve
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 from .exchanges import Attempt
 
 Place = tuple[str, int]

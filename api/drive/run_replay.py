@@ -33,7 +33,7 @@ from ...domain.optimization.events import (
 from ...domain.optimization.metrics import JUDGE_NAME
 from ...domain.optimization.randomness import check_draws
 from ...domain.optimization.run import RunState, decide, evolve
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 from .exchanges import Attempt, reply_of
 from .run_calls import Place, RecordedRun, read_run
 from .run_equality import Mismatch, compare_fact, compare_request, make_mismatch, reason_of

@@ -7,7 +7,7 @@ from typing import Any
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ...ledger.entry import format_at
+from ...ledger.entries.entry import format_at
 from ...ledger.errors import LedgerError
 from ...projections.evaluation.undecided import failures_since
 from .errors import Problem

@@ -10,7 +10,7 @@ from starlette.responses import Response
 from ...domain.evaluation.events import RulePublished, RulesRetrieved
 from ...domain.event import NewEvent
 from ...domain.registry import invalid_is_refused
-from ...ledger.entry import format_at
+from ...ledger.entries.entry import format_at
 from ...projections.evaluation.rules import by_kind, list_rules, search_rules
 from ..scoring import score_event
 from .documents import FOUND

@@ -15,13 +15,13 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ...domain.event import Withheld
 from ...domain.registry import Registry
-from ...ledger.entry import Entry
-from ...ledger.erasure import read_erasures
-from ...ledger.evidence import Evidence
-from ...ledger.mapper import scope_of
-from ...ledger.opening import EventReader
-from ...ledger.reader import LedgerReader
-from ...ledger.schema import SCHEMA
+from ...ledger.entries.entry import Entry
+from ...ledger.entries.mapper import scope_of
+from ...ledger.evidence.evidence import Evidence
+from ...ledger.sealing.erasure import read_erasures
+from ...ledger.store.opening import EventReader
+from ...ledger.store.reader import LedgerReader
+from ...ledger.store.schema import SCHEMA
 from ...projections.registry import REGISTRY
 
 

@@ -9,21 +9,21 @@ from pathlib import Path
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, ShadowJudged
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
-from ...ledger.anchors import ANCHOR_STREAM, Anchor, anchor_path, read_anchors
-from ...ledger.checkpoint import parse_checkpoint
-from ...ledger.entry import Entry, parse_entry
-from ...ledger.erasure import ERASURE_STREAM
+from ...ledger.entries.entry import Entry, parse_entry
+from ...ledger.entries.mapper import scope_of
 from ...ledger.errors import Unavailable
 from ...ledger.events import ReviewSigned
-from ...ledger.evidence import EarlierCheckpoint, Evidence, EvidenceEntry, EvidenceRange, encode_base64url
-from ...ledger.identity import LEDGER_STREAM, read_identity
-from ...ledger.mapper import scope_of
-from ...ledger.multiproof import prove_leaves
-from ...ledger.note import parse_note, print_vkey
-from ...ledger.reader import LedgerReader, StoredEntry
-from ...ledger.seal import open_disclosure
-from ...ledger.tiles import tile_nodes
-from ...ledger.tree import ReadNode, prove_consistency
+from ...ledger.evidence.evidence import EarlierCheckpoint, Evidence, EvidenceEntry, EvidenceRange, encode_base64url
+from ...ledger.sealing.erasure import ERASURE_STREAM
+from ...ledger.sealing.seal import open_disclosure
+from ...ledger.signing.anchors import ANCHOR_STREAM, Anchor, anchor_path, read_anchors
+from ...ledger.signing.identity import LEDGER_STREAM, read_identity
+from ...ledger.store.reader import LedgerReader, StoredEntry
+from ...ledger.tlog.checkpoint import parse_checkpoint
+from ...ledger.tlog.multiproof import prove_leaves
+from ...ledger.tlog.note import parse_note, print_vkey
+from ...ledger.tlog.tiles import tile_nodes
+from ...ledger.tlog.tree import ReadNode, prove_consistency
 from ..reading import OpenLedger
 from ..reviews import STREAM as REVIEW_STREAM
 from .content import reviews_range

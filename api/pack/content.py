@@ -8,12 +8,12 @@ from typing import Any
 
 from ...domain.evaluation.events import SessionGraded, ShadowJudged
 from ...domain.event import Recorded, Withheld
-from ...ledger.checkpoint import parse_checkpoint
 from ...ledger.errors import LedgerError
 from ...ledger.events import ReviewSigned
-from ...ledger.evidence import Evidence
-from ...ledger.note import encode_base64, parse_note, parse_vkey
-from ...ledger.review import verify_statement
+from ...ledger.evidence.evidence import Evidence
+from ...ledger.evidence.review import verify_statement
+from ...ledger.tlog.checkpoint import parse_checkpoint
+from ...ledger.tlog.note import encode_base64, parse_note, parse_vkey
 from ...projections.calls_account import account_lines
 from ...projections.simulated import is_simulated, simulated_models
 from .carried import CarriedEvents, carried_events

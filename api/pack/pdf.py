@@ -18,7 +18,7 @@ from typing import Any, cast
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, JudgePromptPublished, SessionGraded, ShadowJudged
 from ...domain.event import Recorded, Withheld
-from ...ledger.evidence import Evidence, print_evidence
+from ...ledger.evidence.evidence import Evidence, print_evidence
 from .content import PageContent, page_content
 from .run_page import RunPage, ShownIteration
 from .window_page import WindowPage

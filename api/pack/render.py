@@ -19,7 +19,7 @@ from markupsafe import Markup
 
 from ...domain.event import Withheld
 from ...domain.number import format_number
-from ...ledger.evidence import Evidence, print_evidence
+from ...ledger.evidence.evidence import Evidence, print_evidence
 from ...projections.explanation_text import signed
 from ...projections.withheld import shown
 from .content import page_content

@@ -9,7 +9,7 @@ from ...domain.errors import Refused
 from ...domain.event import Withheld
 from ...domain.optimization.events import IterationCompleted, PromptEvaluated, RewriteProposed, RunStarted, Sample
 from ...domain.optimization.history import Change
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 from ...projections.explanation import explain
 from ...projections.explanation_text import comparison_lines
 from ...projections.prompt_diff import WordOp, diff_prompts

@@ -17,7 +17,7 @@ from ...domain.evaluation.events import (
     ShadowJudged,
 )
 from ...domain.event import Recorded
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 from ...projections.evaluation.windows import OverviewRequest
 from ...projections.runner import catch_up, views_engine
 from ..answers import overview_answer, trend_answer

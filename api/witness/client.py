@@ -18,12 +18,12 @@ from queue import Empty, SimpleQueue
 import httpx2
 
 from ...domain.errors import Refused
-from ...ledger.checkpoint import Checkpoint, parse_number
-from ...ledger.cosignature import verify_cosignature
 from ...ledger.errors import LedgerError, Malformed, VerificationError
-from ...ledger.note import VerifierKey, parse_signature
-from ...ledger.policy import Policy
-from ...ledger.witness import (
+from ...ledger.tlog.checkpoint import Checkpoint, parse_number
+from ...ledger.tlog.cosignature import verify_cosignature
+from ...ledger.tlog.note import VerifierKey, parse_signature
+from ...ledger.tlog.policy import Policy
+from ...ledger.tlog.witness import (
     INCONSISTENT,
     OTHER_SIZE,
     AddCheckpoint,

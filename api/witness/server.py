@@ -14,7 +14,7 @@ from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
 from ...ledger.errors import LedgerError
-from ...ledger.witness import OTHER_SIZE, KeysOf, WitnessRefusal, read_submission
+from ...ledger.tlog.witness import OTHER_SIZE, KeysOf, WitnessRefusal, read_submission
 from .store import WitnessStore
 
 MAX_BODY_BYTES = 128 * 1024

@@ -12,12 +12,12 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
-from ...ledger.checkpoint import Checkpoint
-from ...ledger.cosignature import add_signatures, cosign
 from ...ledger.errors import LedgerError, Unavailable
-from ...ledger.keys import sync_folder
-from ...ledger.private_key import NotePrivateKey
-from ...ledger.witness import Submission, require_growth, state_path
+from ...ledger.signing.keys import sync_folder
+from ...ledger.tlog.checkpoint import Checkpoint
+from ...ledger.tlog.cosignature import add_signatures, cosign
+from ...ledger.tlog.private_key import NotePrivateKey
+from ...ledger.tlog.witness import Submission, require_growth, state_path
 
 _APPLICATION_ID = 0x61667774
 _SCHEMA = """

@@ -23,7 +23,7 @@ from ...domain.evaluation.events import ConfigChanged, Made
 from ...domain.evaluation.prompts import SHADOW_PROMPTS
 from ...domain.evaluation.sampling import is_sampled, sticky_fraction
 from ...ledger.application import system_clock
-from ...ledger.entry import format_at
+from ...ledger.entries.entry import format_at
 from ...projections.evaluation.jobs import job_progress, unfinished_jobs
 from ...projections.evaluation.pending import (
     DueSession,

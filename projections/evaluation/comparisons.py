@@ -10,7 +10,7 @@ from sqlalchemy import Connection
 
 from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
 from ...domain.event import Withheld
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 from .effective import RESULT_COUNTS, VERDICT_COUNTS
 from .trend import MICRO, outcome_of
 from .view import DAY

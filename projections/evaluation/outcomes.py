@@ -10,7 +10,7 @@ from typing import Any
 from sqlalchemy import BindParameter, Connection, bindparam, text
 
 from ...domain.evaluation.events import SessionOutcomeReported
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 from .requests import NamesOf
 
 _NEWEST = (

@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ...domain.evaluation.config import DEFAULT_PIN
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 from .attribution import SessionNames, Titles, rule_attribution, rules_as_json
 from .comparisons import open_results
 from .counts import undecided_sessions, undecided_turns

@@ -14,7 +14,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, text
 
 from ...domain.evaluation.events import InteractionPublished, RulesRetrieved
 from ...domain.event import Withheld
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 

@@ -9,7 +9,7 @@ from typing import Any
 from sqlalchemy import Connection
 
 from ...domain.evaluation.events import SessionUndecided, ShadowUndecided
-from ...ledger.opening import EventReader
+from ...ledger.store.opening import EventReader
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 

@@ -379,9 +379,9 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
 ) -> None:
     """Evidence or free space: the answer is a verdict, and never an exception."""
     from affidavit.api.cli.verify_commands import _against
-    from affidavit.ledger.audit import Against, audit
+    from affidavit.ledger.audit.audit import Against, audit
     from affidavit.ledger.errors import LedgerError
-    from affidavit.ledger.reader import open_snapshot
+    from affidavit.ledger.store.reader import open_snapshot
     from affidavit.projections.registry import REGISTRY
 
     database = shell.folder / ".affidavit" / "ledger.db"
@@ -417,7 +417,7 @@ def test_a_key_of_another_ledger_is_refused(shell: Shell, tmp_path: Path, name: 
 
 
 def test_a_receipt_is_printed_and_parses(imported: Shell, shell: Shell) -> None:
-    from affidavit.ledger.receipt import parse_receipt
+    from affidavit.ledger.tlog.receipt import parse_receipt
 
     assert parse_receipt(shell("receipt", "3").encode()).index == 3
     assert "no such entry" in shell("receipt", "99999", code=2)

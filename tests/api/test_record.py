@@ -16,11 +16,11 @@ from affidavit.domain.errors import Refused
 from affidavit.domain.event import Event, Withheld
 from affidavit.domain.optimization.events import Sample
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit import Against, audit
-from affidavit.ledger.entry import parse_entry
+from affidavit.ledger.audit.audit import Against, audit
+from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.errors import Conflict, Malformed
-from affidavit.ledger.hashing import leaf_hash
-from affidavit.ledger.receipt import parse_receipt, verify_receipt
+from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_list import list_runs
 from affidavit.projections.run_record import RunRecord

@@ -32,10 +32,10 @@ from affidavit.ledger import application
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Unavailable
 from affidavit.ledger.events import ErasureExecuted
-from affidavit.ledger.note import ED25519, print_vkey
-from affidavit.ledger.private_key import NotePrivateKey
-from affidavit.ledger.review import Statement, Subject, sign_statement
-from affidavit.ledger.scopes import ScopeKeys
+from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
+from affidavit.ledger.sealing.scopes import ScopeKeys
+from affidavit.ledger.tlog.note import ED25519, print_vkey
+from affidavit.ledger.tlog.private_key import NotePrivateKey
 
 DAY = 86_400_000_000
 ADA = NotePrivateKey("ada@example.org", ED25519, bytes(range(32)))

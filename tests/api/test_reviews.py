@@ -17,12 +17,12 @@ from affidavit.api.reviews import Review, record_review, reviews_of, reviews_of_
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Acknowledged, Ledger
-from affidavit.ledger.audit import Against, audit
+from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.events import ReviewSigned
-from affidavit.ledger.note import ED25519, ED25519_COSIGNATURE, print_vkey
-from affidavit.ledger.private_key import NotePrivateKey, print_private_key, read_private_key
-from affidavit.ledger.review import Statement, Subject, sign_statement
+from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
+from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, print_vkey
+from affidavit.ledger.tlog.private_key import NotePrivateKey, print_private_key, read_private_key
 from affidavit.projections.registry import REGISTRY
 
 ADA = NotePrivateKey("ada@example.org", ED25519, bytes(range(32)))

@@ -18,10 +18,10 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.domain.optimization.events import PromptEvaluated, Sample, SourceKept
 from affidavit.ledger import application
 from affidavit.ledger.application import Edge, Ledger
-from affidavit.ledger.checkpoint import open_checkpoint
 from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.events import LedgerOpened
-from affidavit.ledger.note import print_vkey
+from affidavit.ledger.tlog.checkpoint import open_checkpoint
+from affidavit.ledger.tlog.note import print_vkey
 from affidavit.projections.registry import REGISTRY
 
 

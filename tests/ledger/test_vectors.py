@@ -17,14 +17,14 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit.domain.number import format_number, parse_number
-from affidavit.ledger import grammar
-from affidavit.ledger.checkpoint import open_checkpoint
-from affidavit.ledger.entry import parse_entry
+from affidavit.ledger.entries import grammar
+from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.errors import Malformed, UnsupportedFormat
-from affidavit.ledger.hashing import leaf_hash
-from affidavit.ledger.note import parse_vkey
-from affidavit.ledger.receipt import parse_receipt, verify_receipt
-from affidavit.ledger.tree import root_of
+from affidavit.ledger.tlog.checkpoint import open_checkpoint
+from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.ledger.tlog.note import parse_vkey
+from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt
+from affidavit.ledger.tlog.tree import root_of
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 FORMAT_PAGE = Path(__file__).resolve().parents[2] / "docs" / "format.md"
@@ -102,7 +102,7 @@ def test_the_golden_checkpoints_and_receipt_verify() -> None:
 
 
 def test_the_golden_boxes_hold_what_their_digests_bind() -> None:
-    """Written out from docs/format.md, without ledger/seal.py."""
+    """Written out from docs/format.md, without ledger/sealing/seal.py."""
     golden = _golden()
     found = 0
     for row in golden["entries"]:

@@ -14,7 +14,7 @@ from affidavit.domain.event import Event, NewEvent, Recorded
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
 from affidavit.domain.optimization.events import RunPlanned
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.opening import EventReader
+from affidavit.ledger.store.opening import EventReader
 from affidavit.projections.calls_account import DIMENSIONS, NOT_ASKED, CallsAccount, Tally
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_record import fold_run

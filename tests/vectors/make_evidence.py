@@ -22,11 +22,10 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affidavit.domain.event import Event, Meta
 from affidavit.domain.optimization.events import PromptEvaluated, RunCompleted, RunStarted, Sample
-from affidavit.ledger.checkpoint import Checkpoint, print_checkpoint, sign_checkpoint
-from affidavit.ledger.cosignature import add_signatures, cosign
-from affidavit.ledger.entry import NO_ENTRY, format_at, print_content, print_entry
+from affidavit.ledger.entries.entry import NO_ENTRY, format_at, print_content, print_entry
+from affidavit.ledger.entries.mapper import split
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested, KeyRotated, LedgerOpened
-from affidavit.ledger.evidence import (
+from affidavit.ledger.evidence.evidence import (
     EarlierCheckpoint,
     Evidence,
     EvidenceEntry,
@@ -34,18 +33,19 @@ from affidavit.ledger.evidence import (
     encode_base64url,
     print_evidence,
 )
-from affidavit.ledger.hashing import leaf_hash
-from affidavit.ledger.mapper import split
-from affidavit.ledger.multiproof import prove_leaves
-from affidavit.ledger.note import (
+from affidavit.ledger.tlog.checkpoint import Checkpoint, print_checkpoint, sign_checkpoint
+from affidavit.ledger.tlog.cosignature import add_signatures, cosign
+from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.ledger.tlog.multiproof import prove_leaves
+from affidavit.ledger.tlog.note import (
     ED25519,
     ED25519_COSIGNATURE,
     VerifierKey,
     print_vkey,
     sign_note,
 )
-from affidavit.ledger.private_key import NotePrivateKey, make_private_key
-from affidavit.ledger.tree import prove_consistency, root_of
+from affidavit.ledger.tlog.private_key import NotePrivateKey, make_private_key
+from affidavit.ledger.tlog.tree import prove_consistency, root_of
 
 Row = dict[str, Any]
 Edit = tuple[str, str]

@@ -32,11 +32,11 @@ from affidavit.domain.optimization.events import (
     Sample,
 )
 from affidavit.ledger.application import Edge, Ledger
-from affidavit.ledger.entry import parse_entry
-from affidavit.ledger.hashing import EMPTY_ROOT, leaf_hash
-from affidavit.ledger.note import print_vkey
-from affidavit.ledger.receipt import print_receipt
-from affidavit.ledger.tree import Frontier, root_of
+from affidavit.ledger.entries.entry import parse_entry
+from affidavit.ledger.tlog.hashing import EMPTY_ROOT, leaf_hash
+from affidavit.ledger.tlog.note import print_vkey
+from affidavit.ledger.tlog.receipt import print_receipt
+from affidavit.ledger.tlog.tree import Frontier, root_of
 from affidavit.projections.registry import REGISTRY
 
 Row = dict[str, Any]
@@ -76,7 +76,7 @@ def _spelled(text: str | bytes) -> Row:
 
 
 def grammar_rows() -> Iterator[Row]:
-    """JSON values on their own: ``ledger/grammar.py``."""
+    """JSON values on their own: ``ledger/entries/grammar.py``."""
     yield accept("empty object", "{}", "an object may be empty")
     yield accept("empty array", "[]", "an array may be empty")
     yield accept("empty string", '""', "a string may be empty")
@@ -187,7 +187,7 @@ def _strings_in_json() -> Iterator[Row]:
 
 
 def entry_rows() -> Iterator[Row]:
-    """Whole entries: ``ledger/entry.py``, and the grammar inside them."""
+    """Whole entries: ``ledger/entries/entry.py``, and the grammar inside them."""
     yield accept("plain", ENTRY, "the shape of every entry")
     yield reject("array", "[1]", "an entry is an object")
     yield reject("string", '"entry"', "an entry is an object")

@@ -26,8 +26,8 @@ from ....domain.errors import Refused
 from ....domain.evaluation.config import EvaluationConfig
 from ....domain.evaluation.events import Better, CitationKind
 from ....domain.evaluation.publication import MAX_OPEN_BYTES
+from ....ledger.entries.grammar import MAX_INTEGER
 from ....ledger.errors import Unavailable
-from ....ledger.grammar import MAX_INTEGER
 
 MAX_DOCUMENT_BYTES = 512 * 1024 * 1024
 MAX_LINE_BYTES = 64 * 1024 * 1024

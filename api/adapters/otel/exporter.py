@@ -32,9 +32,9 @@ from ....domain.evaluation.events import (
 )
 from ....domain.event import Recorded, Withheld
 from ....ledger.errors import Unavailable
-from ....ledger.keys import sync_folder
-from ....ledger.opening import EventReader
-from ....ledger.reader import StoredEntry
+from ....ledger.signing.keys import sync_folder
+from ....ledger.store.opening import EventReader
+from ....ledger.store.reader import StoredEntry
 from ....projections.evaluation.trend import outcome_of
 from ....projections.registry import REGISTRY
 from ...reading import OpenLedger

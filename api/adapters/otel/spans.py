@@ -15,7 +15,7 @@ from typing import Any
 import orjson
 
 from ....domain.errors import Refused
-from ....ledger.grammar import MAX_INTEGER
+from ....ledger.entries.grammar import MAX_INTEGER
 
 MAX_NANOS = 2**63 - 1
 _SIGNALS = ("resourceSpans", "resourceLogs", "resourceMetrics", "resourceProfiles")

@@ -15,12 +15,12 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.domain.optimization.events import PromptEvaluated
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Unavailable
-from affidavit.ledger.hashing import leaf_hash
-from affidavit.ledger.note import VerifierKey
-from affidavit.ledger.reader import LedgerReader
-from affidavit.ledger.receipt import parse_receipt, verify_receipt
-from affidavit.ledger.static_log import ExportedLog, check_export
-from affidavit.ledger.tree import root_of
+from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.static_log import ExportedLog, check_export
+from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.ledger.tlog.note import VerifierKey
+from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt
+from affidavit.ledger.tlog.tree import root_of
 
 
 @pytest.fixture

@@ -29,7 +29,7 @@ from affidavit.domain.optimization.events import (
     RunCompleted,
 )
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.opening import EventReader
+from affidavit.ledger.store.opening import EventReader
 
 from .conftest import MODEL, FailingLedger, Killed, Rig, body_of, optimising, question, seqs
 

@@ -16,9 +16,9 @@ from affidavit.api.client import AffidavitClient
 from affidavit.api.http.service import Service
 from affidavit.api.record import RecordingLedger
 from affidavit.ledger.errors import Unavailable
-from affidavit.ledger.note import ED25519, print_vkey
-from affidavit.ledger.private_key import NotePrivateKey, print_private_key, write_private_key
-from affidavit.ledger.review import Statement, Subject, sign_statement
+from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
+from affidavit.ledger.tlog.note import ED25519, print_vkey
+from affidavit.ledger.tlog.private_key import NotePrivateKey, print_private_key, write_private_key
 
 ADA = NotePrivateKey("ada@example.org", ED25519, bytes(range(32)))
 VKEY = print_vkey(ADA.verifier_key)

@@ -13,7 +13,7 @@ from affidavit.api.reading import open_for_reading
 from affidavit.api.record import RecordingLedger
 from affidavit.domain.optimization.events import Sample
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.evidence import Evidence
+from affidavit.ledger.evidence.evidence import Evidence
 
 HOSTILE = "</script><script>alert(1)</script> <!-- \r\n\0 \u2028 “ & &amp; \x7f é \U0001f600"
 

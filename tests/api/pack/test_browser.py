@@ -16,7 +16,7 @@ import pytest
 
 from affidavit.api.pack.page_digest import page_digest
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.note import print_vkey
+from affidavit.ledger.tlog.note import print_vkey
 
 CHROMIUM = shutil.which("chromium")
 _FLAGS = (

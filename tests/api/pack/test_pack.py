@@ -16,9 +16,9 @@ from affidavit.api.pack.render import render_page
 from affidavit.api.reading import open_for_reading
 from affidavit.domain.errors import Refused
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.check_evidence import verify_evidence
 from affidavit.ledger.errors import Unavailable
-from affidavit.ledger.evidence import Evidence, parse_evidence, print_evidence
+from affidavit.ledger.evidence.check import verify_evidence
+from affidavit.ledger.evidence.evidence import Evidence, parse_evidence, print_evidence
 
 Collect = Callable[..., Evidence]
 

@@ -14,12 +14,12 @@ import httpx2
 import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
-from affidavit.ledger.checkpoint import Checkpoint, sign_checkpoint
-from affidavit.ledger.hashing import leaf_hash
-from affidavit.ledger.note import ED25519, ED25519_COSIGNATURE, VerifierKey
-from affidavit.ledger.private_key import NotePrivateKey, write_private_key
-from affidavit.ledger.tree import prove_consistency, root_of
-from affidavit.ledger.witness import AddCheckpoint, print_add_checkpoint
+from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
+from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, VerifierKey
+from affidavit.ledger.tlog.private_key import NotePrivateKey, write_private_key
+from affidavit.ledger.tlog.tree import prove_consistency, root_of
+from affidavit.ledger.tlog.witness import AddCheckpoint, print_add_checkpoint
 
 
 @dataclass

@@ -14,12 +14,12 @@ import pytest
 from affidavit.api.settings import cosigners
 from affidavit.api.witness.client import WitnessClient
 from affidavit.domain.errors import Refused
-from affidavit.ledger.cosignature import add_signatures, cosign, open_cosigned
 from affidavit.ledger.errors import Malformed
-from affidavit.ledger.note import ML_DSA_44_COSIGNATURE, print_vkey
-from affidavit.ledger.policy import Policy, parse_policy
-from affidavit.ledger.private_key import NotePrivateKey
-from affidavit.ledger.witness import Collected
+from affidavit.ledger.tlog.cosignature import add_signatures, cosign, open_cosigned
+from affidavit.ledger.tlog.note import ML_DSA_44_COSIGNATURE, print_vkey
+from affidavit.ledger.tlog.policy import Policy, parse_policy
+from affidavit.ledger.tlog.private_key import NotePrivateKey
+from affidavit.ledger.tlog.witness import Collected
 
 from .conftest import SmallLog, Start, witness_key
 

@@ -13,8 +13,8 @@ import pytest
 from affidavit.api.cli.witness_commands import make_key, serve
 from affidavit.domain.errors import Refused
 from affidavit.ledger.errors import Malformed, Unavailable
-from affidavit.ledger.note import ED25519, ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, parse_vkey, print_vkey
-from affidavit.ledger.private_key import read_private_key, write_private_key
+from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, parse_vkey, print_vkey
+from affidavit.ledger.tlog.private_key import read_private_key, write_private_key
 
 from .conftest import SmallLog, Start, witness_key
 

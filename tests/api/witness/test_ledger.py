@@ -13,10 +13,10 @@ from affidavit.api.witness.client import WitnessClient
 from affidavit.domain.evaluation.events import RulePublished
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Edge, Ledger
-from affidavit.ledger.cosignature import CosignedCheckpoint, open_cosigned
 from affidavit.ledger.errors import QuorumNotMet
-from affidavit.ledger.note import print_vkey
-from affidavit.ledger.policy import Policy, parse_policy
+from affidavit.ledger.tlog.cosignature import CosignedCheckpoint, open_cosigned
+from affidavit.ledger.tlog.note import print_vkey
+from affidavit.ledger.tlog.policy import Policy, parse_policy
 from affidavit.projections.registry import REGISTRY
 
 from .conftest import RunningWitness, Start

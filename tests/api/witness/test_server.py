@@ -15,10 +15,10 @@ import pytest
 
 from affidavit.api.witness.server import MAX_BODY_BYTES, Message, WitnessApp
 from affidavit.api.witness.store import WitnessStore
-from affidavit.ledger.checkpoint import Checkpoint
-from affidavit.ledger.cosignature import add_signatures, open_cosigned
-from affidavit.ledger.note import ED25519, VerifierKey, print_vkey
-from affidavit.ledger.witness import state_path
+from affidavit.ledger.tlog.checkpoint import Checkpoint
+from affidavit.ledger.tlog.cosignature import add_signatures, open_cosigned
+from affidavit.ledger.tlog.note import ED25519, VerifierKey, print_vkey
+from affidavit.ledger.tlog.witness import state_path
 
 from .conftest import RunningWitness, SmallLog, Start
 

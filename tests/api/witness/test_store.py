@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from affidavit.api.witness.store import WitnessStore
-from affidavit.ledger.checkpoint import parse_checkpoint
-from affidavit.ledger.cosignature import open_cosigned
 from affidavit.ledger.errors import Unavailable, UnsupportedFormat
-from affidavit.ledger.note import ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, parse_note, parse_vkey
-from affidavit.ledger.private_key import NotePrivateKey
-from affidavit.ledger.witness import Submission, WitnessRefusal, read_submission, state_path
+from affidavit.ledger.tlog.checkpoint import parse_checkpoint
+from affidavit.ledger.tlog.cosignature import open_cosigned
+from affidavit.ledger.tlog.note import ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, parse_note, parse_vkey
+from affidavit.ledger.tlog.private_key import NotePrivateKey
+from affidavit.ledger.tlog.witness import Submission, WitnessRefusal, read_submission, state_path
 
 from .conftest import SmallLog, witness_key
 

@@ -1,0 +1,1 @@
+"""``verify``: everything derived again, and a verdict that says what was not checked."""

@@ -1,0 +1,1 @@
+"""Entries: their grammar, their bytes, and the chain that they form."""

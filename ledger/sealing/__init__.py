@@ -1,0 +1,1 @@
+"""Sealed content: disclosures, the keys of erasure scopes, aliases, and erasure."""

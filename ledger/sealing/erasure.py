@@ -1,0 +1,55 @@
+"""What the log says of erasures: which keys were destroyed, and which were only about to be.
+
+All stand in the one stream ``erasure``. Its positions order the erasures of all processes: whoever wants to
+write the next one first finishes the last, and a conflict tells that somebody else was faster. So only the
+newest event can be a request that a crash left open, and opening a ledger need look at no other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from pydantic import ValidationError
+
+from ..entries.entry import parse_entry
+from ..events import ErasureExecuted, ErasureRequested
+from ..store.reader import LedgerReader
+from .scopes import Destroyed
+
+ERASURE_STREAM = "erasure"
+
+
+@dataclass(frozen=True, slots=True)
+class Erasures:
+    """``executed``: scope to (seq, what was destroyed). ``unfinished``: seq of a request to its scope."""
+
+    executed: dict[str, tuple[int, Destroyed]] = field(default_factory=dict)
+    unfinished: dict[int, str] = field(default_factory=dict)
+
+    def executed_after(self, seq: int, scope: str) -> Destroyed | None:
+        """What was destroyed, if the scope was erased after entry ``seq`` was recorded."""
+        at, destroyed = self.executed.get(scope, (-1, None))
+        return destroyed if at > seq else None
+
+    def requested_after(self, seq: int, scope: str) -> bool:
+        """Whether an erasure of the scope that is not finished was requested after entry ``seq``."""
+        return any(at > seq and asked == scope for at, asked in self.unfinished.items())
+
+
+def read_erasures(reader: LedgerReader, before: int | None = None) -> Erasures:
+    """The erasures among the first ``before`` entries, which must parse. One that names no request is none."""
+    found = Erasures()
+    for row in reader.stream(ERASURE_STREAM, before):
+        entry = parse_entry(row.raw)
+        try:
+            if entry["type"] == ErasureRequested.type_name:
+                found.unfinished[entry["seq"]] = str(entry["data"].get("scope"))
+            elif entry["type"] == ErasureExecuted.type_name:
+                event = ErasureExecuted.model_validate(entry["data"])
+                if found.unfinished.get(event.requested) == event.scope:
+                    del found.unfinished[event.requested]
+                    destroyed = Destroyed(event.key_fingerprint, event.aliases)
+                    found.executed.setdefault(event.scope, (entry["seq"], destroyed))
+        except ValidationError:
+            continue
+    return found

@@ -1,0 +1,1 @@
+"""Signing: keys and who may use them, checkpoints, witnesses that are asked, timestamps that are recorded."""
