@@ -27,11 +27,11 @@ import httpx2
 from ..domain.errors import AffidavitError, Refused
 from ..domain.event import Meta, NewEvent
 from ..ledger.application import Ledger
+from ..ledger.audit.anchors import ALLOWED_SKEW_US, ANCHOR_STREAM, Anchor, anchor_path, check_times, read_anchors
 from ..ledger.entries.entry import format_at, parse_entry
 from ..ledger.errors import Conflict, LedgerError, Unavailable, VerificationError
 from ..ledger.events import AnchorRecorded
-from ..ledger.signing.anchors import ALLOWED_SKEW_US, ANCHOR_STREAM, Anchor, anchor_path, check_times, read_anchors
-from ..ledger.signing.keys import sync_folder
+from ..ledger.files import sync_folder
 from ..ledger.store.reader import LedgerReader
 from ..ledger.tlog.checkpoint import parse_checkpoint
 from ..ledger.tlog.note import parse_note

@@ -11,18 +11,18 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from ..ledger.audit.fork import FORK_FORMAT, parse_fork, verify_fork
 from ..ledger.audit.head import KnownRoot, Outside, check_witnesses, claimed, compare_pinned, open_head
 from ..ledger.audit.stretches import Damage, Joiner, check_stretch
 from ..ledger.audit.verdict import Verdict
 from ..ledger.entries.entry import parse_entry
+from ..ledger.entries.review import FORMAT_LINE, verify_statement
 from ..ledger.errors import LedgerError, Malformed, Unavailable, UnsupportedFormat, VerificationError
 from ..ledger.evidence.check import EvidenceVerdict, verify_evidence
 from ..ledger.evidence.evidence import Evidence, parse_evidence
-from ..ledger.evidence.fork import FORK_FORMAT, parse_fork, verify_fork
-from ..ledger.evidence.review import FORMAT_LINE, verify_statement
+from ..ledger.publishing.static_log import ExportedLog, check_export
 from ..ledger.signing.identity import LEDGER_STREAM, Identity, fold_identity
 from ..ledger.store.reader import StoredEntry
-from ..ledger.store.static_log import ExportedLog, check_export
 from ..ledger.tlog.cosignature import CosignedCheckpoint
 from ..ledger.tlog.hashing import leaf_hash
 from ..ledger.tlog.note import VerifierKey, parse_note

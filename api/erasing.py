@@ -25,11 +25,11 @@ from ..ledger.application import Acknowledged, Ledger
 from ..ledger.entries.entry import parse_entry
 from ..ledger.errors import Unavailable
 from ..ledger.events import ImportCompleted
-from ..ledger.sealing.scopes import ScopeKeys
-from ..ledger.signing.keys import sync_folder
+from ..ledger.files import sync_folder
 from ..ledger.store.opening import EventReader
 from ..ledger.store.reader import LedgerReader
 from ..ledger.store.schema import KEYS_FILE
+from ..ledger.store.scopes import ScopeKeys
 from .moment import LiveLedger
 from .reviews import REVIEWER, stream_of_reviews
 from .scoring import NAMED_SESSION

@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 from ..domain.errors import Refused
 from ..ledger.errors import Unavailable
-from ..ledger.signing.keys import lock_file, sync_folder
+from ..ledger.files import lock_file, sync_folder
 
 FILE = "api-keys.json"
 PREFIX = "afk_"

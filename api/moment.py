@@ -11,7 +11,7 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ..ledger.application import Ledger
-from ..ledger.signing.keys import lock_file
+from ..ledger.files import lock_file
 from ..ledger.store.opening import EventReader
 from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from ..projections.runner import catch_up, views_engine

@@ -14,11 +14,11 @@ from sqlalchemy import Connection
 from ..domain.errors import Refused
 from ..ledger.entries.entry import format_at
 from ..ledger.errors import Unavailable
-from ..ledger.sealing.scopes import ScopeKeys
 from ..ledger.signing.keys import KeyFolder
 from ..ledger.store.opening import EventReader
 from ..ledger.store.reader import LedgerReader, open_snapshot
 from ..ledger.store.schema import KEYS_FILE
+from ..ledger.store.scopes import ScopeKeys
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import scratch_views

@@ -17,9 +17,9 @@ from ..domain.event import Meta, NewEvent, Recorded, Withheld
 from ..domain.optimization.events import IterationCompleted
 from ..ledger.application import Acknowledged, Ledger
 from ..ledger.entries.entry import read_entry
+from ..ledger.entries.review import Opinion, Statement, Subject, verify_statement
 from ..ledger.errors import Conflict, LedgerError
 from ..ledger.events import ReviewSigned
-from ..ledger.evidence.review import Opinion, Statement, Subject, verify_statement
 from ..ledger.signing.identity import read_identity
 from ..ledger.store.opening import EventReader
 from ..ledger.tlog.note import VerifierKey, parse_vkey, print_vkey

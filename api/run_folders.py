@@ -13,7 +13,7 @@ from ..domain.event import Withheld
 from ..domain.optimization.events import RunSealed
 from ..ledger.audit.stretches import Damage
 from ..ledger.errors import Unavailable
-from ..ledger.signing.keys import sync_folder
+from ..ledger.files import sync_folder
 from ..projections.manifest import compare_manifest
 from .reading import OpenLedger
 

@@ -9,11 +9,11 @@ from statistics import median
 
 from affidavit.bench.rows import Bench, Row
 from affidavit.bench.windows import Side, interleave, median_of, timed
+from affidavit.ledger.publishing.proving import Prover
+from affidavit.ledger.publishing.static_log import check_export
+from affidavit.ledger.publishing.tlog_directory import export_log
 from affidavit.ledger.signing.identity import read_identity
-from affidavit.ledger.store.proving import Prover
 from affidavit.ledger.store.reader import open_snapshot
-from affidavit.ledger.store.static_log import check_export
-from affidavit.ledger.store.tlog_directory import export_log
 from affidavit.ledger.tlog.checkpoint import parse_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import parse_note

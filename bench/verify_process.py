@@ -13,7 +13,7 @@ import sys
 import time
 from pathlib import Path
 
-from affidavit.ledger import audit as audit_module
+from affidavit.ledger.audit import audit as audit_module
 from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.store.reader import open_snapshot
 from affidavit.projections.registry import REGISTRY

@@ -32,16 +32,17 @@ from .entries.entry import FORMAT, format_at, parse_entry
 from .entries.mapper import EventMapper, PendingEntry
 from .errors import Conflict, QuorumNotMet, Unavailable
 from .events import ClockSteppedBack, ErasureExecuted, ErasureRequested, KeyRotated, LedgerOpened
-from .sealing.erasure import ERASURE_STREAM, read_erasures
-from .sealing.scopes import OWN_SCOPE, ScopeKeys
+from .files import lock_file, sync_folder
+from .publishing.proving import Prover
 from .signing.cosigning import WITNESSES_STREAM, declare, read_declared
 from .signing.identity import LEDGER_STREAM, Identity, read_identity
-from .signing.keys import KeyFolder, lock_file, make_origin, sync_folder
+from .signing.keys import KeyFolder, make_origin
 from .signing.sign import BackgroundSigner, require_signed_history, sign_head, sign_while_held
+from .store.erasure import ERASURE_STREAM, read_erasures
 from .store.opening import EventReader
-from .store.proving import Prover
 from .store.reader import LedgerReader
 from .store.schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
+from .store.scopes import OWN_SCOPE, ScopeKeys
 from .store.sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore, reading
 from .tlog.checkpoint import Checkpoint
 from .tlog.note import VerifierKey, print_vkey

@@ -8,8 +8,8 @@ from pydantic import Field, model_validator
 
 from ..domain.event import Event, Sealed, Withheld, differing_counts
 from ..domain.number import Number
+from .entries.review import Opinion, Subject, verify_statement
 from .errors import LedgerError, Malformed
-from .evidence.review import Opinion, Subject, verify_statement
 from .tlog.note import parse_vkey
 
 

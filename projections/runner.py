@@ -33,9 +33,8 @@ from sqlalchemy.exc import DatabaseError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..ledger.errors import Unavailable
-from ..ledger.signing.keys import lock_file
+from ..ledger.files import hold_lock, lock_file
 from ..ledger.store.opening import EventReader
-from ..ledger.store.reader import hold_lock
 from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .evaluation.view import EVALUATION_VIEW
 from .runs_view import RUNS_VIEW

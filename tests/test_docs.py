@@ -44,7 +44,7 @@ _LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)[^)]*\)")
 _CODE_PLACE = re.compile(r"`((?:api|domain|ledger|projections)/[a-z_/]+\.py)`((?:,? (?:and )?`[A-Za-z_.]+`)*)")
 _DAMAGE_SOURCES = (
     *("ledger/audit/stretches.py", "ledger/audit/audit.py", "ledger/audit/log.py", "ledger/audit/signatures.py"),
-    *("ledger/audit/witnesses.py", "ledger/audit/outside.py", "ledger/audit/times.py", "ledger/signing/anchors.py"),
+    *("ledger/audit/witnesses.py", "ledger/audit/outside.py", "ledger/audit/times.py", "ledger/audit/anchors.py"),
     *("ledger/audit/sealed.py", "projections/seals.py"),
     *("api/run_folders.py", "api/cli/verify_commands.py"),
 )

@@ -26,7 +26,7 @@ from affidavit.domain.event import NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.errors import LedgerError
-from affidavit.ledger.store.tlog_directory import export_log
+from affidavit.ledger.publishing.tlog_directory import export_log
 from affidavit.ledger.tlog.hashing import EMPTY_ROOT, leaf_hash
 from affidavit.ledger.tlog.multiproof import prove_leaves
 from affidavit.ledger.tlog.note import encode_base64, print_vkey

@@ -9,8 +9,8 @@ from typing import Any
 
 from ...domain.errors import Refused
 from ...ledger.application import Ledger
+from ...ledger.audit.anchors import Anchor, AnchorReport, Bound, check_anchors, read_anchors, stored_token
 from ...ledger.entries.entry import format_at, parse_entry
-from ...ledger.signing.anchors import Anchor, AnchorReport, Bound, check_anchors, read_anchors, stored_token
 from ...ledger.signing.identity import read_identity
 from ...ledger.store.reader import LedgerReader, open_snapshot
 from ...projections.registry import REGISTRY

@@ -7,11 +7,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from ...ledger.audit.fork import print_fork
 from ...ledger.audit.head import Outside, claimed
 from ...ledger.entries.entry import format_at
 from ...ledger.errors import LedgerError, Malformed, Unavailable
 from ...ledger.evidence.check import EvidenceVerdict
-from ...ledger.evidence.fork import print_fork
 from ...ledger.signing.identity import read_identity
 from ...ledger.store.reader import open_snapshot
 from ...ledger.store.schema import LEDGER_FILE

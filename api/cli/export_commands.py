@@ -15,10 +15,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
-from ...ledger.signing.keys import sync_folder
+from ...ledger.files import sync_folder
+from ...ledger.publishing.static_log import read_raws
+from ...ledger.publishing.tlog_directory import export_log
 from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot
-from ...ledger.store.static_log import read_raws
-from ...ledger.store.tlog_directory import export_log
 from ...ledger.tlog.hashing import leaf_hash
 from ...ledger.tlog.tree import Frontier
 from ..settings import ledger_folder

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from ...domain.event import Meta
-from ...ledger.signing.continuing import continue_ledger
+from ...ledger.continuing import continue_ledger
 from ...projections.registry import REGISTRY
 from ..record import open_ledger
 from ..settings import cosigners, keys_root, ledger_folder, recorder_name

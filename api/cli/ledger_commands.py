@@ -11,9 +11,9 @@ from pathlib import Path
 from ...ledger.application import Ledger
 from ...ledger.entries.entry import parse_entry
 from ...ledger.errors import Unavailable
-from ...ledger.store.proving import prove_entry
+from ...ledger.publishing.proving import prove_entry
+from ...ledger.publishing.static_log import read_raws
 from ...ledger.store.reader import LedgerReader, StoredEntry, open_snapshot
-from ...ledger.store.static_log import read_raws
 from ...ledger.tlog.hashing import leaf_hash
 from ...ledger.tlog.note import print_vkey
 from ...ledger.tlog.receipt import Receipt

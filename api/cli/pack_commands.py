@@ -10,7 +10,7 @@ from ...domain.errors import Refused
 from ...ledger.application import Ledger, system_clock
 from ...ledger.entries.entry import format_at
 from ...ledger.errors import Unavailable
-from ...ledger.signing.keys import sync_folder
+from ...ledger.files import sync_folder
 from ...ledger.store.reader import open_snapshot
 from ...ledger.tlog.policy import parse_policy, print_policy
 from ...projections.registry import REGISTRY

@@ -14,8 +14,8 @@ from typing import Any
 
 from ...domain.errors import Refused
 from ...ledger.application import Ledger
+from ...ledger.entries.review import OPINIONS, Statement, Subject, sign_statement
 from ...ledger.errors import Unavailable
-from ...ledger.evidence.review import OPINIONS, Statement, Subject, sign_statement
 from ...ledger.signing.identity import read_identity
 from ...ledger.store.reader import open_snapshot
 from ...ledger.tlog.checkpoint import Checkpoint, parse_checkpoint

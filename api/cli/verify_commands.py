@@ -15,12 +15,12 @@ from typing import Any, TypeVar
 from sqlalchemy import Engine
 
 from ...domain.errors import Refused
+from ...ledger.audit.anchors import Bound, stored_token
 from ...ledger.audit.audit import Against, Verdict, audit, claimed
+from ...ledger.audit.fork import print_fork
 from ...ledger.audit.stretches import Damage
 from ...ledger.entries.entry import format_at
 from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
-from ...ledger.evidence.fork import print_fork
-from ...ledger.signing.anchors import Bound, stored_token
 from ...ledger.signing.identity import read_identity
 from ...ledger.signing.keys import KeyFolder
 from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot

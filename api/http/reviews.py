@@ -8,7 +8,7 @@ from fastapi import APIRouter, Query, Request
 from pydantic import BaseModel, Field
 from starlette.responses import Response
 
-from ...ledger.evidence.review import MAX_STATEMENT_BYTES
+from ...ledger.entries.review import MAX_STATEMENT_BYTES
 from ..reviews import read_reviews, record_review
 from .service import AsOfQuery, ServiceDep, StrictRoute, ack, answer
 

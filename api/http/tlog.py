@@ -10,7 +10,7 @@ from hashlib import sha256
 from fastapi import APIRouter, Request
 from starlette.responses import Response
 
-from ...ledger.store.static_log import CHECKPOINT, read_resource
+from ...ledger.publishing.static_log import CHECKPOINT, read_resource
 from .errors import Problem
 from .service import Service, ServiceDep, StrictRoute
 

@@ -9,15 +9,15 @@ from pathlib import Path
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, ShadowJudged
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
+from ...ledger.audit.anchors import ANCHOR_STREAM, Anchor, anchor_path, read_anchors
 from ...ledger.entries.entry import Entry, parse_entry
 from ...ledger.entries.mapper import scope_of
+from ...ledger.entries.seal import open_disclosure
 from ...ledger.errors import Unavailable
 from ...ledger.events import ReviewSigned
 from ...ledger.evidence.evidence import EarlierCheckpoint, Evidence, EvidenceEntry, EvidenceRange, encode_base64url
-from ...ledger.sealing.erasure import ERASURE_STREAM
-from ...ledger.sealing.seal import open_disclosure
-from ...ledger.signing.anchors import ANCHOR_STREAM, Anchor, anchor_path, read_anchors
 from ...ledger.signing.identity import LEDGER_STREAM, read_identity
+from ...ledger.store.erasure import ERASURE_STREAM
 from ...ledger.store.reader import LedgerReader, StoredEntry
 from ...ledger.tlog.checkpoint import parse_checkpoint
 from ...ledger.tlog.multiproof import prove_leaves

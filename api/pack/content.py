@@ -8,10 +8,10 @@ from typing import Any
 
 from ...domain.evaluation.events import SessionGraded, ShadowJudged
 from ...domain.event import Recorded, Withheld
+from ...ledger.entries.review import verify_statement
 from ...ledger.errors import LedgerError
 from ...ledger.events import ReviewSigned
 from ...ledger.evidence.evidence import Evidence
-from ...ledger.evidence.review import verify_statement
 from ...ledger.tlog.checkpoint import parse_checkpoint
 from ...ledger.tlog.note import encode_base64, parse_note, parse_vkey
 from ...projections.calls_account import account_lines

@@ -13,7 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from ...ledger.errors import LedgerError, Unavailable
-from ...ledger.signing.keys import sync_folder
+from ...ledger.files import sync_folder
 from ...ledger.tlog.checkpoint import Checkpoint
 from ...ledger.tlog.cosignature import add_signatures, cosign
 from ...ledger.tlog.private_key import NotePrivateKey

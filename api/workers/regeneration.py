@@ -21,7 +21,7 @@ from ...domain.evaluation.sampling import draw
 from ...domain.event import Meta, NewEvent
 from ...ledger.application import Ledger
 from ...ledger.errors import Conflict
-from ...ledger.signing.keys import lock_file
+from ...ledger.files import lock_file
 from ...projections.evaluation.jobs import (
     JobProgress,
     concluded_sessions,

@@ -14,10 +14,10 @@ from dataclasses import dataclass, field
 
 from ...domain.errors import AffidavitError
 from ...domain.registry import Registry
-from ..sealing.erasure import read_erasures
-from ..sealing.scopes import ScopeKeys
+from ..store.erasure import read_erasures
 from ..store.opening import EventReader
 from ..store.reader import LedgerReader
+from ..store.scopes import ScopeKeys
 from ..tlog.checkpoint import Checkpoint
 from ..tlog.note import VerifierKey
 from ..tlog.policy import Policy

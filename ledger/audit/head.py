@@ -10,11 +10,11 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from ..errors import LedgerError, Malformed, VerificationError
-from ..evidence.fork import ForkEvidence
 from ..tlog.checkpoint import Checkpoint, parse_checkpoint
 from ..tlog.cosignature import CosignedCheckpoint, open_cosigned
 from ..tlog.note import VerifierKey, parse_note
 from ..tlog.policy import NO_QUORUM, Policy
+from .fork import ForkEvidence
 from .stretches import Damage
 from .verdict import Verdict
 

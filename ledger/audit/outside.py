@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from itertools import combinations
 
 from ..errors import LedgerError, VerificationError
-from ..evidence.fork import ForkEvidence, verify_fork
 from ..store.reader import LedgerReader
 from ..tlog.checkpoint import Checkpoint, parse_checkpoint
 from ..tlog.hashing import leaf_hash
@@ -19,6 +18,7 @@ from ..tlog.proof import verify_inclusion
 from ..tlog.receipt import Receipt
 from ..tlog.tiles import tile_nodes
 from ..tlog.tree import prove_consistency
+from .fork import ForkEvidence, verify_fork
 from .signatures import Signatures
 from .stretches import Damage, Joiner
 from .verdict import Verdict

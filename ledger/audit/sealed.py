@@ -16,11 +16,11 @@ from ...domain.errors import Refused
 from ...domain.registry import Registry
 from ..entries.entry import Entry, parse_entry
 from ..entries.mapper import decode, scope_of
+from ..entries.seal import open_box
 from ..errors import Unavailable, VerificationError
-from ..sealing.erasure import Erasures
-from ..sealing.scopes import ScopeKeys
-from ..sealing.seal import open_box
+from ..store.erasure import Erasures
 from ..store.reader import StoredEntry
+from ..store.scopes import ScopeKeys
 from .stretches import Damage
 
 

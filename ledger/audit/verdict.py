@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
-from ..evidence.fork import ForkEvidence
-from ..signing.anchors import Bound
+from .anchors import Bound
+from .fork import ForkEvidence
 from .stretches import Damage
 
 NOT_CHECKED = (

@@ -1,1 +1,1 @@
-"""Entries: their grammar, their bytes, and the chain that they form."""
+"""Entries: their grammar, their bytes, what is sealed in them, and the chain that they form."""

@@ -18,8 +18,8 @@ from pydantic import BaseModel
 from ...domain.event import Event, Meta, NewEvent, OpaqueEvent, Recorded
 from ...domain.number import format_number
 from ...domain.registry import Registry
-from ..sealing.seal import SALT_BYTES, Disclosure, make_disclosure
 from .entry import Entry, parse_entry, print_content, require_room, require_stream, require_type
+from .seal import SALT_BYTES, Disclosure, make_disclosure
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,1 +1,1 @@
-"""What a stranger is handed (evidence, proof of a fork, signed reviews), and checking it with no ledger at hand."""
+"""What a stranger is handed (evidence, signed reviews), and checking it with no ledger at hand."""

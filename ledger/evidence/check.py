@@ -18,15 +18,15 @@ from pydantic import ValidationError
 
 from ...domain.errors import Refused
 from ...domain.registry import Registry
+from ..audit.anchors import Anchor, check_anchors
 from ..audit.head import KnownRoot, Outside, check_witnesses, claimed, compare_pinned, open_head
 from ..audit.stretches import Damage
 from ..audit.verdict import Verdict
 from ..entries.entry import Entry, parse_entry
 from ..entries.mapper import decode, scope_of
+from ..entries.seal import read_disclosure
 from ..errors import LedgerError, Malformed, UnsupportedFormat, VerificationError
 from ..events import AnchorRecorded, ErasureExecuted, ErasureRequested
-from ..sealing.seal import read_disclosure
-from ..signing.anchors import Anchor, check_anchors
 from ..signing.identity import Identity, fold_identity
 from ..tlog.checkpoint import Checkpoint
 from ..tlog.cosignature import Cosignature, CosignedCheckpoint

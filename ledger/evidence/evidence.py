@@ -24,8 +24,8 @@ from typing import Any
 
 from ..entries import grammar
 from ..entries.entry import Entry, parse_entry, require_at
+from ..entries.seal import read_disclosure
 from ..errors import Malformed, UnsupportedFormat
-from ..sealing.seal import read_disclosure
 from ..tlog.checkpoint import decode_hash
 from ..tlog.hashing import leaf_hash
 from ..tlog.note import decode_base64, encode_base64

@@ -1,1 +1,1 @@
-"""Signing: keys and who may use them, checkpoints, witnesses that are asked, timestamps that are recorded."""
+"""Signing: keys and whose they are, checkpoints, and the witnesses that are asked."""

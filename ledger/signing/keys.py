@@ -16,7 +16,6 @@ Whoever copies the ledger has none of these; whoever has these can sign, so back
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 from collections.abc import Callable, Iterator
@@ -26,8 +25,9 @@ from pathlib import Path
 from cryptography.hazmat.primitives import serialization
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
+from ..entries.seal import KEY_BYTES
 from ..errors import Malformed, Unavailable
-from ..sealing.seal import KEY_BYTES
+from ..files import lock_file, sync_folder
 from ..tlog.checkpoint import Checkpoint, parse_checkpoint, print_checkpoint
 from ..tlog.note import ED25519, VerifierKey
 from .identity import Identity, KeyRange
@@ -184,29 +184,6 @@ class KeyFolder:
 
     def _public(self, private: Ed25519PrivateKey) -> VerifierKey:
         return VerifierKey(self.origin, ED25519, private.public_key().public_bytes_raw())
-
-
-@contextmanager
-def lock_file(path: Path) -> Iterator[None]:
-    """Hold an exclusive lock on ``path`` among processes. The kernel queues waiters and frees it at a kill."""
-    try:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    except OSError as error:
-        raise Unavailable(f"lock file {path}: {error.strerror}") from error
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
-        yield
-    finally:
-        os.close(descriptor)
-
-
-def sync_folder(path: Path) -> None:
-    """Make renames and new files in a folder durable."""
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _folder_name(origin: str) -> str:

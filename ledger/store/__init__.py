@@ -1,1 +1,1 @@
-"""Where the log lies: SQLite, reading it, and writing it out as static files."""
+"""Where the log lies: ``ledger.db`` and ``keys.db`` in SQLite, and reading them."""

@@ -12,10 +12,10 @@ from ...domain.event import Recorded, Withheld
 from ...domain.registry import Registry
 from ..entries.entry import Entry, parse_entry, read_entry
 from ..entries.mapper import decode, scope_of
+from ..entries.seal import open_box
 from ..errors import VerificationError
-from ..sealing.scopes import ScopeKeys
-from ..sealing.seal import open_box
 from .reader import LedgerReader
+from .scopes import ScopeKeys
 
 _CHUNK = 256
 """How many entries of a stream are read, and opened under keys fetched once, at a time."""

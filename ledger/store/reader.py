@@ -7,8 +7,6 @@ killed, it opens a copy in a scratch folder, taken while no writer commits.
 
 from __future__ import annotations
 
-import fcntl
-import os
 import shutil
 import sqlite3
 import tempfile
@@ -19,6 +17,7 @@ from typing import NamedTuple
 
 from ..entries.chain import Head
 from ..errors import Malformed, Unavailable, UnsupportedFormat
+from ..files import hold_lock
 from ..tlog.tiles import TILE_WIDTH, node_from_tiles
 from ..tlog.tree import Frontier
 from .schema import LEDGER_FILE, LOCK_FILE, SCHEMA_VERSION, SchemaRow, schema_rows
@@ -264,18 +263,3 @@ def _wal(path: Path) -> Path:
 def _has_wal(path: Path) -> bool:
     wal = _wal(path)
     return wal.exists() and wal.stat().st_size > 0
-
-
-@contextmanager
-def hold_lock(path: Path, *, alone: bool = False) -> Iterator[None]:
-    """Keep writers waiting, and ``alone`` readers too; make no file: without a lock file nobody can be writing."""
-    try:
-        descriptor = os.open(path, os.O_RDONLY | os.O_CLOEXEC)
-    except OSError:
-        yield
-        return
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX if alone else fcntl.LOCK_SH)
-        yield
-    finally:
-        os.close(descriptor)

@@ -38,13 +38,13 @@ from ...domain.errors import Refused
 from ..entries.chain import Batch, ChainedEntry, Head, chain_batch
 from ..entries.entry import NO_ENTRY, format_at
 from ..entries.mapper import PendingEntry
+from ..entries.seal import NONCE_BYTES, make_box
 from ..errors import Conflict, LedgerError, SigningRefused, Unavailable
-from ..sealing.scopes import ScopeKeys
-from ..sealing.seal import NONCE_BYTES, make_box
-from ..signing.keys import lock_file
+from ..files import hold_lock, lock_file
 from ..tlog.tiles import TILE_WIDTH
-from .reader import LedgerReader, check_schema, hold_lock
+from .reader import LedgerReader, check_schema
 from .schema import LOCK_FILE, SCHEMA, SCHEMA_VERSION
+from .scopes import ScopeKeys
 
 _PRAGMAS = (
     "synchronous=FULL",  # a commit returns when it is on the disk

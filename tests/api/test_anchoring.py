@@ -24,10 +24,10 @@ from affidavit.api.http.app import create_app, open_service
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger, system_clock
+from affidavit.ledger.audit.anchors import Anchor, anchor_path, check_anchors, read_anchors, stored_token
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
 from affidavit.ledger.events import ClockSteppedBack
-from affidavit.ledger.signing.anchors import Anchor, anchor_path, check_anchors, read_anchors, stored_token
 from affidavit.ledger.signing.identity import read_identity
 from affidavit.ledger.store.reader import open_snapshot
 from affidavit.ledger.tlog.timestamp import imprint

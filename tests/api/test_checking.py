@@ -21,12 +21,12 @@ from affidavit.api.reading import open_for_reading
 from affidavit.api.settings import recorder_name
 from affidavit.domain.event import NewEvent
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.audit.fork import ForkEvidence, print_fork
 from affidavit.ledger.audit.head import Outside
+from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.evidence.evidence import Evidence, parse_evidence, print_evidence
-from affidavit.ledger.evidence.fork import ForkEvidence, print_fork
-from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
-from affidavit.ledger.store.tlog_directory import export_log
+from affidavit.ledger.publishing.tlog_directory import export_log
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, print_vkey
 from affidavit.ledger.tlog.private_key import make_private_key
 from affidavit.ledger.tlog.receipt import Receipt, print_receipt

@@ -33,8 +33,8 @@ from affidavit.domain.evaluation.publication import Publication
 from affidavit.domain.event import NewEvent, Withheld
 from affidavit.domain.optimization.events import RunCompleted, Sample
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested
-from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
 from affidavit.ledger.tlog.note import ED25519, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey
 from affidavit.projections.registry import REGISTRY
@@ -344,7 +344,7 @@ def test_at_a_terminal_the_command_asks(
 DIES = """
 import os, signal, sys
 from affidavit.api.cli.erasure_commands import erase
-from affidavit.ledger.sealing.scopes import ScopeKeys
+from affidavit.ledger.store.scopes import ScopeKeys
 
 folder, method, when, number = sys.argv[1:]
 real, calls = getattr(ScopeKeys, method), []

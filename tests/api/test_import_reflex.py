@@ -677,7 +677,7 @@ def test_a_secret_in_a_file_that_cannot_be_read_leaves_no_digest(ledger: Ledger,
 def test_what_the_ledger_refuses_as_a_whole_is_left_out_alone(
     ledger: Ledger, tree: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("affidavit.ledger.sealing.seal.MAX_DISCLOSURE_BYTES", 3000)
+    monkeypatch.setattr("affidavit.ledger.entries.seal.MAX_DISCLOSURE_BYTES", 3000)
     run = only(import_and_check(ledger, tree))
     assert run.outcome == "not_recorded"
     assert kinds(run)["run_not_recorded"] == 1

@@ -30,10 +30,10 @@ from affidavit.domain.errors import Refused
 from affidavit.domain.evaluation.publication import Publication
 from affidavit.ledger import application
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.errors import Unavailable
 from affidavit.ledger.events import ErasureExecuted
-from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
-from affidavit.ledger.sealing.scopes import ScopeKeys
+from affidavit.ledger.store.scopes import ScopeKeys
 from affidavit.ledger.tlog.note import ED25519, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey
 

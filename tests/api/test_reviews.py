@@ -18,9 +18,9 @@ from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Acknowledged, Ledger
 from affidavit.ledger.audit.audit import Against, audit
+from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.events import ReviewSigned
-from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
 from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey, print_private_key, read_private_key
 from affidavit.projections.registry import REGISTRY

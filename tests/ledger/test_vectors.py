@@ -102,7 +102,7 @@ def test_the_golden_checkpoints_and_receipt_verify() -> None:
 
 
 def test_the_golden_boxes_hold_what_their_digests_bind() -> None:
-    """Written out from docs/format.md, without ledger/sealing/seal.py."""
+    """Written out from docs/format.md, without ledger/entries/seal.py."""
     golden = _golden()
     found = 0
     for row in golden["entries"]:

@@ -32,7 +32,7 @@ from ....domain.evaluation.events import (
 )
 from ....domain.event import Recorded, Withheld
 from ....ledger.errors import Unavailable
-from ....ledger.signing.keys import sync_folder
+from ....ledger.files import sync_folder
 from ....ledger.store.opening import EventReader
 from ....ledger.store.reader import StoredEntry
 from ....projections.evaluation.trend import outcome_of

@@ -15,8 +15,8 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.domain.optimization.events import PromptEvaluated
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Unavailable
+from affidavit.ledger.publishing.static_log import ExportedLog, check_export
 from affidavit.ledger.store.reader import LedgerReader
-from affidavit.ledger.store.static_log import ExportedLog, check_export
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import VerifierKey
 from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt

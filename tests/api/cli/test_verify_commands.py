@@ -16,8 +16,8 @@ import pytest
 from affidavit.api.cli import main
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Edge, Ledger
+from affidavit.ledger.audit.fork import parse_fork, verify_fork
 from affidavit.ledger.events import ClockSteppedBack
-from affidavit.ledger.evidence.fork import parse_fork, verify_fork
 from affidavit.ledger.tlog.note import ED25519_COSIGNATURE, VerifierKey, parse_vkey, print_vkey
 from affidavit.ledger.tlog.private_key import make_private_key
 from affidavit.ledger.tlog.receipt import print_receipt

@@ -15,8 +15,8 @@ from affidavit.api.cli.review_commands import Asked
 from affidavit.api.client import AffidavitClient
 from affidavit.api.http.service import Service
 from affidavit.api.record import RecordingLedger
+from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.errors import Unavailable
-from affidavit.ledger.evidence.review import Statement, Subject, sign_statement
 from affidavit.ledger.tlog.note import ED25519, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey, print_private_key, write_private_key
 

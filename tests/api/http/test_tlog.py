@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 from affidavit.api.http.app import create_app
 from affidavit.api.http.service import Service, Settings
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.store.static_log import ExportedLog, check_export
-from affidavit.ledger.store.tlog_directory import export_log
+from affidavit.ledger.publishing.static_log import ExportedLog, check_export
+from affidavit.ledger.publishing.tlog_directory import export_log
 from affidavit.ledger.tlog.checkpoint import open_checkpoint
 
 from .conftest import LOCAL, a_request

@@ -21,9 +21,9 @@ from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.audit.stretches import check_stretch
 from affidavit.ledger.entries.entry import parse_entry
+from affidavit.ledger.entries.seal import make_box, make_disclosure
 from affidavit.ledger.errors import VerificationError
 from affidavit.ledger.events import ProjectionSealed
-from affidavit.ledger.sealing.seal import make_box, make_disclosure
 from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash, node_hash

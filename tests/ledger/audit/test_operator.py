@@ -19,14 +19,14 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affidavit.domain.event import Event, Meta, NewEvent
 from affidavit.ledger.application import Edge, Ledger
+from affidavit.ledger.audit.anchors import ANCHOR_STREAM, stored_token
 from affidavit.ledger.audit.audit import Against, Verdict, audit
+from affidavit.ledger.audit.fork import parse_fork, print_fork, verify_fork
+from affidavit.ledger.continuing import continue_ledger
 from affidavit.ledger.entries.entry import format_at
 from affidavit.ledger.entries.mapper import EventMapper
 from affidavit.ledger.errors import LedgerError, Malformed
 from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack, KeyRotated, WitnessesDeclared
-from affidavit.ledger.evidence.fork import parse_fork, print_fork, verify_fork
-from affidavit.ledger.signing.anchors import ANCHOR_STREAM, stored_token
-from affidavit.ledger.signing.continuing import continue_ledger
 from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.tlog.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.cosignature import cosign

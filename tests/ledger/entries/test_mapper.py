@@ -18,8 +18,8 @@ from affidavit.domain.number import Number
 from affidavit.domain.registry import Registry
 from affidavit.ledger.entries.entry import NO_ENTRY, print_entry
 from affidavit.ledger.entries.mapper import EventMapper, PendingEntry, split
+from affidavit.ledger.entries.seal import read_disclosure
 from affidavit.ledger.errors import Malformed
-from affidavit.ledger.sealing.seal import read_disclosure
 
 
 class Part(BaseModel):

@@ -15,6 +15,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from affidavit.domain.optimization.events import PromptEvaluated, Sample
+from affidavit.ledger.audit.fork import parse_fork, print_fork, verify_fork
 from affidavit.ledger.entries.entry import format_at
 from affidavit.ledger.errors import Malformed, UnsupportedFormat
 from affidavit.ledger.events import AnchorRecorded
@@ -26,7 +27,6 @@ from affidavit.ledger.evidence.evidence import (
     parse_evidence,
     print_evidence,
 )
-from affidavit.ledger.evidence.fork import parse_fork, print_fork, verify_fork
 from affidavit.ledger.tlog.cosignature import add_signatures, cosign
 from affidavit.ledger.tlog.note import ED25519_COSIGNATURE, parse_vkey, print_vkey
 from affidavit.ledger.tlog.policy import parse_policy

@@ -12,8 +12,8 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 from cryptography.hazmat.primitives.serialization import load_der_public_key
 
+from affidavit.ledger.entries.seal import digest_of
 from affidavit.ledger.errors import LedgerError, Malformed, VerificationError
-from affidavit.ledger.sealing.seal import digest_of
 from affidavit.ledger.tlog import ml_dsa
 from affidavit.ledger.tlog.bundle import parse_bundle, print_bundle
 from affidavit.ledger.tlog.checkpoint import (

@@ -13,11 +13,11 @@ from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.domain.optimization.events import SourceKept
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.continuing import ERASED_IN_LOST_ENTRIES, continue_ledger
 from affidavit.ledger.errors import SigningRefused
 from affidavit.ledger.events import LedgerContinued
-from affidavit.ledger.sealing.erasure import read_erasures
-from affidavit.ledger.signing.continuing import ERASED_IN_LOST_ENTRIES, continue_ledger
 from affidavit.ledger.signing.identity import Continuation
+from affidavit.ledger.store.erasure import read_erasures
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint
 from affidavit.ledger.tlog.note import parse_vkey
 from affidavit.ledger.tlog.receipt import verify_leaf_receipt

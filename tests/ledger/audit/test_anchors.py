@@ -10,9 +10,7 @@ import pytest
 
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.entries.entry import format_at, parse_entry
-from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack
-from affidavit.ledger.signing.anchors import (
+from affidavit.ledger.audit.anchors import (
     ALLOWED_SKEW_US,
     ANCHOR_STREAM,
     Anchor,
@@ -23,6 +21,8 @@ from affidavit.ledger.signing.anchors import (
     read_anchors,
     stored_token,
 )
+from affidavit.ledger.entries.entry import format_at, parse_entry
+from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack
 from affidavit.ledger.tlog.checkpoint import parse_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.note import parse_note
 from affidavit.ledger.tlog.timestamp import imprint, read_token

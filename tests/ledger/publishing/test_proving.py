@@ -11,7 +11,7 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import LedgerError, VerificationError
 from affidavit.ledger.events import ProjectionSealed
-from affidavit.ledger.store.proving import Prover, prove_entry
+from affidavit.ledger.publishing.proving import Prover, prove_entry
 from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.tlog.receipt import verify_receipt
 

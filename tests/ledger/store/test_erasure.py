@@ -23,8 +23,8 @@ from affidavit.ledger.application import Ledger
 from affidavit.ledger.audit.audit import Against, Verdict, audit
 from affidavit.ledger.errors import Conflict, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested
-from affidavit.ledger.sealing.scopes import Destroyed, ScopeKeys
 from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.scopes import Destroyed, ScopeKeys
 from affidavit.ledger.store.sqlite import _Appender
 from affidavit.ledger.tlog.receipt import verify_leaf_receipt
 from affidavit.projections.registry import REGISTRY

@@ -17,8 +17,8 @@ import pytest
 
 from affidavit.domain.errors import Refused
 from affidavit.ledger.errors import Unavailable
-from affidavit.ledger.sealing.scopes import ScopeKeys
-from affidavit.ledger.signing.keys import lock_file
+from affidavit.ledger.files import lock_file
+from affidavit.ledger.store.scopes import ScopeKeys
 
 MASTER = b"m" * 32
 ORIGIN = "example.org/test/0123456789abcdef"
@@ -388,7 +388,7 @@ def test_a_database_is_in_wal_mode_from_the_first_write_to_the_last_close(path: 
 FINDS_USERS = f"""
 import os, sys
 from pathlib import Path
-from affidavit.ledger.sealing.scopes import ScopeKeys
+from affidavit.ledger.store.scopes import ScopeKeys
 keys = ScopeKeys(Path(sys.argv[1]), {MASTER!r}, {ORIGIN!r}, os.urandom, read_only=True)
 for line in sys.stdin:
     print(keys.find("user", line.strip()), flush=True)

@@ -11,8 +11,8 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given
 from hypothesis import strategies as st
 
+from affidavit.ledger.audit.fork import ForkEvidence, parse_fork, print_fork, verify_fork
 from affidavit.ledger.errors import LedgerError, Malformed, VerificationError
-from affidavit.ledger.evidence.fork import ForkEvidence, parse_fork, print_fork, verify_fork
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import ED25519, VerifierKey

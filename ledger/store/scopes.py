@@ -30,10 +30,10 @@ from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ...domain.errors import Refused
+from ..entries.seal import KEY_BYTES, NONCE_BYTES
 from ..errors import Unavailable
-from ..store.reader import hold_lock
-from ..store.schema import LOCK_FILE
-from .seal import KEY_BYTES, NONCE_BYTES
+from ..files import hold_lock
+from .schema import LOCK_FILE
 
 OWN_SCOPE = "ledger"
 """Made with the database; its key tells at once if a master key is wrong."""

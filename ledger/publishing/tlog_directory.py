@@ -16,13 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LedgerError, Unavailable, VerificationError
+from ..files import hold_lock
 from ..signing.identity import read_identity
+from ..store.reader import LedgerReader
 from ..tlog.bundle import print_bundle
 from ..tlog.checkpoint import Checkpoint, open_checkpoint
 from ..tlog.hashing import HASH_SIZE, leaf_hash
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_path
 from ..tlog.tree import Frontier, fold_perfect
-from .reader import LedgerReader, hold_lock
 from .static_log import CHECKPOINT, ExportedLog, read_raws
 
 OnProgress = Callable[[int, int], None]

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit.domain.event import Withheld
+from affidavit.ledger.entries.seal import Disclosure, digest_of, make_box, make_disclosure, open_box, read_disclosure
 from affidavit.ledger.errors import Malformed, VerificationError
-from affidavit.ledger.sealing.seal import Disclosure, digest_of, make_box, make_disclosure, open_box, read_disclosure
 
 CIPHER = AESGCM(b"k" * 32)
 ORIGIN = b"example.org/test/0123456789abcdef"

@@ -9,22 +9,23 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...domain.errors import Refused
-from ...domain.event import Event, Meta, NewEvent
-from ...domain.registry import Registry, invalid_is_refused
-from ..application import Edge, Ledger
-from ..entries.mapper import PendingEntry
-from ..errors import SigningRefused
-from ..events import ErasureExecuted, ErasureRequested, LedgerContinued
-from ..sealing.erasure import ERASURE_STREAM, read_erasures
-from ..store.reader import LedgerReader
-from ..store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
-from ..tlog.checkpoint import Checkpoint
-from ..tlog.note import print_vkey
-from ..tlog.witness import Cosigners
-from .identity import LEDGER_STREAM
-from .keys import KeyFolder, lock_file, make_origin
-from .sign import require_signed_history
+from ..domain.errors import Refused
+from ..domain.event import Event, Meta, NewEvent
+from ..domain.registry import Registry, invalid_is_refused
+from .application import Edge, Ledger
+from .entries.mapper import PendingEntry
+from .errors import SigningRefused
+from .events import ErasureExecuted, ErasureRequested, LedgerContinued
+from .files import lock_file
+from .signing.identity import LEDGER_STREAM
+from .signing.keys import KeyFolder, make_origin
+from .signing.sign import require_signed_history
+from .store.erasure import ERASURE_STREAM, read_erasures
+from .store.reader import LedgerReader
+from .store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from .tlog.checkpoint import Checkpoint
+from .tlog.note import print_vkey
+from .tlog.witness import Cosigners
 
 ERASED_IN_LOST_ENTRIES = "erased_in_lost_entries"
 

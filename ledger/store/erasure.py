@@ -13,7 +13,7 @@ from pydantic import ValidationError
 
 from ..entries.entry import parse_entry
 from ..events import ErasureExecuted, ErasureRequested
-from ..store.reader import LedgerReader
+from .reader import LedgerReader
 from .scopes import Destroyed
 
 ERASURE_STREAM = "erasure"

@@ -19,7 +19,6 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from ..audit.stretches import Damage
 from ..entries.entry import format_at, parse_entry
 from ..errors import LedgerError, UnsupportedFormat
 from ..events import AnchorRecorded
@@ -27,6 +26,7 @@ from ..store.reader import LedgerReader
 from ..tlog.checkpoint import parse_checkpoint
 from ..tlog.note import VerifierKey, parse_note
 from ..tlog.timestamp import Timestamp, imprint, read_token, verify_token
+from .stretches import Damage
 
 ANCHOR_STREAM = "anchors"
 ALLOWED_SKEW_US = 300_000_000

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from ..errors import LedgerError, VerificationError
 from ..signing.identity import read_identity
+from ..store.reader import LedgerReader
 from ..tlog.checkpoint import Checkpoint, open_checkpoint
 from ..tlog.hashing import leaf_hash
 from ..tlog.proof import verify_inclusion
 from ..tlog.receipt import Receipt
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_nodes
 from ..tlog.tree import ReadNode, prove_inclusion
-from .reader import LedgerReader
 from .static_log import read_raws
 
 _MOST_NODES = 65_536

@@ -10,9 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit.domain.event import Withheld
-from affidavit.ledger.errors import LedgerError, Malformed, UnsupportedFormat, VerificationError
-from affidavit.ledger.events import ReviewSigned
-from affidavit.ledger.evidence.review import (
+from affidavit.ledger.entries.review import (
     MAX_STATEMENT_BYTES,
     Statement,
     Subject,
@@ -21,6 +19,8 @@ from affidavit.ledger.evidence.review import (
     sign_statement,
     verify_statement,
 )
+from affidavit.ledger.errors import LedgerError, Malformed, UnsupportedFormat, VerificationError
+from affidavit.ledger.events import ReviewSigned
 from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, VerifierKey, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey
 

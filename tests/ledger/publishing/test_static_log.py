@@ -21,9 +21,9 @@ from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.entries.entry import NO_ENTRY, format_at, print_content, print_entry
 from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
 from affidavit.ledger.events import LedgerOpened, ProjectionSealed
+from affidavit.ledger.publishing.static_log import ExportedLog, check_export, read_resource
+from affidavit.ledger.publishing.tlog_directory import export_log
 from affidavit.ledger.store.reader import LedgerReader, StoredEntry, open_snapshot
-from affidavit.ledger.store.static_log import ExportedLog, check_export, read_resource
-from affidavit.ledger.store.tlog_directory import export_log
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, parse_vkey, print_vkey

@@ -16,13 +16,13 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from ..errors import Malformed, Unavailable, VerificationError
+from ..store.reader import LedgerReader
 from ..tlog.bundle import parse_bundle, print_bundle
 from ..tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from ..tlog.hashing import HASH_SIZE, leaf_hash
 from ..tlog.note import VerifierKey, parse_note
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, TileLevel, parse_tile_path, tile_path
 from ..tlog.tree import Frontier, fold_perfect
-from .reader import LedgerReader
 
 CHECKPOINT = "checkpoint"
 

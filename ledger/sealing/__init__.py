@@ -1,1 +1,0 @@
-"""Sealed content: disclosures, the keys of erasure scopes, aliases, and erasure."""
