@@ -27,7 +27,7 @@ import pytest
 from affidavit.api.adapters.evaluation.importer import FINDINGS
 from affidavit.api.adapters.otel.importer import FINDINGS as OTEL_FINDINGS
 from affidavit.api.adapters.reflex.findings import KINDS
-from affidavit.api.cli.menu.app import app, imports
+from affidavit.api.cli.menu.app import app, exports, imports
 from affidavit.ledger.audit.audit import EXIT_CODES, NOT_CHECKED
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -146,6 +146,7 @@ def test_every_command_is_in_the_readme() -> None:
     readme = (ROOT / "README.md").read_text(encoding="utf-8")
     names = [command.name or command.callback.__name__ for command in app.registered_commands if command.callback]
     names += [f"import {command.name}" for command in imports.registered_commands]
+    names += [f"export {command.name}" for command in exports.registered_commands]
     assert [name for name in names if f"`affidavit {name}" not in readme] == []
 
 

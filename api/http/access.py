@@ -65,7 +65,7 @@ SCOPES: dict[tuple[str, str], str] = {
     ("DELETE", "/api/delete_requests_by_ids"): "publish",
     ("DELETE", "/api/delete_all_interactions"): "publish",
     ("GET", "/checkpoint"): "read",
-    ("GET", "/tile/{path:path}"): "read",
+    ("GET", "/tile/{name:path}"): "read",
     ("GET", "/api/whoami"): ANY,
     ("GET", "/health"): ANY,
     ("GET", "/healthz"): ANY,
@@ -114,7 +114,7 @@ def scope_of(method: str, path: str) -> str:
     if path.startswith(_JOB) and len(path) > len(_JOB):
         path = _JOB + "{job_id}"
     elif path.startswith(_TILE):
-        path = _TILE + "{path:path}"
+        path = _TILE + "{name:path}"
     return SCOPES.get(("GET" if method == "HEAD" else method, path), ANY)
 
 

@@ -33,13 +33,13 @@ def get_checkpoint(service: ServiceDep, request: Request) -> Response:
 
 
 @router.get(
-    "/tile/{path:path}",
+    "/tile/{name:path}",
     response_class=Response,
     responses={200: {"content": {_BYTES: {}}}, 304: {"description": "It never changes."}},
 )
-def get_tile(service: ServiceDep, request: Request, path: str) -> Response:
+def get_tile(service: ServiceDep, request: Request, name: str) -> Response:
     """A tile of hashes, `LEVEL/N[.p/WIDTH]`, or a bundle of entries, `entries/N[.p/WIDTH]`."""
-    return _answer(service, request, f"tile/{path}", _BYTES, "max-age=31536000, immutable")
+    return _answer(service, request, f"tile/{name}", _BYTES, "max-age=31536000, immutable")
 
 
 def _answer(service: Service, request: Request, name: str, media_type: str, caching: str) -> Response:
