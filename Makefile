@@ -31,6 +31,7 @@ format: $(READY)
 
 vectors: $(READY)  ## make the golden vectors again; git must then show no change
 	$(BIN)/python tests/vectors/make_vectors.py
+	$(BIN)/python tests/vectors/make_evidence.py
 
 bench: $(READY)  ## the speeds that docs/performance.md reports, as ratios of two things measured in one run
 	$(BIN)/python bench/run.py

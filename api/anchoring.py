@@ -27,15 +27,18 @@ import httpx2
 from ..domain.errors import AffidavitError, Refused
 from ..domain.event import Meta, NewEvent
 from ..ledger.application import Ledger
-from ..ledger.audit.anchors import ALLOWED_SKEW_US, ANCHOR_STREAM, Anchor, anchor_path, check_times, read_anchors
+from ..ledger.audit.anchors import ALLOWED_SKEW_US, check_times
 from ..ledger.entries.entry import format_at, parse_entry
 from ..ledger.errors import Conflict, LedgerError, Unavailable, VerificationError
 from ..ledger.events import AnchorRecorded
-from ..ledger.files import sync_folder
+from ..ledger.files import sync_folder, write_whole
+from ..ledger.folds.anchors import ANCHOR_STREAM, Anchor
+from ..ledger.store.folding import read_anchors
 from ..ledger.store.reader import LedgerReader
-from ..ledger.tlog.checkpoint import parse_checkpoint
-from ..ledger.tlog.note import parse_note
-from ..ledger.tlog.timestamp import Timestamp, build_request, imprint, read_certificates, read_token, verify_token
+from ..ledger.store.tokens import anchor_path
+from ..ledger.tlog.checkpoint import claimed_checkpoint
+from ..ledger.tlog.timestamp import Timestamp, build_request, imprint, read_token, verify_token
+from .given_files import read_certificates
 from .settings import recorder_name
 
 MAX_BYTES = 262_144
@@ -117,13 +120,7 @@ def open_authority(url: str, ca: Path | None) -> Authority:
     """The authority at ``url``, its roots from the PEM file ``ca`` where that is given."""
     if ca is None:
         return Authority(url)
-    try:
-        pem = ca.read_bytes()
-    except OSError as error:
-        raise Refused("file_readable", f"{ca}: {error.strerror}") from error
-    if not read_certificates(pem):
-        raise Refused("file_readable", f"{ca}: expected certificates in PEM, found none")
-    return Authority(url, (pem,))
+    return Authority(url, (read_certificates(ca),))
 
 
 def anchor_now(ledger: Ledger, authority: Authority) -> Anchor:
@@ -145,7 +142,7 @@ def anchor_now(ledger: Ledger, authority: Authority) -> Anchor:
             if anchor.size == size:
                 return anchor  # another process was faster
         response, stamp = _stamped(ledger, authority, size, note)
-        checkpoint = parse_checkpoint(parse_note(note).text)
+        checkpoint = claimed_checkpoint(note)
         event = AnchorRecorded(
             size=size,
             root=checkpoint.root.hex(),
@@ -183,7 +180,7 @@ def _stamped(ledger: Ledger, authority: Authority, size: int, note: bytes) -> tu
 def _require_plausible(ledger: Ledger, size: int, stamp: Timestamp) -> None:
     """What would be recorded now must not be outside of its own bounds."""
     with ledger.recorder.reading() as reader:
-        last = _at(reader, size - 1)
+        last = recorded_at(reader, size - 1)
     would_be = Anchor(size, ledger.now(), size, b"", "", format_at(stamp.time_us), "")
     if check_times(would_be, stamp, lambda _: last):
         raise Unavailable(
@@ -192,27 +189,20 @@ def _require_plausible(ledger: Ledger, size: int, stamp: Timestamp) -> None:
         )
 
 
-def _at(reader: LedgerReader, seq: int) -> str:
+def recorded_at(reader: LedgerReader, seq: int) -> str:
+    """When an entry that is there was recorded, as it says."""
     (row,) = reader.entries(seq, seq + 1)
     return parse_entry(row.raw)["at"]
 
 
 def _keep(path: Path, response: bytes) -> bool:
     """Make a token durable in its place, whole or not at all; False where another has taken the place."""
-    fresh = path.with_name(f".{path.name}.{os.getpid()}.{threading.get_ident()}")
     try:
         path.parent.mkdir(exist_ok=True)
-        with fresh.open("wb") as file:
-            file.write(response)
-            file.flush()
-            os.fsync(file.fileno())
         try:
-            os.link(fresh, path)
+            write_whole(path, response, new=True)
         except FileExistsError:
             return False
-        finally:
-            fresh.unlink()
-        sync_folder(path.parent)
         sync_folder(path.parent.parent)
     except OSError as error:
         raise Unavailable(f"{error.filename or path}: {error.strerror}") from error

@@ -12,17 +12,17 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ..ledger.audit.fork import FORK_FORMAT, parse_fork, verify_fork
-from ..ledger.audit.head import KnownRoot, Outside, check_witnesses, claimed, compare_pinned, open_head
+from ..ledger.audit.head import KnownRoot, Outside, check_witnesses, compare_pinned, open_head
 from ..ledger.audit.stretches import Damage, Joiner, check_stretch
 from ..ledger.audit.verdict import Verdict
-from ..ledger.entries.entry import parse_entry
+from ..ledger.entries.entry import StoredEntry, parse_entry
 from ..ledger.entries.review import FORMAT_LINE, verify_statement
 from ..ledger.errors import LedgerError, Malformed, Unavailable, UnsupportedFormat, VerificationError
 from ..ledger.evidence.check import EvidenceVerdict, verify_evidence
 from ..ledger.evidence.evidence import Evidence, parse_evidence
+from ..ledger.folds.identity import LEDGER_STREAM, Identity, fold_identity
 from ..ledger.publishing.static_log import ExportedLog, check_export
-from ..ledger.signing.identity import LEDGER_STREAM, Identity, fold_identity
-from ..ledger.store.reader import StoredEntry
+from ..ledger.tlog.checkpoint import claimed_checkpoint
 from ..ledger.tlog.cosignature import CosignedCheckpoint
 from ..ledger.tlog.hashing import leaf_hash
 from ..ledger.tlog.note import VerifierKey, parse_note
@@ -31,7 +31,10 @@ from ..ledger.tlog.receipt import Receipt, parse_receipt
 from ..projections.registry import REGISTRY
 from .settings import recorder_name
 
-NOT_CHECKED = ("key_pinned", "fork", "rollback", "time", "unanchored", "sealed", "gaps", "page", "signatures")
+NOT_CHECKED = (
+    *("key_pinned", "fork", "rollback", "time", "unanchored", "sealed"),
+    *("gaps", "after", "page", "signatures", "reviews"),
+)
 """Every name that ``not_checked`` uses here."""
 
 MOST_BYTES = 2**29
@@ -59,6 +62,8 @@ def check(path: Path, outside: Outside, entry: bytes | None, keys_of: KeysOf) ->
     ``Malformed`` where it is nothing that can be checked, ``Unavailable`` where it does not read.
     """
     if path.is_dir():
+        if not (path / "checkpoint").exists() and not (path / "tile").exists():
+            raise Malformed(f"{path}: expected an exported log, which holds `checkpoint` and `tile`")
         return Checked("export", _check_export(path, outside))
     data = _read(path)
     if data.startswith(b"c2sp.org/tlog-proof@"):
@@ -72,7 +77,7 @@ def check(path: Path, outside: Outside, entry: bytes | None, keys_of: KeysOf) ->
     if re.match(rb"\s*<", data):
         return _check_pack(data, outside)
     try:
-        claimed(data)
+        claimed_checkpoint(data)
     except LedgerError as error:
         expected = "a pack, evidence, a receipt, fork evidence, a statement, a checkpoint or an exported log"
         raise Malformed(f"{path}: expected {expected}") from error
@@ -90,6 +95,8 @@ def carried_evidence(page: str) -> bytes:
 
 def _read(path: Path) -> bytes:
     try:
+        if not path.is_file() and path.exists():
+            raise Unavailable(f"{path}: expected a file or a folder")
         if path.stat().st_size > MOST_BYTES:
             raise Unavailable(f"{path}: more than {MOST_BYTES} bytes")
         return path.read_bytes()
@@ -110,7 +117,7 @@ def _check_pack(data: bytes, outside: Outside) -> Checked:
 
 def _check_evidence(data: bytes, outside: Outside) -> Checked:
     try:
-        evidence = parse_evidence(data.removesuffix(b"\n"))
+        evidence = parse_evidence(data)
     except Malformed as error:
         return Checked("evidence", Verdict(damage=[Damage("malformed", None, str(error))]))
     verdict = _verify(evidence, outside)
@@ -119,7 +126,7 @@ def _check_evidence(data: bytes, outside: Outside) -> Checked:
 
 def _verify(evidence: Evidence, outside: Outside) -> EvidenceVerdict:
     return verify_evidence(
-        evidence, outside.log_keys, outside.policy, outside.pinned, outside.tsa_roots, registry=REGISTRY
+        evidence, outside.log_keys, outside.policy, outside.pinned, outside.tsa_roots, REGISTRY, outside.now
     )
 
 
@@ -139,10 +146,14 @@ def _check_page(page: str, evidence: Evidence, verdict: EvidenceVerdict) -> None
         elif evidence.recorder == recorder_name():
             verdict.damage.append(Damage("page_changed", None, "the page is not the one that its evidence gives"))
         else:
+            # Who changes a page can state its digest anew, and who made it besides.
+            verdict.asked.add("page")
             verdict.not_checked["page"] = (
                 f"it was made by {evidence.recorder}, and {recorder_name()} makes it otherwise: "
                 "whether what it shows follows from its evidence is not known"
             )
+    except Unavailable:
+        raise
     except Exception as error:  # whatever the entries say, a reader gets a verdict
         detail = f"no page can be made from the evidence: {type(error).__name__}: {error}"
         verdict.damage.append(Damage("page_changed", None, detail))
@@ -165,7 +176,7 @@ def _check_receipt(data: bytes, outside: Outside, entry: bytes | None, keys_of: 
     verdict = Verdict()
     try:
         receipt = parse_receipt(data)
-        head = claimed(receipt.checkpoint_note)
+        head = claimed_checkpoint(receipt.checkpoint_note)
     except Malformed as error:
         verdict.damage.append(Damage("malformed", None, str(error)))
         return Checked("receipt", verdict)
@@ -195,7 +206,7 @@ def _check_promised(receipt: Receipt, raw: bytes) -> Iterator[Damage]:
 
 def _check_checkpoint(data: bytes, outside: Outside, keys_of: KeysOf) -> Checked:
     verdict = Verdict()
-    head = claimed(data)
+    head = claimed_checkpoint(data)
     verdict.origin, verdict.size, verdict.root = head.origin, head.size, head.root
     _check_note(verdict, data, outside, keys_of)
     return Checked("checkpoint", verdict)
@@ -203,7 +214,7 @@ def _check_checkpoint(data: bytes, outside: Outside, keys_of: KeysOf) -> Checked
 
 def _check_note(verdict: Verdict, note: bytes, outside: Outside, keys_of: KeysOf) -> None:
     """A signed checkpoint that stands alone: nothing with it says whose key signed it."""
-    head = claimed(note)
+    head = claimed_checkpoint(note)
     known = outside.keys_at(head.origin, head.size)
     here = [] if known else list(keys_of(head.origin))
     verdict.not_checked["time"] = "no timestamp token is carried"
@@ -239,14 +250,15 @@ def _check_fork(data: bytes, outside: Outside, keys_of: KeysOf) -> Checked:
     verdict = Verdict()
     try:
         evidence = parse_fork(data)
-        older, newer = claimed(evidence.older), claimed(evidence.newer)
+        older, newer = claimed_checkpoint(evidence.older), claimed_checkpoint(evidence.newer)
         verdict.origin, verdict.size, verdict.root = newer.origin, newer.size, newer.root
-        known = [key for size in (older.size, newer.size) for key in outside.keys_at(newer.origin, size)]
-        keys = list(dict.fromkeys(known or keys_of(newer.origin)))
-        if not keys:
+        own = {size: outside.keys_at(newer.origin, size) for size in (older.size, newer.size)}
+        known = all(own.values())  # each note under the keys of its own size: a retired key convicts nobody
+        keys = own if known else dict.fromkeys(own, keys_of(newer.origin))
+        if not all(keys.values()):
             verdict.not_checked["signatures"] = "no key of this log is known here; give it with --vkey or --policy"
             return Checked("fork", verdict)
-        older, newer = verify_fork(evidence, keys)
+        older, newer = verify_fork(evidence, keys.__getitem__)
     except VerificationError as error:
         verdict.damage.append(Damage("proof_invalid", None, f"it proves no fork: {error}"))
         return Checked("fork", verdict)
@@ -291,7 +303,7 @@ def _check_export(folder: Path, outside: Outside) -> Verdict:
         log = ExportedLog(folder)
         head = log.checkpoint
         verdict.origin, verdict.size, verdict.root = head.origin, head.size, head.root
-        joiner = Joiner([claimed(note).size for note in outside.pinned])
+        joiner = Joiner([claimed_checkpoint(note).size for note in outside.pinned])
         named = _join_entries(log, joiner)
         root = joiner.finish().root()
         verdict.damage += joiner.damage
@@ -356,4 +368,21 @@ def _check_export_head(
     verdict.not_checked["sealed"] = "an exported log has no sealed content"
     verdict.not_checked["time"] = "timestamp tokens are not part of an exported log"
     check_witnesses(verdict, outside, opened, None)
-    compare_pinned(verdict, outside, log.note, head, known, [signer.key for signer in identity.ranges])
+    compare_pinned(verdict, outside, log.note, head, known, [signer.key for signer in identity.ranges], identity)
+    if not mine:
+        verdict.damage += _check_handed_over(outside, opened, identity)
+
+
+def _check_handed_over(outside: Outside, opened: CosignedCheckpoint, identity: Identity) -> Iterator[Damage]:
+    """Whether a key that the reader knows by a pinned checkpoint has signed on, after the log named another.
+
+    An export holds one checkpoint. Where the old key did not sign that, nothing shows that it vouched for the new one.
+    """
+    for kept in map(claimed_checkpoint, outside.pinned):
+        before = [signer.key for signer in identity.ranges if signer.holds(kept.size) and signer.origin == kept.origin]
+        if kept.origin == opened.checkpoint.origin and before and not set(before) & set(opened.log_keys):
+            detail = (
+                f"another key signs than signed the pinned checkpoint of size {kept.size}, and nothing here shows that "
+                "the old one vouched for it; --vkey or --policy names the new one"
+            )
+            yield Damage("unknown_key", None, detail, unmet=True)

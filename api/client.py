@@ -95,8 +95,6 @@ class AffidavitClient:
             trust_env=False,
         )
 
-    # Agents
-
     def publish_interaction(
         self,
         user_id: str,
@@ -186,8 +184,6 @@ class AffidavitClient:
         at = int(time.time()) if occurred_at is None else occurred_at
         told = {"outcome": outcome, "occurred_at": at, "label": label, "value": value, "metadata": metadata}
         return self._post("/api/session_outcome", {"session_id": session_id, **told}, retry=True)
-
-    # Reading
 
     def get_evaluation_overview(self, from_ts: int, to_ts: int, **more: Any) -> Document:
         """The overview of a window; ``bucket``, ``source_sets``, ``source``, ``as_of`` and the rest as the API says."""
@@ -281,8 +277,6 @@ class AffidavitClient:
         """What the timestamp schedule has done."""
         return self._get("/healthz/anchors")
 
-    # Reviewing
-
     def grade_on_demand(self, session_id: str, agent_version: str, evaluation_name: str | None = None) -> Document:
         """Grade one session now, or get its grade of the last 24 hours."""
         asked = {"session_id": session_id, "agent_version": agent_version, "evaluation_name": evaluation_name}
@@ -319,8 +313,6 @@ class AffidavitClient:
         asked = {"unit": unit, "shares": dict(shares), "mechanism": mechanism, "since": since, "note": note}
         return self._post("/api/assignments", asked)
 
-    # Administration
-
     def set_config(self, config: Mapping[str, Any]) -> Document:
         """Replace the whole configuration."""
         return self._post("/api/set_config", dict(config))
@@ -334,7 +326,6 @@ class AffidavitClient:
         return self._post("/api/clear_user_data", {"user_id": user_id})
 
     # Nothing is deleted from a ledger: each of these is an ``ApiError`` that names erasure.
-
     def delete_session(self, session_id: str) -> Document:
         return self._delete("/api/delete_session", {"session_id": session_id})
 

@@ -13,7 +13,7 @@ import re
 import threading
 from base64 import urlsafe_b64encode
 from collections.abc import Callable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, replace
 from hashlib import sha256
 from pathlib import Path
@@ -21,7 +21,7 @@ from typing import Literal, get_args
 
 from ..domain.errors import Refused
 from ..ledger.errors import Unavailable
-from ..ledger.files import lock_file, sync_folder
+from ..ledger.files import lock_file, write_whole
 
 FILE = "api-keys.json"
 PREFIX = "afk_"
@@ -120,17 +120,9 @@ class Keyring:
             raise Unavailable(f"API keys {self._path}: {error}") from error
 
     def _write(self, keys: Sequence[ApiKey]) -> None:
-        fresh = self._path.with_name(FILE + ".new")
+        content = json.dumps([asdict(key) for key in keys], indent=1).encode()
         try:
-            with suppress(FileNotFoundError):
-                fresh.unlink()
-            descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-            with os.fdopen(descriptor, "w") as file:
-                json.dump([asdict(key) for key in keys], file, indent=1)
-                file.flush()
-                os.fsync(file.fileno())
-            fresh.replace(self._path)
-            sync_folder(self._path.parent)
+            write_whole(self._path, content, private=True)
         except OSError as error:
             raise Unavailable(f"API keys {self._path}: {error.strerror}") from error
 

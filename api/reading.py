@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,6 +23,8 @@ from ..ledger.store.scopes import ScopeKeys
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import scratch_views
+
+_MONTH = 30 * 86_400
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,3 +116,16 @@ def parse_time(text: str) -> str:
         return format_at(max(0, round(moment.astimezone(UTC).timestamp() * 1_000_000)))
     except (ValueError, OverflowError) as error:
         raise Refused("time_readable", f"time {text!r}: expected like 2026-11-22 or 2026-11-22T10:00:00Z") from error
+
+
+def parse_seconds(text: str) -> int:
+    """Seconds since 1970, given as such, or as a time as people write it."""
+    if text.isascii() and text.isdecimal():
+        return int(text)
+    return int(datetime.fromisoformat(parse_time(text)).timestamp())
+
+
+def parse_window(start: str | None, end: str | None) -> tuple[int, int]:
+    """First and last second since 1970; without an end it is now, without a start 30 days before the end."""
+    last = int(time.time()) if end is None else parse_seconds(end)
+    return (max(0, last - _MONTH) if start is None else parse_seconds(start)), last

@@ -20,7 +20,7 @@ from ..ledger.entries.entry import read_entry
 from ..ledger.entries.review import Opinion, Statement, Subject, verify_statement
 from ..ledger.errors import Conflict, LedgerError
 from ..ledger.events import ReviewSigned
-from ..ledger.signing.identity import read_identity
+from ..ledger.store.folding import read_identity
 from ..ledger.store.opening import EventReader
 from ..ledger.tlog.note import VerifierKey, parse_vkey, print_vkey
 from .reading import OpenLedger
@@ -78,18 +78,6 @@ class Review:
 def reviews_of(ledger: OpenLedger, run: str, before: int | None = None) -> list[Review]:
     """The reviews of a run and of its iterations among the first ``before`` entries, in order, each verified now."""
     return read_reviews(ledger.events, run, before)
-
-
-def reviews_of_entries(ledger: OpenLedger, first: int, stop: int, before: int | None = None) -> list[Review]:
-    """The reviews of ranges that share an entry with ``first <= seq < stop``, in order, each verified now."""
-    return [
-        review
-        for review in read_reviews(ledger.events, None, before)
-        if review.subject.first is not None
-        and review.subject.last is not None
-        and review.subject.first < stop
-        and first <= review.subject.last
-    ]
 
 
 def read_reviews(events: EventReader, run: str | None, before: int | None = None) -> list[Review]:

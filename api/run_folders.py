@@ -13,7 +13,7 @@ from ..domain.event import Withheld
 from ..domain.optimization.events import RunSealed
 from ..ledger.audit.stretches import Damage
 from ..ledger.errors import Unavailable
-from ..ledger.files import sync_folder
+from ..ledger.files import sync_folder, sync_tree
 from ..projections.manifest import compare_manifest
 from .reading import OpenLedger
 
@@ -35,8 +35,9 @@ def write_folders(root: Path, folders: Iterator[tuple[str, Mapping[str, bytes]]]
                 target.parent.mkdir(parents=True, exist_ok=True)
                 target.write_bytes(content)
                 written += 1
+        sync_tree(fresh)
         fresh.replace(root)
-        sync_folder(root.parent)
+        sync_folder(root.absolute().parent)
     except OSError as error:
         raise Unavailable(f"{root}: {error.strerror}") from error
     finally:

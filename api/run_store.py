@@ -120,10 +120,6 @@ class Run:
         """The result; None before the run's end."""
         return _read(self.run_dir / "result.json")
 
-    def load_manifest(self) -> dict[str, Any] | None:
-        """The folder's manifest; ``native`` only."""
-        return _read(self.run_dir / "manifest.json")
-
     def load_iterations(self) -> list[IterationState]:
         """Every iteration in order of number."""
         numbered = {}

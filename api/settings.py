@@ -12,7 +12,6 @@ from platformdirs import user_config_path
 from ..domain.errors import Refused
 
 if TYPE_CHECKING:
-    from ..ledger.tlog.policy import Policy
     from ..ledger.tlog.witness import Cosigners
 
 DEFAULT_LEDGER = ".affidavit"
@@ -34,19 +33,6 @@ def recorder_name() -> str:
     return f"affidavit/{version('affidavit')}"
 
 
-def read_policy(path: Path) -> Policy:
-    """Read a tlog-policy file; ``Refused`` (``file_readable``), or ``Malformed`` with the file's name."""
-    from ..ledger.errors import Malformed
-    from ..ledger.tlog.policy import parse_policy
-
-    try:
-        return parse_policy(path.read_bytes())
-    except OSError as error:
-        raise Refused("file_readable", f"policy {path}: {error.strerror}") from error
-    except Malformed as error:
-        raise Malformed(f"{path}: {error}") from error
-
-
 def cosigners() -> Cosigners | None:
     """The witnesses that checkpoints are shown to, as ``AFFIDAVIT_WITNESS_POLICY`` names them; None where it does not.
 
@@ -60,6 +46,7 @@ def cosigners() -> Cosigners | None:
         if required == "1":
             raise Refused("setting_readable", "AFFIDAVIT_WITNESS_REQUIRED=1: AFFIDAVIT_WITNESS_POLICY names no policy")
         return None
+    from .given_files import read_policy
     from .witness.client import WitnessClient
 
     return WitnessClient(read_policy(Path(named)), required=required == "1")

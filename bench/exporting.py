@@ -12,11 +12,10 @@ from affidavit.bench.windows import Side, interleave, median_of, timed
 from affidavit.ledger.publishing.proving import Prover
 from affidavit.ledger.publishing.static_log import check_export
 from affidavit.ledger.publishing.tlog_directory import export_log
-from affidavit.ledger.signing.identity import read_identity
+from affidavit.ledger.store.folding import read_identity
 from affidavit.ledger.store.reader import open_snapshot
-from affidavit.ledger.tlog.checkpoint import parse_checkpoint
+from affidavit.ledger.tlog.checkpoint import claimed_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
-from affidavit.ledger.tlog.note import parse_note
 from affidavit.ledger.tlog.proof import verify_inclusion
 from affidavit.ledger.tlog.receipt import parse_receipt, print_receipt, verify_receipt
 
@@ -65,12 +64,12 @@ def measure_receipt_check(bench: Bench) -> list[Row]:
     def check() -> None:
         for file, raw in zip(files, raws, strict=True):
             receipt = parse_receipt(file)
-            checkpoint = parse_checkpoint(parse_note(receipt.checkpoint_note).text)
+            checkpoint = claimed_checkpoint(receipt.checkpoint_note)
             verify_inclusion(receipt.index, checkpoint.size, leaf_hash(raw), receipt.path, checkpoint.root)
 
     def check_signed() -> None:
         for file, raw in zip(files, raws, strict=True):
-            verify_receipt(parse_receipt(file), raw, [identity.key], identity.origin)
+            verify_receipt(parse_receipt(file), leaf_hash(raw), [identity.key], identity.origin)
 
     seconds = interleave({"check": lambda: timed(check), "signed": lambda: timed(check_signed)}, bench.sizes.windows)
     each = {name: [1_000_000 * taken / len(files) for taken in found] for name, found in seconds.items()}

@@ -28,17 +28,19 @@ from ..domain.errors import Refused
 from ..domain.event import Meta, NewEvent
 from ..domain.registry import Registry, invalid_is_refused
 from .entries.chain import ChainedEntry
-from .entries.entry import FORMAT, format_at, parse_entry
+from .entries.entry import FORMAT, Entry, format_at, parse_entry
 from .entries.mapper import EventMapper, PendingEntry
 from .errors import Conflict, QuorumNotMet, Unavailable
 from .events import ClockSteppedBack, ErasureExecuted, ErasureRequested, KeyRotated, LedgerOpened
 from .files import lock_file, sync_folder
+from .folds.erasures import ERASURE_STREAM, Destroyed
+from .folds.identity import LEDGER_STREAM, Identity
+from .folds.witnesses import WITNESSES_STREAM
 from .publishing.proving import Prover
-from .signing.cosigning import WITNESSES_STREAM, declare, read_declared
-from .signing.identity import LEDGER_STREAM, Identity, read_identity
+from .signing.cosigning import declare
 from .signing.keys import KeyFolder, make_origin
 from .signing.sign import BackgroundSigner, require_signed_history, sign_head, sign_while_held
-from .store.erasure import ERASURE_STREAM, read_erasures
+from .store.folding import read_declared, read_erasures, read_identity
 from .store.opening import EventReader
 from .store.reader import LedgerReader
 from .store.schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
@@ -61,6 +63,21 @@ class Edge:
 
     clock: Callable[[], int] = system_clock
     random: Callable[[int], bytes] = os.urandom
+
+
+def executed(requested: Entry, destroyed: Destroyed) -> tuple[ErasureExecuted, Meta]:
+    """What is recorded of an erasure once it was carried out, after the entry that requested it."""
+    data, seq = requested["data"], requested["seq"]
+    event = ErasureExecuted(
+        scope=data["scope"],
+        reason=data["reason"],
+        requested=seq,
+        key_fingerprint=destroyed.fingerprint,
+        aliases=destroyed.aliases,
+    )
+    meta: Meta = {**requested["meta"], "cause": seq}
+    meta.pop("scope", None)
+    return event, meta
 
 
 class Acknowledged(NamedTuple):
@@ -231,7 +248,10 @@ class Ledger(Application[str]):
         rotated: list[KeyRotated] = []
 
         def make(reader: LedgerReader, seq: int) -> list[PendingEntry]:
-            old = read_identity(reader).key
+            identity = read_identity(reader)
+            if identity.origin != self.origin:
+                raise Unavailable(f"ledger {self.origin}: it goes on as {identity.origin!r} by now; open it again")
+            old = identity.key
             event = KeyRotated(old=print_vkey(old), new=print_vkey(new), first=seq + 1, last=seq + 1 + overlap)
             rotated.append(event)
             return [self.mapper.to_stored_event(NewEvent(LEDGER_STREAM, reader.next_pos(LEDGER_STREAM), event, told))]
@@ -335,30 +355,31 @@ class Ledger(Application[str]):
         """Carry out the newest request of the stream, if nobody has; the position that the next event takes."""
         with self.recorder.reading() as reader:
             pos = reader.next_pos(ERASURE_STREAM)
-            newest = [parse_entry(row.raw) for row in reader.stream(ERASURE_STREAM, start=pos - 1)]
-        if not newest or newest[0]["type"] != ErasureRequested.type_name:
+            requested = self._unfinished_erasure(reader)
+        destroyed = None if requested is None else self._destroy(requested)
+        if requested is None or destroyed is None:
             return pos
-        # 1. Inside the append lock: who seals under the key is either before this, or finds it destroyed.
-        # 2. No byte is left of it before the log says so. A crash until here repeats both.
-        # 3. A conflict says that another process or thread has finished the same.
-        data, seq = newest[0]["data"], newest[0]["seq"]
-        with self.recorder.holding_appends():
-            destroyed = self.scopes.destroy(data["scope"])
-        if destroyed is None:
-            return pos  # its key was lost some other way: the request stays as it is
-        self.scopes.sweep()
-        event = ErasureExecuted(
-            scope=data["scope"],
-            reason=data["reason"],
-            requested=seq,
-            key_fingerprint=destroyed.fingerprint,
-            aliases=destroyed.aliases,
-        )
-        meta: Meta = {**newest[0]["meta"], "cause": seq}
-        meta.pop("scope", None)
-        with suppress(Conflict):
-            self.record(NewEvent(ERASURE_STREAM, pos, event, meta))
+        with suppress(Conflict):  # another process or thread has finished the same
+            self.record(NewEvent(ERASURE_STREAM, pos, *executed(requested, destroyed)))
         return pos + 1
+
+    def _unfinished_erasure(self, reader: LedgerReader) -> Entry | None:
+        """The request that nobody has carried out yet, if there is one: only the newest event can be that."""
+        newest = list(reader.stream(ERASURE_STREAM, start=reader.next_pos(ERASURE_STREAM) - 1))
+        entry = parse_entry(newest[0].raw) if newest else None
+        return entry if entry is not None and entry["type"] == ErasureRequested.type_name else None
+
+    def _destroy(self, requested: Entry) -> Destroyed | None:
+        """Destroy the key that is to be erased, None where it was lost some other way: the request stays as it is.
+
+        No byte of it is left before the log says so; a crash on the way repeats this.
+        """
+        # Inside the append lock: who seals under the key is either before this, or finds it destroyed.
+        with self.recorder.holding_appends():
+            destroyed = self.scopes.destroy(requested["data"]["scope"])
+        if destroyed is not None:
+            self.scopes.sweep()
+        return destroyed
 
     def _hold_erasures(self) -> None:
         """Finish what a crash left half done, and destroy again what an older key database brought back."""

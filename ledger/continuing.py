@@ -7,20 +7,22 @@ what was signed of the log before, so that nobody takes the two for one.
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 from ..domain.errors import Refused
 from ..domain.event import Event, Meta, NewEvent
 from ..domain.registry import Registry, invalid_is_refused
-from .application import Edge, Ledger
+from .application import Edge, Ledger, executed
 from .entries.mapper import PendingEntry
 from .errors import SigningRefused
 from .events import ErasureExecuted, ErasureRequested, LedgerContinued
 from .files import lock_file
-from .signing.identity import LEDGER_STREAM
-from .signing.keys import KeyFolder, make_origin
+from .folds.erasures import ERASURE_STREAM
+from .folds.identity import LEDGER_STREAM
+from .signing.keys import KeyFolder, make_origin, make_signing_key
 from .signing.sign import require_signed_history
-from .store.erasure import ERASURE_STREAM, read_erasures
+from .store.folding import read_erasures, read_identity
 from .store.reader import LedgerReader
 from .store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .tlog.checkpoint import Checkpoint
@@ -78,12 +80,15 @@ class _Continued(Ledger):
             signed = self.keys.signed()
             with self.recorder.reading() as reader:
                 _require_behind(reader, signed)
-            self._finish_erasure()
+                unfinished = self._unfinished_erasure(reader)
+            if unfinished is not None:
+                self._destroy(unfinished)  # nothing is appended here: it would lengthen the log of the old origin
             keys = KeyFolder(self._keys_root, self.genesis, make_origin(self._name, self._edge.random))
-            with invalid_is_refused():  # before a key is made
-                event = LedgerContinued(
+            private = make_signing_key(self._edge.random)
+            with invalid_is_refused():  # before the key is kept
+                self.continued = LedgerContinued(
                     origin=keys.origin,
-                    vkey="",
+                    vkey=print_vkey(keys.verifier_key(private)),
                     continues=signed.origin,
                     signed_size=signed.size,
                     signed_root=signed.root.hex(),
@@ -91,21 +96,28 @@ class _Continued(Ledger):
                 )
             with lock_file(self.folder / VIEWS_LOCK_FILE):  # they may know of lost entries; they are made anew
                 (self.folder / VIEWS_FILE).unlink(missing_ok=True)
-            vkey = print_vkey(keys.create_continued(self._edge.random))
-            self.continued = event.model_copy(update={"vkey": vkey})
-            self.recorder.append_knowing(self._make_entries)
+            keys.create_continued(private)
+            self.recorder.append_knowing(partial(self._make_entries, signed))
         self.keys, self.origin = keys, keys.origin
 
-    def _make_entries(self, reader: LedgerReader, seq: int) -> list[PendingEntry]:
-        """The entry that names the new origin, and the erasures that the lost entries told of.
+    def _make_entries(self, signed: Checkpoint, reader: LedgerReader, seq: int) -> list[PendingEntry]:
+        """The entry that names the new origin, and the erasures that were half done or that the lost entries told of.
 
         All in one commit: a key that is gone for no reason on record would be damage, now and ever after.
         """
+        _require_origin(reader, signed)
         pos = reader.next_pos(LEDGER_STREAM)
         entries = [self._pending(LEDGER_STREAM, pos, self.continued, self._meta)]
-        recorded = read_erasures(reader).executed
+        recorded = {*read_erasures(reader).executed}
         pos = reader.next_pos(ERASURE_STREAM)
-        for scope, destroyed in self.scopes.all_destroyed().items():
+        all_destroyed = self.scopes.all_destroyed()
+        unfinished = self._unfinished_erasure(reader)
+        if unfinished is not None and unfinished["data"]["scope"] in all_destroyed:
+            scope = unfinished["data"]["scope"]
+            entries.append(self._pending(ERASURE_STREAM, pos, *executed(unfinished, all_destroyed[scope])))
+            recorded.add(scope)
+            pos += 1
+        for scope, destroyed in all_destroyed.items():
             if scope in recorded:
                 continue
             requested = seq + len(entries)
@@ -128,6 +140,7 @@ class _Continued(Ledger):
 
 
 def _require_behind(reader: LedgerReader, signed: Checkpoint) -> None:
+    _require_origin(reader, signed)
     try:
         require_signed_history(reader, signed)
     except SigningRefused as refused:
@@ -138,3 +151,10 @@ def _require_behind(reader: LedgerReader, signed: Checkpoint) -> None:
         "not_behind",
         f"ledger {signed.origin}: it holds all {signed.size} entries that were signed, so it opens as it is",
     )
+
+
+def _require_origin(reader: LedgerReader, signed: Checkpoint) -> None:
+    """Of two that go on with one log at once, the second finds it gone on."""
+    origin = read_identity(reader).origin
+    if origin != signed.origin:
+        raise Refused("not_behind", f"ledger {signed.origin}: it goes on as {origin!r} by now; open it again")

@@ -48,3 +48,7 @@ class SigningRefused(LedgerError):
 
 class VerificationError(LedgerError):
     """Bytes parse but do not check out: a proof, a root or a signature is wrong."""
+
+
+class UntrustedAuthority(VerificationError):
+    """A timestamp token is rightly signed, as far as can be seen, by an authority that the reader has not pinned."""

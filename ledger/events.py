@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import ConfigDict, Field, model_validator
 
 from ..domain.event import Event, Sealed, Withheld, differing_counts
 from ..domain.number import Number
@@ -13,7 +13,13 @@ from .errors import LedgerError, Malformed
 from .tlog.note import parse_vkey
 
 
-class LedgerOpened(Event):
+class _Identifying(Event):
+    """An event that says who signs: it is read to the letter, by every reader alike."""
+
+    model_config = ConfigDict(strict=True)
+
+
+class LedgerOpened(_Identifying):
     """Entry 0 of every ledger: its format, its origin and the key that signs its checkpoints."""
 
     type_name = "ledger.opened.v1"
@@ -81,7 +87,7 @@ class ErasureExecuted(Event):
     aliases: int = Field(ge=0)
 
 
-class KeyRotated(Event):
+class KeyRotated(_Identifying):
     """Another key signs from here on; this entry must be covered by a checkpoint that the old key signed.
 
     ``old`` and ``new`` are vkeys under one name, the origin. The new key signs from size ``first`` on; the old one
@@ -95,7 +101,7 @@ class KeyRotated(Event):
     last: int = Field(ge=1)
 
 
-class LedgerContinued(Event):
+class LedgerContinued(_Identifying):
     """A copy that was behind what had been signed goes on as another log, of ``origin``, under the key ``vkey``.
 
     ``continues`` is the origin that it had, ``signed_size`` and ``signed_root`` (hex) what had been signed under it

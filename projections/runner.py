@@ -63,7 +63,10 @@ def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEW
     except DatabaseError:
         engine.dispose()
         Path(str(engine.url.database)).unlink(missing_ok=True)
+    try:
         return _catch_up(engine, events, views)
+    except DatabaseError as error:
+        raise Unavailable(f"{engine.url.database}: the views cannot be made: {error.orig}") from error
 
 
 def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> int:

@@ -7,7 +7,8 @@ from contextlib import closing
 from typing import Any
 
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit.audit import Against, Verdict, audit
+from affidavit.ledger.audit.audit import Against, audit
+from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.entries.chain import Head, chain_batch
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.entries.mapper import PendingEntry

@@ -27,8 +27,9 @@ import pytest
 from affidavit.api.adapters.evaluation.importer import FINDINGS
 from affidavit.api.adapters.otel.importer import FINDINGS as OTEL_FINDINGS
 from affidavit.api.adapters.reflex.findings import KINDS
+from affidavit.api.checking import NOT_CHECKED as NOT_CHECKED_OF_FILES
 from affidavit.api.cli.menu.app import app, exports, imports
-from affidavit.ledger.audit.audit import EXIT_CODES, NOT_CHECKED
+from affidavit.ledger.audit.verdict import EXIT_CODES, NOT_CHECKED
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -42,12 +43,9 @@ _FENCE = re.compile(
 _COMMAND = re.compile(r"\$ (?:[A-Z_]+=\S+ )*affidavit ")
 _LINK = re.compile(r"\]\((?!https?:)([^)#\s]+)[^)]*\)")
 _CODE_PLACE = re.compile(r"`((?:api|domain|ledger|projections)/[a-z_/]+\.py)`((?:,? (?:and )?`[A-Za-z_.]+`)*)")
-_DAMAGE_SOURCES = (
-    *("ledger/audit/stretches.py", "ledger/audit/audit.py", "ledger/audit/log.py", "ledger/audit/signatures.py"),
-    *("ledger/audit/witnesses.py", "ledger/audit/outside.py", "ledger/audit/times.py", "ledger/audit/anchors.py"),
-    *("ledger/audit/sealed.py", "projections/seals.py"),
-    *("api/run_folders.py", "api/cli/verify_commands.py"),
-)
+_OF_CHECK = "## What `affidavit check` adds"
+_VERIFY_SOURCES = ("ledger/audit/*.py", "projections/seals.py", "api/run_folders.py", "api/cli/verify_commands.py")
+_CHECK_SOURCES = ("ledger/evidence/check.py", "api/checking.py")
 
 
 @dataclass(frozen=True)
@@ -117,12 +115,24 @@ def test_links_lead_somewhere(page: Path) -> None:
 
 
 def test_every_kind_of_damage_is_explained() -> None:
-    """docs/trust.md has a row for each kind that the verifier can report, and for no other."""
-    assert rows_of("docs/trust.md", "## What damage means") == set(damage_kinds())
+    """docs/trust.md has a row for each kind that ``verify`` and ``check`` can report, and for no other."""
+    of_ledgers = set(damage_kinds(*_VERIFY_SOURCES))
+    assert rows_of("docs/trust.md", "## What damage means") == of_ledgers
+    assert rows_of("docs/trust.md", _OF_CHECK, "damage") == set(damage_kinds(*_CHECK_SOURCES)) - of_ledgers
 
 
 def test_every_name_of_not_checked_is_explained() -> None:
     assert rows_of("docs/trust.md", "## What was not checked") == set(NOT_CHECKED)
+    assert rows_of("docs/trust.md", _OF_CHECK, "not checked") == set(NOT_CHECKED_OF_FILES) - set(NOT_CHECKED)
+
+
+def test_every_attack_names_its_tests() -> None:
+    section = section_of("docs/trust.md", "## The attacks, and what catches each")
+    named = [re.findall(r"`([^`]+)`", row) for row in re.findall(r"^\| \d+ \|.*\|([^|]+)\|$", section, re.MULTILINE)]
+    there = {path.name for path in (ROOT / "tests").rglob("test_*.py")}
+    assert len(named) == 28
+    assert all(named)
+    assert not [name for row in named for name in row if name not in there and not (ROOT / name).is_dir()]
 
 
 def test_every_verdict_is_explained() -> None:
@@ -185,21 +195,35 @@ def require_lines(place: str, expected: Sequence[str], printed: str) -> None:
             raise AssertionError(f"{place}: expected {line!r} in\n{printed}")
 
 
-def rows_of(page: str, heading: str) -> set[str]:
-    """The words in backticks that begin the rows of the tables under a heading."""
+def section_of(page: str, heading: str) -> str:
     section = (ROOT / page).read_text(encoding="utf-8").partition(f"\n{heading}\n")[2]
     assert section, f"{page}: expected a heading {heading!r}"
-    return set(re.findall(r"^\| `([a-z0-9_]+)` \|", section.partition("\n## ")[0], re.MULTILINE))
+    return section.partition("\n## ")[0]
 
 
-def damage_kinds() -> Iterator[str]:
-    """The texts that stand as first argument of ``Damage``, or are assigned to a variable ``kind``."""
-    for path in _DAMAGE_SOURCES:
-        for node in ast.walk(ast.parse((ROOT / path).read_text(encoding="utf-8"))):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Damage":
+def rows_of(page: str, heading: str, where: str = "") -> set[str]:
+    """The words in backticks that begin the rows of the tables under a heading; with ``where`` in the second column."""
+    second = f" {where} \\|" if where else ""
+    return set(re.findall(rf"^\| `([a-z0-9_]+)` \|{second}", section_of(page, heading), re.MULTILINE))
+
+
+def damage_kinds(*patterns: str) -> Iterator[str]:
+    """The texts that stand as first argument of ``Damage`` or ``_damage``, or are assigned to a variable ``kind``."""
+    for path in sorted(path for pattern in patterns for path in ROOT.glob(pattern)):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Call) and ast.unparse(node.func) in ("Damage", "self._damage") and node.args:
                 yield from texts(node.args[0])
-            elif isinstance(node, ast.Assign) and [ast.unparse(target) for target in node.targets] == ["kind"]:
-                yield from texts(node.value)
+            elif isinstance(node, ast.Assign):
+                for target in node.targets:
+                    yield from assigned_kinds(target, node.value)
+
+
+def assigned_kinds(target: ast.expr, value: ast.expr) -> Iterator[str]:
+    if ast.unparse(target) == "kind":
+        yield from texts(value)
+    elif isinstance(target, ast.Tuple) and isinstance(value, ast.Tuple):
+        for each, part in zip(target.elts, value.elts, strict=True):
+            yield from assigned_kinds(each, part)
 
 
 def refusals() -> Iterator[str]:

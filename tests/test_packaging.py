@@ -48,7 +48,8 @@ def test_the_wheel_holds_exactly_our_four_folders(wheel: Path) -> None:
         f"affidavit/{name}"
         for name in _tracked()
         if name in ("__init__.py", "py.typed")
-        or (name.split("/")[0] in FOLDERS and (name.endswith(".py") or name.startswith(("api/demo/", "api/pack/assets/"))))
+        or (name.split("/")[0] in FOLDERS and name.endswith(".py"))
+        or name.startswith(("api/demo/", "api/pack/assets/"))
     }
     assert shipped == expected
 
@@ -74,3 +75,12 @@ def test_proof_checking_can_be_copied_alone() -> None:
     source = (ROOT / "ledger" / "tlog" / "proof.py").read_text()
     ours = re.findall(r"^from (\.[\w.]*) import", source, re.MULTILINE)
     assert set(ours) <= {".hashing", "..errors"}
+
+
+def test_evidence_is_checked_without_storage_or_a_key() -> None:
+    script = "import sys, affidavit.ledger.evidence.check; print(*sys.modules)"
+    loaded = subprocess.run([sys.executable, "-c", script], check=True, capture_output=True, text=True).stdout.split()
+    assert "affidavit.ledger.evidence.check" in loaded
+    ours = [name for name in loaded if name.startswith(("affidavit.ledger.store", "affidavit.ledger.signing"))]
+    assert ours == []
+    assert not {"sqlite3", "sqlalchemy"} & set(loaded)

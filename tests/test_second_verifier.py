@@ -31,13 +31,15 @@ from affidavit.ledger.tlog.hashing import EMPTY_ROOT, leaf_hash
 from affidavit.ledger.tlog.multiproof import prove_leaves
 from affidavit.ledger.tlog.note import encode_base64, print_vkey
 from affidavit.ledger.tlog.receipt import Receipt, print_receipt
-from affidavit.ledger.tlog.tree import prove_consistency, prove_inclusion, root_of
+from affidavit.ledger.tlog.tree import prove_consistency, prove_inclusion
+from affidavit.tests.trees import root_of
 
 ROOT = Path(__file__).resolve().parents[1]
 VERIFIER = ROOT / "docs" / "verify.py"
 VECTORS = ROOT / "tests" / "vectors"
 ENTRIES: dict[str, list[dict[str, Any]]] = json.loads((VECTORS / "entry_corpus.json").read_text())
 EVIDENCE: dict[str, Any] = json.loads((VECTORS / "evidence_corpus.json").read_text())
+EVIDENCE_MAKER = runpy.run_path(str(VECTORS / "make_evidence.py"))
 SECOND = runpy.run_path(str(VERIFIER))
 LEAVES = [leaf_hash(str(number).encode()) for number in range(70)]
 ALLOWED = {"argparse", "base64", "datetime", "hashlib", "html.parser", "json", "pathlib", "re", "sys"}
@@ -181,8 +183,13 @@ def test_a_receipt_and_every_changed_byte_of_it(signed: Ledger, tmp_path: Path) 
     vkey = print_vkey(signed.verifier_key())
     code, printed = run(path, "--vkey", vkey)
     assert (code, printed.splitlines()[0]) == (0, "OK: all that was checked holds")
-    code, printed = run(path)
-    assert (code, "WHO SIGNED IT" in printed) == (0, True)
+    other = print_vkey(EVIDENCE_MAKER["STRANGER"])
+    assert run(path, "--vkey", other, "--vkey", vkey)[0] == 0
+    (tmp_path / "kept").write_bytes(receipt.checkpoint_note)
+    for given in ([], ["--pinned", str(tmp_path / "kept")]):
+        code, printed = run(path, *given)
+        assert (code, printed.splitlines()[0]) == (1, "NOT PROVEN: a receipt does not name its key: --vkey")
+    assert run(path, "--vkey", other)[1].startswith("NOT PROVEN: ")
     assert decides(SECOND["check_receipt"], data, Given([vkey], [])) == "accept"
     for at in random.Random(2).sample(range(len(data)), 150):
         changed = bytearray(data)
@@ -209,6 +216,12 @@ def test_an_exported_log_and_what_was_changed_in_it(signed: Ledger, tmp_path: Pa
         assert decides(SECOND["check_export"], folder, Given([vkey], [])) == "reject", path
         path.write_bytes(good)
     assert decides(SECOND["check_export"], folder, Given([vkey], [])) == "accept"
+    for path in sorted((folder / "tile" / "entries").rglob("*")):
+        if path.is_file():
+            good = path.read_bytes()
+            path.write_bytes(good + b"\0\5hello")
+            assert decides(SECOND["check_export"], folder, Given([vkey], [])) == "reject", path
+            path.write_bytes(good)
 
 
 def test_a_pack_and_what_was_changed_in_it(signed: Ledger, tmp_path: Path) -> None:
@@ -220,6 +233,13 @@ def test_a_pack_and_what_was_changed_in_it(signed: Ledger, tmp_path: Path) -> No
     path.write_text(page, encoding="utf-8")
     code, printed = run(path, "--vkey", print_vkey(signed.verifier_key()))
     assert (code, printed.splitlines()[0]) == (0, "OK: all that was checked holds"), printed
+    assert "not checked  page: it agrees with the digest that the file states" in printed
+    path.write_text(page.replace("Not checked by this page", "Checked by this page", 1), encoding="utf-8")
+    assert run(path)[0] == 1
+    raw = page.replace("\\u003c", "<", 1)
+    assert raw != page
+    path.write_text(raw, encoding="utf-8")
+    assert run(path)[0] == 1
     shown = page.index("<main")
     for old, new in [("Answer with yes", "Answer with Yes"), ("0.8125", "0.9125"), ("</main>", "<p>More.</p></main>")]:
         assert page.count(old, shown)
@@ -241,6 +261,32 @@ def test_it_takes_the_digest_of_a_page_as_the_package_does() -> None:
     second.piece()
     printed = json.dumps(second.found[1:], ensure_ascii=False, separators=(",", ":"))
     assert SECOND["sha256"](printed.encode()).hex() == page_digest(page)
+
+
+def test_what_is_missing_in_evidence_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.json"
+    path.write_text(EVIDENCE["bases"]["run"], encoding="utf-8")
+    _, printed = run(path)
+    for said in (
+        "gaps: entries 3-3 of the range",
+        "gaps: positions 1-1 of run/043",
+        "after: entries 8-11 of the log are not here; what happened later is not told",
+        "sealed: 2 fields",
+        "events: what anchors and summaries say; affidavit check does",
+    ):
+        assert f"  not checked  {said}\n" in printed
+
+
+def test_nothing_in_a_file_reaches_the_terminal_but_as_one_line(tmp_path: Path) -> None:
+    path = tmp_path / "evidence.json"
+    base = EVIDENCE["bases"]["run"]
+    vkey = json.loads(base)["vkey"]
+    for hostile in ("\\u001b[2K", "\\nOK: all", "\u009b31m", "\u202e"):
+        path.write_text(base.replace(f'"vkey":"{vkey}', f'"vkey":"{hostile}{vkey}', 1), encoding="utf-8")
+        code, printed = run(path)
+        assert code == 1
+        assert all(" " <= character <= "~" for line in printed.split("\n") for character in line)
+        assert all(line.startswith(("WRONG: ", "  ")) for line in printed.split("\n")[:-1])
 
 
 JSON = st.recursive(

@@ -13,7 +13,7 @@ from ...domain.errors import Refused
 from ...domain.evaluation.events import EvaluationImported
 from ...domain.event import Event, Meta, NewEvent, Recorded, Withheld
 from ...ledger.application import Ledger
-from ...ledger.store.erasure import ERASURE_STREAM
+from ...ledger.folds.erasures import ERASURE_STREAM
 from ..settings import recorder_name
 
 BATCH = 500

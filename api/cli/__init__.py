@@ -1,15 +1,20 @@
 """The ``affidavit`` command.
 
 Exit codes: 0 ok, 1 damaged, 2 the request cannot be served, 3 something asked for was not met, 4 a rollback
-or a second history, 130 interrupted.
+or a second history, 70 a fault of this program, 130 interrupted.
 """
 
 from __future__ import annotations
 
 import io
+import sqlite3
 import sys
+import traceback
 
 from .interruption import INTERRUPTED, noted_interrupts
+
+_OWN_FAULT = 70
+"""A fault of this program, with its traceback; never 1, which a script takes for damage. As in sysexits.h."""
 
 
 def main() -> None:
@@ -36,3 +41,9 @@ def _run() -> None:
 
         print(f"affidavit: {safe(str(error))}", file=sys.stderr)
         sys.exit((1 if error.kind == "self_check_failed" else 4) if isinstance(error, SigningRefused) else 2)
+    except sqlite3.Error as error:
+        print(f"affidavit: a database cannot be used: {error}", file=sys.stderr)
+        sys.exit(2)
+    except Exception:
+        traceback.print_exc()
+        sys.exit(_OWN_FAULT)

@@ -2,33 +2,23 @@
 
 from __future__ import annotations
 
-import json
+import time
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from ...ledger.audit.fork import print_fork
-from ...ledger.audit.head import Outside, claimed
-from ...ledger.entries.entry import format_at
-from ...ledger.errors import LedgerError, Malformed, Unavailable
+from ...ledger.audit.head import Outside
+from ...ledger.errors import LedgerError
 from ...ledger.evidence.check import EvidenceVerdict
-from ...ledger.signing.identity import read_identity
+from ...ledger.store.folding import read_identity
 from ...ledger.store.reader import open_snapshot
 from ...ledger.store.schema import LEDGER_FILE
 from ...ledger.tlog.note import VerifierKey, parse_vkey
-from ...ledger.tlog.timestamp import read_certificates
 from ..checking import Checked, check
-from ..settings import ledger_folder, read_policy
-from .output import base64, print_json, say
-
-_MEANING = {
-    "ok": "everything that was checked is as it was recorded",
-    "damaged": "this is not as it was recorded",
-    "not_proven": "it is not shown that this is what it was to be",
-    "rollback": "this is older than what was signed",
-    "fork": "the log has another history than one that was signed",
-}
-_MOST_LINES = 20
+from ..given_files import read_certificates, read_checkpoint, read_file, read_policy
+from ..settings import ledger_folder
+from .output import base64, print_json
+from .verdicts import bounds_json, print_verdict, verdict_json
 
 
 def check_file(
@@ -45,10 +35,11 @@ def check_file(
     outside = Outside(
         tuple(map(parse_vkey, vkeys)),
         None if policy is None else read_policy(policy),
-        tuple(_read_checkpoint(each) for each in pinned),
-        tuple(_read_certificates(each) for each in tsa_roots),
+        tuple(read_checkpoint(each) for each in pinned),
+        tuple(read_certificates(each) for each in tsa_roots),
+        int(time.time()),
     )
-    content = None if entry is None else _read("entry", entry)
+    content = None if entry is None else read_file("entry", entry)
     folder = ledger_folder(given)
     checked = check(path, outside, content, lambda origin: _keys_here(folder, origin))
     if as_json:
@@ -72,23 +63,7 @@ def _keys_here(folder: Path, origin: str) -> list[VerifierKey]:
 
 def _document(checked: Checked) -> dict[str, Any]:
     verdict = checked.verdict
-    document = {
-        "kind": checked.kind,
-        "verdict": verdict.verdict,
-        "size": verdict.size,
-        "root": base64(verdict.root),
-        "origin": verdict.origin,
-        "signed_size": verdict.signed_size,
-        "checked": verdict.checked,
-        "erased": verdict.erased,
-        "not_checked": list(verdict.not_checked),
-        "not_checked_because": verdict.not_checked,
-        "damage": [
-            {"kind": found.kind, "seq": found.seq, "detail": found.detail, "unmet": found.unmet}
-            for found in verdict.damage
-        ],
-        "fork_evidence": None if verdict.fork is None else json.loads(print_fork(verdict.fork)),
-    }
+    document = {"kind": checked.kind, **verdict_json(verdict)}
     if isinstance(verdict, EvidenceVerdict):
         document |= {
             "range": {"first": verdict.shown[0], "stop": verdict.shown[1]},
@@ -98,61 +73,14 @@ def _document(checked: Checked) -> dict[str, Any]:
             "closed": [{"seq": seq, "fields": fields} for seq, fields in verdict.closed.items()],
             "erased_fields": [{"seq": seq, "fields": fields} for seq, fields in verdict.erased_fields.items()],
             "cosignatures": [{"name": each.key.name, "time": each.time} for each in verdict.cosignatures],
-            "bounds": [
-                {
-                    "first": bound.first,
-                    "stop": verdict.size if bound.stop is None else bound.stop,
-                    "not_before": None if bound.not_before is None else format_at(bound.not_before),
-                    "not_after": None if bound.not_after is None else format_at(bound.not_after),
-                }
-                for bound in verdict.bounds
-            ],
+            "bounds": bounds_json(verdict.bounds, verdict.size),
         }
     return document
 
 
 def _print(checked: Checked) -> None:
     verdict = checked.verdict
-    say(f"{verdict.verdict.upper()}: {_MEANING[verdict.verdict]}")
-    say(f"  kind     {checked.kind}")
+    about = [f"kind     {checked.kind}"]
     if verdict.origin:
-        say(f"  origin   {verdict.origin}")
-        say(f"  log      {verdict.size} entries, root {base64(verdict.root)}")
-    for line in checked.told:
-        say(f"  {line}")
-    if verdict.checked:
-        say(f"  checked  {', '.join(verdict.checked)}")
-    if verdict.not_checked:
-        say("  not checked")
-        for name, reason in verdict.not_checked.items():
-            say(f"    {name}: {reason}")
-    for found in verdict.damage[:_MOST_LINES]:
-        place = "" if found.seq is None else f" at entry {found.seq}"
-        say(f"  {'not met' if found.unmet else 'damage'}: {found.kind}{place}: {found.detail}")
-    if len(verdict.damage) > _MOST_LINES:
-        say(f"  and {len(verdict.damage) - _MOST_LINES} more; --json lists them all")
-
-
-def _read_checkpoint(path: Path) -> bytes:
-    note = _read("pinned checkpoint", path)
-    try:
-        claimed(note)
-    except Malformed as error:
-        raise Malformed(f"pinned checkpoint {path}: {error}") from error
-    return note
-
-
-def _read_certificates(path: Path) -> bytes:
-    pem = _read("certificates", path)
-    try:
-        read_certificates(pem)
-    except Malformed as error:
-        raise Malformed(f"certificates {path}: {error}") from error
-    return pem
-
-
-def _read(what: str, path: Path) -> bytes:
-    try:
-        return path.read_bytes()
-    except OSError as error:
-        raise Unavailable(f"{what} {path}: {error.strerror}") from error
+        about += [f"origin   {verdict.origin}", f"log      {verdict.size} entries, root {base64(verdict.root)}"]
+    print_verdict(verdict, [*about, *checked.told])

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from ...ledger.signing.identity import read_identity
+from ...ledger.store.folding import read_identity
 from ...ledger.store.reader import open_snapshot
 from ...ledger.tlog.note import print_vkey
 from .demo_steps import Steps

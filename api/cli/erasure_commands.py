@@ -11,12 +11,13 @@ from typing import Any
 from ...domain.errors import Refused
 from ...domain.event import Meta
 from ...ledger.application import Ledger
-from ...projections.registry import REGISTRY
 from ..erasing import Erasure, Plan, erase_scopes, plan_run, plan_subject, purge_directory, stray_copies
 from ..moment import LiveLedger
 from ..reading import open_for_reading
 from ..retention import KINDS, Kind, Rule, apply_retention, declare_retention, find_due, read_retention
-from ..settings import cosigners, keys_root, ledger_folder, recorder_name
+from ..run_folders import require_runs
+from ..settings import keys_root, ledger_folder, recorder_name
+from .opening import open_for_writing
 from .output import print_json, print_table, say
 
 
@@ -35,7 +36,9 @@ def erase(
         raise Refused("erase_one", "expected --subject USER or --run ID, one of them")
     if directories and run is None:
         raise Refused("erase_one", "--directory goes with --run")
-    with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()) as ledger:
+    for directory in directories:  # a mistyped name must not be found once the keys are gone
+        require_runs(directory)
+    with open_for_writing(given) as ledger:
         plan = _plan_run(ledger, run, directories) if run is not None else _plan_subject(ledger, str(subject))
         if not yes and not _agreed(plan, directories):
             say("nothing was erased")
@@ -50,7 +53,7 @@ def erase(
     for found in erased:
         say(f"entry {found.executed.seq}  the key of {found.scope} is destroyed, as entry {found.requested.seq} asked")
     for line in removed:
-        say(f"removed  {line}")
+        say(line)
     if erased:
         say("views.db and its search index hold no sealed text and no name, so nothing had to go from there")
         say("what stays, or is out of reach here:")
@@ -62,7 +65,7 @@ def erase(
 def set_retention(given: str | None, run: int | None, subject: int | None, as_json: bool) -> None:
     asked: dict[Kind, int | None] = {"run": run, "subject": subject}
     days = {kind: limit for kind, limit in asked.items() if limit is not None}
-    with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()) as ledger:
+    with open_for_writing(given) as ledger:
         _print_rule(Rule(days, declare_retention(ledger, days).seq), as_json)
 
 
@@ -72,7 +75,7 @@ def show_retention(given: str | None, as_json: bool) -> None:
 
 
 def apply_rule(given: str | None, dry_run: bool, as_json: bool) -> None:
-    with Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()) as ledger:
+    with open_for_writing(given) as ledger:
         if dry_run:
             due = find_due(ledger)
             if as_json:
@@ -124,7 +127,7 @@ def _agreed(plan: Plan, directories: Sequence[Path]) -> bool:
 
 def _purge(ledger: Ledger, directory: Path, run: str) -> str:
     path = purge_directory(ledger, directory, run)
-    return f"nothing under {directory}: run {run} has no directory there" if path is None else str(path)
+    return f"not there  run {run} has no directory under {directory}" if path is None else f"removed    {path}"
 
 
 def _print_rule(rule: Rule | None, as_json: bool) -> None:

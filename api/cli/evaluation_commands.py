@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -11,24 +10,21 @@ import orjson
 from pydantic import ValidationError
 
 from ...domain.errors import Refused
-from ...ledger.application import Ledger
 from ...ledger.errors import Unavailable
 from ...projections.evaluation.overview import pinned_version
 from ...projections.evaluation.windows import OverviewRequest
-from ...projections.registry import REGISTRY
 from ..adapters.evaluation import import_evaluation as import_file
 from ..answers import overview_answer, trend_answer
 from ..moment import open_moment
-from ..reading import parse_time
-from ..settings import cosigners, keys_root, ledger_folder
+from ..reading import parse_window
+from ..settings import keys_root, ledger_folder
+from .opening import open_for_writing
 from .output import print_json, print_table, progress, say
-
-MONTH = 30 * 86_400
 
 
 def import_evaluation(given: str | None, path: Path, as_json: bool) -> None:
     with (
-        Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()) as ledger,
+        open_for_writing(given) as ledger,
         progress("importing", quiet=as_json) as on_progress,
     ):
         report = import_file(ledger, path, on_progress)
@@ -113,7 +109,7 @@ def _overview_request(
         if not isinstance(body, dict):
             raise Refused("request_valid", f"{request_file}: expected an object, found {type(body).__name__}")
     if request_file is None or start is not None or end is not None:
-        body["from_ts"], body["to_ts"] = _window(start, end)
+        body["from_ts"], body["to_ts"] = parse_window(start, end)
     if bucket is not None:
         body["bucket"] = bucket
     if source is not None:
@@ -133,19 +129,6 @@ def _source_set(text: str) -> dict[str, Any]:
     if not separator:
         raise Refused("request_valid", f"source set {text!r}: expected LABEL=source,source")
     return {"label": label, "sources": sources.split(",")}
-
-
-def _window(start: str | None, end: str | None) -> tuple[int, int]:
-    """Seconds since 1970; without an end it is now, without a start 30 days before the end."""
-    last = int(time.time()) if end is None else _seconds(end)
-    return (max(0, last - MONTH) if start is None else _seconds(start)), last
-
-
-def _seconds(text: str) -> int:
-    """A time as people write it, or as seconds since 1970."""
-    if text.isascii() and text.isdecimal():
-        return int(text)
-    return int(datetime.fromisoformat(parse_time(text)).timestamp())
 
 
 def _print_overview(answer: dict[str, Any], request: OverviewRequest) -> None:

@@ -7,7 +7,6 @@ meanwhile, and nobody is made to wait.
 from __future__ import annotations
 
 import json
-import secrets
 import sqlite3
 from collections.abc import Callable, Iterator
 from contextlib import suppress
@@ -15,7 +14,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from ...ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
-from ...ledger.files import sync_folder
+from ...ledger.files import whole_file
 from ...ledger.publishing.static_log import read_raws
 from ...ledger.publishing.tlog_directory import export_log
 from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot
@@ -50,37 +49,32 @@ def export_jsonl(given: str | None, path: Path, as_json: bool) -> None:
     """Write one JSON line for each entry to a new file, which appears whole or not at all."""
     if path.exists() or path.is_symlink():
         raise Unavailable(f"{path}: expected nothing here, found something; an export never writes over it")
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
 
     def export(reader: LedgerReader) -> tuple[int, bytes]:
         head = reader.head()
-        with fresh.open("w", encoding="utf-8", newline="\n") as file, progress("exporting", quiet=as_json) as told:
+        with whole_file(path, new=True) as file, progress("exporting", quiet=as_json) as told:
             file.writelines(_lines(reader, head.size, head.root(), told))
         return head.size, head.root()
 
     try:
         size, root = _read_long(ledger_folder(given), export)
-        fresh.replace(path)
-        sync_folder(path.absolute().parent)
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from error
-    finally:
-        with suppress(FileNotFoundError):
-            fresh.unlink()
     if as_json:
         print_json({"size": size, "root": base64(root)})
     else:
         say(f"exported {size} entries, root {base64(root)}, to {path}")
 
 
-def _lines(reader: LedgerReader, size: int, root: bytes, on_progress: OnProgress | None) -> Iterator[str]:
+def _lines(reader: LedgerReader, size: int, root: bytes, on_progress: OnProgress | None) -> Iterator[bytes]:
     """A line for each entry; ``VerificationError`` after the last where they do not give ``root``."""
     frontier = Frontier()
     for start in range(0, size, _PART):
         for seq, raw in enumerate(read_raws(reader, start, min(_PART, size - start)), start):
             leaf = leaf_hash(raw)
             frontier.append(leaf)
-            yield json.dumps({"seq": seq, "leaf_hash": leaf.hex(), "entry": _text(seq, raw)}) + "\n"
+            line = json.dumps({"seq": seq, "leaf_hash": leaf.hex(), "entry": _text(seq, raw)})
+            yield line.encode() + b"\n"
         if on_progress is not None:
             on_progress(frontier.size, size)
     if frontier.root() != root:

@@ -7,14 +7,12 @@ import threading
 from contextlib import closing
 
 from ...domain.errors import Refused
-from ...ledger.application import Ledger
-from ...projections.registry import REGISTRY
 from ..models.settings import judge_model
 from ..moment import LiveLedger
-from ..settings import cosigners, keys_root, ledger_folder
 from ..workers.judges import Item, Judges
 from ..workers.judging import Outcome
 from ..workers.settings import WorkerSettings
+from .opening import open_for_writing
 from .output import say
 
 UNDECIDED = 3
@@ -35,7 +33,7 @@ def judge(given: str | None, once: bool, model: str | None, base_url: str | None
         )
     with (
         closing(chat),
-        Ledger(ledger_folder(given), keys_root(), REGISTRY, cosigners=cosigners()) as ledger,
+        open_for_writing(given, background=True) as ledger,
         closing(LiveLedger(ledger)) as live,
     ):
         judges = Judges(

@@ -1,26 +1,21 @@
-"""Commands about the ledger itself: init, seal, checkpoint, receipt, log."""
+"""Commands about the ledger itself: init, reopen, seal, log."""
 
 from __future__ import annotations
 
 import json
 from collections.abc import Iterator
-from dataclasses import replace
 from itertools import islice
-from pathlib import Path
 
+from ...domain.event import Meta
 from ...ledger.application import Ledger
-from ...ledger.entries.entry import parse_entry
-from ...ledger.errors import Unavailable
-from ...ledger.publishing.proving import prove_entry
-from ...ledger.publishing.static_log import read_raws
-from ...ledger.store.reader import LedgerReader, StoredEntry, open_snapshot
+from ...ledger.continuing import continue_ledger
+from ...ledger.entries.entry import StoredEntry, parse_entry
+from ...ledger.store.reader import open_snapshot
 from ...ledger.tlog.hashing import leaf_hash
 from ...ledger.tlog.note import print_vkey
-from ...ledger.tlog.receipt import Receipt
-from ...ledger.tlog.receipt import print_receipt as print_proof
 from ...projections.registry import REGISTRY
 from ..record import open_ledger
-from ..settings import cosigners, keys_root, ledger_folder
+from ..settings import cosigners, keys_root, ledger_folder, recorder_name
 from .output import base64, print_json, print_table, put, say
 
 
@@ -35,6 +30,26 @@ def make_ledger(given: str | None, name: str) -> None:
     say("Keep the keys apart from the ledger, and give the vkey to whoever will verify it.")
 
 
+def reopen_ledger(given: str | None, name: str, reason: str, as_json: bool) -> None:
+    continued = continue_ledger(
+        ledger_folder(given),
+        keys_root(),
+        REGISTRY,
+        name=name,
+        reason=reason,
+        meta=Meta(recorder=recorder_name()),
+        cosigners=cosigners(),
+    )
+    if as_json:
+        print_json(continued.model_dump())
+        return
+    say(f"origin    {continued.origin}")
+    say(f"vkey      {continued.vkey}")
+    say(f"continues {continued.continues}, of which {continued.signed_size} entries were signed")
+    say()
+    say("The entries that this copy lacks are lost to it. Give the new vkey to whoever verifies.")
+
+
 def seal_ledger(given: str | None, as_json: bool) -> None:
     with open_ledger(given) as recording:
         checkpoint = recording.seal()
@@ -42,41 +57,6 @@ def seal_ledger(given: str | None, as_json: bool) -> None:
         print_json({"origin": checkpoint.origin, "size": checkpoint.size, "root": base64(checkpoint.root)})
     else:
         say(f"sealed and signed {checkpoint.size} entries, root {base64(checkpoint.root)}")
-
-
-def print_checkpoint(given: str | None) -> None:
-    with open_snapshot(ledger_folder(given)) as reader:
-        latest = reader.latest_checkpoint()
-    if latest is None:
-        raise Unavailable("no checkpoint is signed yet; `affidavit seal` signs one")
-    put(latest[1].decode())
-
-
-def print_receipt(given: str | None, seq: int, output: Path | None) -> None:
-    """Print a receipt, or write it to a file; what lies there is replaced."""
-    with open_snapshot(ledger_folder(given)) as reader:
-        receipt = prove_entry(reader, seq)
-        if receipt is not None:
-            receipt = _with_entry(receipt, reader)
-    if receipt is None:  # no checkpoint covers it yet, so one must be signed
-        with Ledger(
-            ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()
-        ) as ledger:
-            fresh = ledger.receipt(seq)
-            with ledger.recorder.reading() as reader:
-                receipt = _with_entry(fresh, reader)
-    if output is None:
-        put(print_proof(receipt).decode())
-        return
-    try:
-        output.write_bytes(print_proof(receipt))
-    except OSError as error:
-        raise Unavailable(f"{output}: {error.strerror}") from error
-
-
-def _with_entry(receipt: Receipt, reader: LedgerReader) -> Receipt:
-    """The receipt with the bytes of its entry, so that checking it needs nothing else but the key."""
-    return replace(receipt, extra=read_raws(reader, receipt.index, 1)[0])
 
 
 def list_entries(given: str | None, stream: str | None, as_json: bool) -> None:

@@ -51,7 +51,7 @@ from ..reading import OpenLedger, open_for_reading
 from ..record import RecordingLedger, open_ledger
 from ..settings import keys_root, ledger_folder
 from .interruption import INTERRUPTED, require_uninterrupted
-from .output import base64, count_answers, print_json, safe, say, score
+from .output import base64, count_answers, print_json, safe, say, score, write_file
 from .run_commands import read_prices
 from .run_progress import shown_progress
 
@@ -384,19 +384,12 @@ def _finish(session: Session, run: str, margin: float = MARGIN) -> int:
 def _write_results(session: Session, record: RunRecord) -> None:
     best = record.best_prompt
     if session.best_prompt is not None and isinstance(best, str):
-        _write(session.best_prompt, best)
+        write_file(session.best_prompt, best.encode())
         session.tell(f"best     {session.best_prompt}")
     result = reflex_result(record)
     if session.results is not None and result is not None:
-        _write(session.results, json.dumps(result, ensure_ascii=False, indent=2) + "\n")
+        write_file(session.results, f"{json.dumps(result, ensure_ascii=False, indent=2)}\n".encode())
         session.tell(f"results  {session.results}")
-
-
-def _write(path: Path, text: str) -> None:
-    try:
-        path.write_bytes(text.encode())
-    except OSError as error:
-        raise Unavailable(f"{path}: {error.strerror}") from error
 
 
 def _print_ending(session: Session, document: Mapping[str, Any]) -> None:

@@ -2,20 +2,18 @@
 
 from __future__ import annotations
 
-from datetime import datetime
 from pathlib import Path
 
-from ...ledger.application import Ledger
-from ...projections.registry import REGISTRY
 from ..adapters.otel import Window, export_telemetry, import_telemetry
-from ..reading import open_for_reading, parse_time
-from ..settings import cosigners, keys_root, ledger_folder
+from ..reading import open_for_reading, parse_seconds
+from ..settings import keys_root, ledger_folder
+from .opening import open_for_writing
 from .output import base64, print_json, print_table, progress, say
 
 
 def import_otel(given: str | None, path: Path, as_json: bool) -> None:
     with (
-        Ledger(ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()) as ledger,
+        open_for_writing(given) as ledger,
         progress("importing", quiet=as_json) as on_progress,
     ):
         report = import_telemetry(ledger, path, on_progress)
@@ -37,7 +35,7 @@ def export_otel(
     content: bool,
     as_json: bool,
 ) -> None:
-    window = Window(_seconds(start), _seconds(end))
+    window = Window(*(None if text is None else parse_seconds(text) for text in (start, end)))
     with (
         open_for_reading(ledger_folder(given), keys_root()) as ledger,
         progress("exporting", quiet=as_json) as on_progress,
@@ -53,12 +51,3 @@ def export_otel(
         if count:
             say(f"content of {count} spans is {why}")
     say(f"from {report.size} entries, root {base64(report.root)}")
-
-
-def _seconds(text: str | None) -> int | None:
-    """A time as people write it, or as seconds since 1970."""
-    if text is None:
-        return None
-    if text.isascii() and text.isdecimal():
-        return int(text)
-    return int(datetime.fromisoformat(parse_time(text)).timestamp())

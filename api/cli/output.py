@@ -1,4 +1,4 @@
-"""What the command prints: tables for people, one JSON document for programs, progress on a terminal."""
+"""What the command prints: tables for people, one JSON document for programs, progress on a terminal; and files."""
 
 from __future__ import annotations
 
@@ -8,8 +8,12 @@ import sys
 from base64 import b64encode
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from textwrap import wrap
 from typing import Any
+
+from ...ledger.errors import Unavailable
+from ...ledger.files import write_whole
 
 OnProgress = Callable[[int, int], None]
 
@@ -77,6 +81,14 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[object]], right:
     with console.capture() as captured:
         console.print(table)
     put(captured.get())
+
+
+def write_file(path: Path, content: bytes, *, new: bool = False) -> None:
+    """Write a file that was asked for, whole or not at all; with ``new`` never over something."""
+    try:
+        write_whole(path, content, new=new)
+    except OSError as error:
+        raise Unavailable(f"{path}: {error.strerror}") from error
 
 
 @contextmanager

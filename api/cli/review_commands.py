@@ -13,20 +13,20 @@ from pathlib import Path
 from typing import Any
 
 from ...domain.errors import Refused
-from ...ledger.application import Ledger
 from ...ledger.entries.review import OPINIONS, Statement, Subject, sign_statement
 from ...ledger.errors import Unavailable
-from ...ledger.signing.identity import read_identity
+from ...ledger.store.folding import read_identity
 from ...ledger.store.reader import open_snapshot
-from ...ledger.tlog.checkpoint import Checkpoint, parse_checkpoint
-from ...ledger.tlog.note import ED25519, parse_note, print_vkey
+from ...ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint
+from ...ledger.tlog.note import ED25519, print_vkey
 from ...ledger.tlog.private_key import make_private_key, read_private_key, write_private_key
-from ...projections.registry import REGISTRY
 from ..client import AffidavitClient, ApiError
+from ..given_files import read_checkpoint
 from ..reading import open_for_reading
 from ..reviews import Review, read_reviews, record_review
-from ..settings import cosigners, keys_root, ledger_folder
-from .output import base64, print_json, say
+from ..settings import keys_root, ledger_folder
+from .opening import open_for_writing
+from .output import base64, print_json, say, write_file
 
 _RANGE = re.compile(r"([0-9]{1,18})-([0-9]{1,18})", re.ASCII)
 
@@ -61,16 +61,14 @@ def sign_review(
     head = _server_head(server) if server is not None and asked.checkpoint is None else _head(given, asked.checkpoint)
     note = sign_statement(_statement(asked, head), key)
     vkey = print_vkey(key.verifier_key)
-    if output is not None:
-        output.write_bytes(note)
     if server is not None:
         recorded = _hand_in(server, note, vkey)
     else:
-        with Ledger(
-            ledger_folder(given), keys_root(), REGISTRY, sign_in_background=False, cosigners=cosigners()
-        ) as ledger:
+        with open_for_writing(given) as ledger:
             seq, leaf = record_review(ledger, note, vkey)
         recorded = {"seq": seq, "leaf_hash": leaf.hex()}
+    if output is not None:
+        write_file(output, note)
     if as_json:
         print_json({**recorded, "vkey": vkey, "statement": note.decode()})
     else:
@@ -130,7 +128,7 @@ def _subject(asked: Asked) -> Subject:
 def _head(given: str | None, checkpoint: Path | None) -> Checkpoint:
     """What the reviewer has before them: the log as a kept checkpoint states it, or as it lies here."""
     if checkpoint is not None:  # whose signature it bears does not matter: the log must have this root
-        return parse_checkpoint(parse_note(checkpoint.read_bytes()).text)
+        return claimed_checkpoint(read_checkpoint(checkpoint))
     with open_snapshot(ledger_folder(given)) as reader:
         head = reader.head()
         return Checkpoint(read_identity(reader).origin_at(head.size), head.size, head.root())

@@ -10,11 +10,11 @@ import typer
 
 Models = Annotated[
     list[str] | None,
-    typer.Option("--model", "-m", metavar="P/M", help="The model to optimise for, PROVIDER/MODEL; may be repeated."),
+    typer.Option("--model", "-m", metavar="P/M", help="The model to optimise for, PROVIDER/MODEL; repeatable."),
 ]
 Targets = Annotated[
     list[str] | None,
-    typer.Option("--target", metavar="P/M", help="A model to reach: its score becomes the threshold; may be repeated."),
+    typer.Option("--target", metavar="P/M", help="A model to reach: its score becomes the threshold; repeatable."),
 ]
 VerdictResults = Annotated[
     Path | None,
@@ -22,9 +22,7 @@ VerdictResults = Annotated[
 ]
 Metrics = Annotated[
     list[str] | None,
-    typer.Option(
-        "--metric", metavar="M", help="rouge, bleu, exact or a registered one; may be repeated [default: rouge]."
-    ),
+    typer.Option("--metric", metavar="M", help="rouge, bleu, exact or a registered one; repeatable [default: rouge]."),
 ]
 Judge = Annotated[
     str | None,
@@ -49,7 +47,7 @@ Strategy = Annotated[
 ]
 StrategyOptions = Annotated[
     list[str] | None,
-    typer.Option("--strategy-option", metavar="NAME=JSON", help="A setting of the strategy's own; may be repeated."),
+    typer.Option("--strategy-option", metavar="NAME=JSON", help="A setting of the strategy's own; repeatable."),
 ]
 ReasoningModel = Annotated[
     str | None,

@@ -1,25 +1,18 @@
-"""``affidavit serve``, ``affidavit keys …`` and ``affidavit rules publish``."""
+"""``affidavit serve`` and ``affidavit rules publish``."""
 
 from __future__ import annotations
 
 import json
 import os
-from collections.abc import Sequence
 from contextlib import ExitStack, closing
-from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any
 
 from pydantic import ValidationError
 
 from ...domain.errors import Refused
 from ...domain.evaluation.events import RulePublished
 from ...domain.event import NewEvent
-from ...ledger.application import Ledger
-from ...ledger.signing.keys import KeyFolder
-from ...ledger.store.reader import open_snapshot
 from ...ledger.tlog.witness import Cosigners
-from ...projections.registry import REGISTRY
 from ..anchoring import scheduled
 from ..http.access import is_loopback
 from ..http.app import create_app, open_service
@@ -30,10 +23,11 @@ from ..keyring import Keyring
 from ..models.settings import judge_model
 from ..moment import LiveLedger
 from ..retention import Retention
-from ..settings import cosigners, keys_root, ledger_folder
+from ..settings import cosigners
 from ..workers.judges import Judges
 from ..workers.settings import WorkerSettings
-from .output import print_json, print_table, say
+from .opening import open_for_writing
+from .output import print_json, say
 from .serving import run_server
 
 
@@ -58,8 +52,7 @@ def serve(
     workers = WorkerSettings.from_environment()
     chat = judge_model(model, base_url)
     with ExitStack() as opened:
-        asked = cosigners()
-        ledger = opened.enter_context(Ledger(ledger_folder(given), keys_root(), REGISTRY, cosigners=asked))
+        ledger = opened.enter_context(open_for_writing(given, background=True))
         keyring = Keyring(ledger.keys.path)
         if not (is_loopback(host) or public_log) and not any(key.revoked_at is None for key in keyring.every()):
             raise Refused(
@@ -88,7 +81,7 @@ def serve(
         retention.start()
         say(f"ledger   {ledger.folder}")
         say(f"judge    {chat.model if chat is not None else 'none'}")
-        say(f"witness  {_told(asked)}")
+        say(f"witness  {_told(cosigners())}")
         say(f"anchors  {anchoring.authority.host if anchoring is not None else 'none'}")
         run_server(create_app(service), host, port, "serving")
 
@@ -122,42 +115,10 @@ def _setting(name: str, default: float) -> float:
     return int(given)
 
 
-def create_key(given: str | None, scopes: Sequence[str], name: str, as_json: bool) -> None:
-    """Make a key and show its token, this once."""
-    token, key = _keyring(given).create(scopes, name, _now())
-    if as_json:
-        print_json({"token": token, "id": key.id, "scopes": list(key.scopes), "name": key.name})
-        return
-    say(token)
-    say(f"key {key.id}, scope {', '.join(key.scopes)}. The token is shown this once; only its digest is kept.")
-
-
-def list_keys(given: str | None, as_json: bool) -> None:
-    """Show every key that was made, without its token."""
-    columns = ("id", "scopes", "name", "created_at", "revoked_at")
-    listed: list[dict[str, Any]] = [
-        {"id": key.id, "scopes": list(key.scopes), "name": key.name}
-        | {"created_at": key.created_at, "revoked_at": key.revoked_at}
-        for key in _keyring(given).every()
-    ]
-    if as_json:
-        print_json({"keys": listed})
-    else:
-        print_table(columns, [(key["id"], " ".join(key["scopes"]), *[key[c] for c in columns[2:]]) for key in listed])
-
-
-def revoke_key(given: str | None, key_id: str) -> None:
-    """Take a key out of use, also for a server that runs."""
-    say(f"key {_keyring(given).revoke(key_id, _now()).id} is revoked")
-
-
 def publish_rules(given: str | None, path: Path, as_json: bool) -> None:
     """Publish the rules of a file: a JSON object, list or ``{"rules": […]}``, or one object a line."""
     events = [RulePublished(**rule.model_dump()) for rule in _read_rules(path)]
-    with (
-        Ledger(ledger_folder(given), keys_root(), REGISTRY, cosigners=cosigners()) as ledger,
-        open_service(ledger) as service,
-    ):
+    with open_for_writing(given) as ledger, open_service(ledger) as service:
         recorded = service.append_all([NewEvent(f"rule/{event.rule}", 0, event, service.meta()) for event in events])
     published = [(event.rule, found) for event, found in zip(events, recorded, strict=True)]
     if as_json:
@@ -185,13 +146,3 @@ def _read_rules(path: Path) -> list[Rule]:
         raise Refused("rule_invalid", f"{path}: {'.'.join(map(str, first['loc']))}: {first['msg']}") from error
     except ValueError as error:
         raise Refused("file_readable", f"{path}: expected JSON, or JSON lines: {error}") from error
-
-
-def _keyring(given: str | None) -> Keyring:
-    with open_snapshot(ledger_folder(given)) as reader:
-        origin = reader.origin()
-    return Keyring(KeyFolder(keys_root(), origin).path)
-
-
-def _now() -> str:
-    return datetime.now(UTC).isoformat(timespec="seconds")

@@ -2,50 +2,39 @@
 
 from __future__ import annotations
 
-import json
 import os
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 from sqlalchemy import Engine
 
 from ...domain.errors import Refused
-from ...ledger.audit.anchors import Bound, stored_token
-from ...ledger.audit.audit import Against, Verdict, audit, claimed
+from ...ledger.audit.anchors import Bound
+from ...ledger.audit.audit import Against, audit
 from ...ledger.audit.fork import print_fork
 from ...ledger.audit.stretches import Damage
-from ...ledger.entries.entry import format_at
+from ...ledger.audit.verdict import Verdict
 from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
-from ...ledger.signing.identity import read_identity
 from ...ledger.signing.keys import KeyFolder
+from ...ledger.store.folding import read_identity
 from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot
 from ...ledger.store.schema import LEDGER_FILE
+from ...ledger.store.tokens import stored_token
 from ...ledger.tlog.note import parse_vkey
-from ...ledger.tlog.receipt import Receipt, parse_receipt
-from ...ledger.tlog.timestamp import read_certificates
 from ...projections.registry import REGISTRY
 from ...projections.runner import copied_views
 from ...projections.seals import check_seals, check_views
+from ..given_files import read_certificates, read_checkpoint, read_file, read_policy, read_receipt
 from ..reading import OpenLedger, open_reader, open_scopes
 from ..run_folders import check_folder, require_runs
-from ..settings import keys_root, ledger_folder, read_policy
-from .output import base64, print_json, progress, say
-
-T = TypeVar("T")
-
-_MOST_LINES = 20
-_MEANING = {
-    "ok": "everything that was checked is as it was recorded",
-    "damaged": "the ledger is not as it was recorded",
-    "not_proven": "it is not shown that this ledger is what it was to be",
-    "rollback": "this ledger is older than one that was signed",
-    "fork": "this ledger has another history than one that was signed",
-}
+from ..settings import keys_root, ledger_folder
+from .output import base64, print_json, progress, say, write_file
+from .verdicts import bounds_json, moment, print_verdict, verdict_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,11 +57,11 @@ class Asked:
             raise Refused("option_usable", "--max-age: expected --policy beside it, whose witnesses it is about")
         return Against(
             vkey=None if self.vkey is None else parse_vkey(self.vkey),
-            pinned=[_read("pinned checkpoint", path, _require_checkpoint) for path in self.pinned],
+            pinned=[read_checkpoint(path) for path in self.pinned],
             policy=None if self.policy is None else read_policy(self.policy),
-            receipts=[_read("receipt", path, _parse_receipt) for path in self.receipts],
-            tsa_roots=[_read("certificates", path, _require_certificates) for path in self.tsa_roots],
-            kept_tokens=[_read("time token", path, bytes) for path in self.tokens],
+            receipts=[read_receipt(path) for path in self.receipts],
+            tsa_roots=[read_certificates(path) for path in self.tsa_roots],
+            kept_tokens=[read_file("time token", path) for path in self.tokens],
             now=int(time.time()),
             max_cosignature_age=self.max_age,
         )
@@ -95,7 +84,7 @@ def verify_ledger(given: str | None, as_json: bool, asked: Asked, jobs: int | No
     if as_json:
         print_json(_verdict_json(verdict))
     else:
-        _print_verdict(verdict)
+        _print(verdict)
         for line in kept:
             say(f"  {line}")
     return verdict.exit_code
@@ -153,15 +142,28 @@ def _against(folder: Path, reader: LedgerReader, asked: Against) -> Against:
     """What is asked, and what this machine has to check a ledger against."""
     why_not = {}
     genesis = origin = reader.origin()
+    ended = []
     with suppress(Exception):  # whatever lies there, the audit says what is wrong with it
-        origin = read_identity(reader).origin
+        identity = read_identity(reader)
+        origin = identity.origin
+        for continuation in identity.continuations:
+            with suppress(Unavailable, Malformed):
+                ended.append(KeyFolder(keys_root(), genesis, continuation.continues).signed())
     scopes, why_not["sealed"] = open_scopes(folder, keys_root(), genesis)
     try:
         signed = KeyFolder(keys_root(), genesis, origin).signed()
     except (Unavailable, Malformed) as error:
         signed, why_not["rollback"] = None, f"no signing state to compare with: {error}"
     tokens = partial(stored_token, folder)
-    return replace(asked, signed=signed, scopes=scopes, check_projections=check_seals, why_not=why_not, tokens=tokens)
+    return replace(
+        asked,
+        signed=signed,
+        ended=ended,
+        scopes=scopes,
+        check_projections=check_seals,
+        why_not=why_not,
+        tokens=tokens,
+    )
 
 
 def _keep_evidence(verdict: Verdict, path: Path | None) -> list[str]:
@@ -172,124 +174,69 @@ def _keep_evidence(verdict: Verdict, path: Path | None) -> list[str]:
         return ["no two signed checkpoints here contradict each other; keep what you pinned, and this ledger"]
     if path is None:
         return ["--fork-evidence FILE writes two signed checkpoints that show the fork to anybody"]
-    try:
-        path.write_bytes(print_fork(verdict.fork))
-    except OSError as error:
-        raise Unavailable(f"fork evidence {path}: {error.strerror}") from error
+    write_file(path, print_fork(verdict.fork))
     return [f"{path} shows the fork to anybody who has the log's key: affidavit check {path}"]
 
 
 def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     witnessing = verdict.witnessing
     return {
-        "verdict": verdict.verdict,
-        "size": verdict.size,
-        "root": base64(verdict.root),
-        "origin": verdict.origin,
-        "signed_size": verdict.signed_size,
-        "checked": verdict.checked,
-        "erased": verdict.erased,
-        "not_checked": list(verdict.not_checked),
-        "not_checked_because": verdict.not_checked,
-        "damage": [
-            {"kind": found.kind, "seq": found.seq, "detail": found.detail, "unmet": found.unmet}
-            for found in verdict.damage
-        ],
+        **verdict_json(verdict),
         "witnesses": {
-            "mode": _mode(verdict),
+            "mode": _mode(witnessing.required),
+            "modes": [{"first": first, "mode": _mode(required)} for first, required in witnessing.modes],
             "policy": witnessing.policy,
             "policy_sha256": witnessing.digest,
             "size": witnessing.size,
             "at": witnessing.at,
         },
-        "bounds": [
-            {
-                "first": bound.first,
-                "stop": verdict.size if bound.stop is None else bound.stop,
-                "not_before": _moment(bound.not_before),
-                "not_after": _moment(bound.not_after),
-            }
-            for bound in verdict.bounds
-        ],
-        "fork_evidence": None if verdict.fork is None else json.loads(print_fork(verdict.fork)),
+        "bounds": bounds_json(verdict.bounds, verdict.size),
     }
 
 
-def _print_verdict(verdict: Verdict) -> None:
-    say(f"{verdict.verdict.upper()}: {_MEANING[verdict.verdict]}")
-    say(f"  origin   {verdict.origin}")
-    say(f"  entries  {verdict.size}, signed up to {verdict.signed_size or 0}")
-    say(f"  root     {base64(verdict.root)}")
-    say(f"  checked  {', '.join(verdict.checked)}")
+def _print(verdict: Verdict) -> None:
+    about = [
+        f"origin   {verdict.origin}",
+        f"entries  {verdict.size}, signed up to {verdict.signed_size or 0}",
+        f"root     {base64(verdict.root)}",
+    ]
+    more = []
     if verdict.erased:
-        say(f"  erased   {verdict.erased} sealed fields, their keys destroyed as the log says")
+        more.append(f"erased   {verdict.erased} sealed fields, their keys destroyed as the log says")
     if verdict.witnessing.policy or verdict.witnessing.required is not None:
-        say(f"  witness  {_told_witnessing(verdict)}")
-    for bound in verdict.bounds:
-        if bound.not_before is not None or bound.not_after is not None:
-            say(f"  time     {_told_bound(bound, verdict.size)}")
-    if verdict.not_checked:
-        say("  not checked")
-        for name, reason in verdict.not_checked.items():
-            say(f"    {name}: {reason}")
-    for found in verdict.damage[:_MOST_LINES]:
-        place = "" if found.seq is None else f" at entry {found.seq}"
-        say(f"  {'not met' if found.unmet else 'damage'}: {found.kind}{place}: {found.detail}")
-    if len(verdict.damage) > _MOST_LINES:
-        say(f"  and {len(verdict.damage) - _MOST_LINES} more; --json lists them all")
+        more.append(f"witness  {_told_witnessing(verdict)}")
+    more += [
+        f"time     {_told_bound(bound, verdict.size)}"
+        for bound in verdict.bounds
+        if bound.not_before is not None or bound.not_after is not None
+    ]
+    print_verdict(verdict, about, more)
 
 
-def _mode(verdict: Verdict) -> str | None:
-    required = verdict.witnessing.required
+def _mode(required: bool | None) -> str | None:
     return None if required is None else "fail-closed" if required else "fail-open"
 
 
 def _told_witnessing(verdict: Verdict) -> str:
     found = verdict.witnessing
-    mode = _mode(verdict)
+    mode = _mode(found.required)
     told = "the log declares none" if mode is None else f"the log declares {mode}"
+    if len(found.modes) > 1:
+        parts = [f"{_mode(required)} from entry {first} on" for first, required in found.modes]
+        told = f"the log declares {', then '.join(parts)}"
     if found.policy is None:
         return told
     by = f"by the {'policy given' if found.policy == 'given' else 'log’s own policy'} {found.digest}"
     if found.size is None or found.at is None:
         return f"{told}; {by} no checkpoint has a quorum"
-    return f"{told}; {by} size {found.size} has a quorum since {_moment(found.at * 1_000_000)}"
+    return f"{told}; {by} size {found.size} has a quorum since {moment(found.at * 1_000_000)}"
 
 
 def _told_bound(bound: Bound, size: int) -> str:
-    before, after = _moment(bound.not_before), _moment(bound.not_after)
+    before, after = moment(bound.not_before), moment(bound.not_after)
     stop = size if bound.stop is None else bound.stop
     times = [f"not before {before}"] * bool(before) + [f"not after {after}"] * bool(after)
     return f"entries {bound.first} to {stop - 1} were written {' and '.join(times)}"
-
-
-def _moment(microseconds: int | None) -> str | None:
-    return None if microseconds is None else format_at(microseconds)
-
-
-def _read(what: str, path: Path, read: Callable[[bytes], T]) -> T:
-    try:
-        return read(path.read_bytes())
-    except OSError as error:
-        raise Unavailable(f"{what} {path}: {error.strerror}") from error
-    except Malformed as error:
-        raise Malformed(f"{what} {path}: {error}") from error
-
-
-def _require_checkpoint(note: bytes) -> bytes:
-    claimed(note)
-    return note
-
-
-def _parse_receipt(data: bytes) -> Receipt:
-    receipt = parse_receipt(data)
-    claimed(receipt.checkpoint_note)
-    return receipt
-
-
-def _require_certificates(pem: bytes) -> bytes:
-    read_certificates(pem)
-    return pem
 
 
 def _fingerprint(folder: Path) -> object:

@@ -12,7 +12,7 @@ from ...domain.errors import Refused
 from ...ledger.tlog.note import ED25519, ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, VerifierKey, parse_vkey, print_vkey
 from ...ledger.tlog.policy import Policy, PolicyLog
 from ...ledger.tlog.private_key import NotePrivateKey, make_private_key, read_private_key, write_private_key
-from ..settings import read_policy
+from ..given_files import read_policy
 from ..witness.server import WitnessApp
 from ..witness.store import WitnessStore
 from .output import print_json, say

@@ -18,7 +18,7 @@ from ...domain.registry import Registry
 from ...ledger.entries.entry import Entry
 from ...ledger.entries.mapper import scope_of
 from ...ledger.evidence.evidence import Evidence
-from ...ledger.store.erasure import read_erasures
+from ...ledger.store.folding import read_erasures
 from ...ledger.store.opening import EventReader
 from ...ledger.store.reader import LedgerReader
 from ...ledger.store.schema import SCHEMA

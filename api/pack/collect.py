@@ -9,19 +9,21 @@ from pathlib import Path
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, ShadowJudged
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
-from ...ledger.audit.anchors import ANCHOR_STREAM, Anchor, anchor_path, read_anchors
-from ...ledger.entries.entry import Entry, parse_entry
+from ...ledger.entries.entry import Entry, StoredEntry, parse_entry
 from ...ledger.entries.mapper import scope_of
 from ...ledger.entries.seal import open_disclosure
 from ...ledger.errors import Unavailable
 from ...ledger.events import ReviewSigned
 from ...ledger.evidence.evidence import EarlierCheckpoint, Evidence, EvidenceEntry, EvidenceRange, encode_base64url
-from ...ledger.signing.identity import LEDGER_STREAM, read_identity
-from ...ledger.store.erasure import ERASURE_STREAM
-from ...ledger.store.reader import LedgerReader, StoredEntry
-from ...ledger.tlog.checkpoint import parse_checkpoint
+from ...ledger.folds.anchors import ANCHOR_STREAM, Anchor
+from ...ledger.folds.erasures import ERASURE_STREAM
+from ...ledger.folds.identity import LEDGER_STREAM
+from ...ledger.store.folding import read_anchors, read_identity
+from ...ledger.store.reader import LedgerReader
+from ...ledger.store.tokens import anchor_path
+from ...ledger.tlog.checkpoint import claimed_checkpoint
 from ...ledger.tlog.multiproof import prove_leaves
-from ...ledger.tlog.note import parse_note, print_vkey
+from ...ledger.tlog.note import print_vkey
 from ...ledger.tlog.tiles import tile_nodes
 from ...ledger.tlog.tree import ReadNode, prove_consistency
 from ..reading import OpenLedger
@@ -110,7 +112,7 @@ def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at
         range=_range(reader, selection, size, nodes),
         entries=tuple(EvidenceEntry(seq, rows[seq].raw.decode(), disclosures.get(seq, {})) for seq in seqs),
         proof=tuple(prove_leaves(seqs, size, nodes)),
-        anchors=tuple(_earlier(ledger.folder, reader, selection, size, nodes)),
+        anchors=tuple(_earlier(ledger.folder, reader, selection, _reviewed(rows.values(), selection), size, nodes)),
         policy=policy,
     )
 
@@ -173,18 +175,27 @@ def _range(reader: LedgerReader, selection: Selection, size: int, nodes: ReadNod
     )
 
 
+def _reviewed(rows: Iterable[StoredEntry], selection: Selection) -> list[int]:
+    """The sizes of the checkpoints that reviewers of the selection had before them."""
+    entries = (parse_entry(row.raw) for row in rows if row.type_name == ReviewSigned.type_name)
+    return [entry["data"]["size"] for entry in entries if _is_review(entry, selection)]
+
+
 def _earlier(
-    folder: Path, reader: LedgerReader, selection: Selection, size: int, nodes: ReadNode
+    folder: Path, reader: LedgerReader, selection: Selection, reviewed: Iterable[int], size: int, nodes: ReadNode
 ) -> Iterable[EarlierCheckpoint]:
-    """The stamped checkpoints that bound the range in time, with their tokens, and for each later key the first
-    checkpoint in which the key before vouches for it; oldest first."""
+    """Earlier checkpoints that say something of the selection, oldest first.
+
+    They are those that bound the range in time, with their tokens; for each later key the first in which the key before
+    vouches for it; and those of the sizes ``reviewed``, as far as they were published.
+    """
     notes = dict(reader.checkpoints())
-    found: dict[int, bytes | None] = {}
+    found: dict[int, bytes | None] = dict.fromkeys(each for each in reviewed if each in notes and each < size)
     for signer in read_identity(reader, size).ranges[1:]:
         found |= dict.fromkeys([each for each in sorted(notes) if signer.named_by < each < size][:1])
     for anchor in _bounding(read_anchors(reader, size), selection):
         path, note = anchor_path(folder, anchor.size), notes.get(anchor.size)
-        if note is not None and path.is_file() and parse_checkpoint(parse_note(note).text).root == anchor.root:
+        if note is not None and path.is_file() and claimed_checkpoint(note).root == anchor.root:
             found[anchor.size] = path.read_bytes()
     for each in sorted(found):
         proof = prove_consistency(each, size, nodes) if each < size else ()

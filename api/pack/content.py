@@ -9,11 +9,13 @@ from typing import Any
 from ...domain.evaluation.events import SessionGraded, ShadowJudged
 from ...domain.event import Recorded, Withheld
 from ...ledger.entries.review import verify_statement
-from ...ledger.errors import LedgerError
+from ...ledger.errors import LedgerError, VerificationError
 from ...ledger.events import ReviewSigned
 from ...ledger.evidence.evidence import Evidence
-from ...ledger.tlog.checkpoint import parse_checkpoint
-from ...ledger.tlog.note import encode_base64, parse_note, parse_vkey
+from ...ledger.folds.identity import Identity
+from ...ledger.store.folding import read_identity
+from ...ledger.tlog.checkpoint import claimed_checkpoint
+from ...ledger.tlog.note import encode_base64, parse_vkey
 from ...projections.calls_account import account_lines
 from ...projections.simulated import is_simulated, simulated_models
 from .carried import CarriedEvents, carried_events
@@ -60,6 +62,7 @@ class PageContent:
     disclosed: int
     gaps: str
     gap_count: int
+    positions_missing: list[str]
     tokens: int
     listed: list[dict[str, Any]]
 
@@ -69,7 +72,7 @@ def page_content(evidence: Evidence) -> PageContent:
 
     ``LedgerError`` or ``Refused`` where the entries carried are not those of what it is about.
     """
-    checkpoint = parse_checkpoint(parse_note(evidence.checkpoint.encode()).text)
+    checkpoint = claimed_checkpoint(evidence.checkpoint.encode())
     with carried_events(evidence, checkpoint.size) as events:
         run: RunPage | None = None
         window: WindowPage | None = None
@@ -88,10 +91,11 @@ def page_content(evidence: Evidence) -> PageContent:
             run=run,
             window=window,
             account=account_lines(run.document["calls"]) if run else [],
-            reviews=_reviews(events, evidence),
+            reviews=_reviews(events, evidence, read_identity(events.reader, checkpoint.size)),
             disclosed=sum(len(item.disclosures) for item in evidence.entries),
             gaps=gaps,
             gap_count=gap_count,
+            positions_missing=_missing_positions(evidence),
             tokens=sum(earlier.token is not None for earlier in evidence.anchors),
             listed=[{**item.parsed(), "leaf": item.leaf.hex()} for item in evidence.entries],
         )
@@ -111,6 +115,19 @@ def _gaps(evidence: Evidence) -> tuple[str, int]:
     return told + (" and more" if len(missing) > _GAPS_SHOWN else ""), count
 
 
+def _missing_positions(evidence: Evidence) -> list[str]:
+    """Stretches of positions of a carried stream that are not carried, in words; a run's stream begins at 0."""
+    ends = {f"run/{evidence.about['run']}": -1} if "run" in evidence.about else {}
+    found = []
+    for item in evidence.entries:
+        entry = item.parsed()
+        stream, pos = entry["stream"], entry["pos"]
+        if pos > ends.get(stream, pos - 1) + 1:
+            found.append(f"positions {ends[stream] + 1} to {pos - 1} of stream {stream}")
+        ends[stream] = pos
+    return found
+
+
 def reviews_range(data: Mapping[str, Any], about: Mapping[str, str], first: int, stop: int) -> bool:
     """Whether a review with these open fields is of the run in question, or of entries in ``first <= seq < stop``."""
     if data.get("run") is not None:
@@ -118,7 +135,7 @@ def reviews_range(data: Mapping[str, Any], about: Mapping[str, str], first: int,
     return bool(data.get("first", stop) < stop and first <= data.get("last", -1))
 
 
-def _reviews(events: CarriedEvents, evidence: Evidence) -> list[ShownReview]:
+def _reviews(events: CarriedEvents, evidence: Evidence, identity: Identity) -> list[ShownReview]:
     found = []
     for item in evidence.entries:
         entry = item.parsed()
@@ -127,16 +144,18 @@ def _reviews(events: CarriedEvents, evidence: Evidence) -> list[ShownReview]:
         ):
             recorded = events.event(item.seq)
             if recorded is not None and isinstance(recorded.event, ReviewSigned):
-                found.append(_review(recorded, recorded.event))
+                found.append(_review(recorded, recorded.event, identity))
     return found
 
 
-def _review(recorded: Recorded, event: ReviewSigned) -> ShownReview:
+def _review(recorded: Recorded, event: ReviewSigned, identity: Identity) -> ShownReview:
     if isinstance(event.statement, Withheld) or isinstance(event.vkey, Withheld):
         return ShownReview(recorded.seq, event, _subject(event), None, "not in this file, or erased", None)
     try:
         key = parse_vkey(event.vkey)
         statement = verify_statement(event.statement.encode(), key)
+        if statement.origin != identity.origin_at(statement.size):
+            raise VerificationError(f"it is about the log {statement.origin!r}")
     except LedgerError as error:
         return ShownReview(recorded.seq, event, _subject(event), None, "it does not verify", str(error))
     return ShownReview(recorded.seq, event, str(statement.subject), SignedBy(key.name, statement.at), "", None)

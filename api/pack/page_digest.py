@@ -2,8 +2,8 @@
 
 It is the SHA-256 of a JSON list of strings, one for each piece of the document tree in order: ``E`` and the name of
 an element, ``A<name>=<value>`` for each of its attributes by name, ``T`` and a text that is not all white space,
-``C`` and a comment, ``/`` where the element ends. What stands inside the elements ``evidence`` and ``answer`` is left
-out: the first holds this digest, the second what was found. ``assets/check.js`` takes the same.
+``C`` and a comment, ``/`` where the element ends. What stands inside the element ``evidence``, which
+holds this digest, is left out. ``assets/check.js`` takes the same.
 
 It holds for pages in the form that is made here: every element closed but for the void ones, no element implied.
 """
@@ -15,7 +15,7 @@ from hashlib import sha256
 from html.parser import HTMLParser
 
 _VOID = frozenset({"br", "hr", "img", "input", "link", "meta"})
-_LEFT_OUT = frozenset({"evidence", "answer"})
+_LEFT_OUT = "evidence"
 _WHITE_SPACE = " \t\n\f\r"
 
 
@@ -48,7 +48,7 @@ class _Tokens(HTMLParser):
             self._end()
             return
         self._open.append(tag)
-        if self._skipped_at is None and dict(attrs).get("id") in _LEFT_OUT:
+        if self._skipped_at is None and dict(attrs).get("id") == _LEFT_OUT:
             self._skipped_at = len(self._open)
 
     def handle_endtag(self, tag: str) -> None:

@@ -79,9 +79,11 @@ class WitnessClient:
         """Show every witness the checkpoint; see ``Cosigners``."""
         replies: dict[str, _Reply] = {}
         asked = {url: self._known_size(url, checkpoint) for url in self._addresses}
+        shown: dict[str, int] = {}  # the size that each was last asked to build on
         for _ in range(2):  # a witness that has another size says so, and is asked once more, from there
             bodies = {url: _body(note, checkpoint, old, prove) for url, old in asked.items()}
             replies |= self._ask(bodies)
+            shown |= asked
             asked = {}
             for url in bodies:
                 size = _other_size(replies[url])
@@ -89,7 +91,7 @@ class WitnessClient:
                     asked[url] = size
             if not asked:
                 break
-        return self._judge(replies, checkpoint)
+        return self._judge(replies, shown, checkpoint)
 
     def _known_size(self, url: str, checkpoint: Checkpoint) -> int:
         with self._mutex:
@@ -126,7 +128,7 @@ class WitnessClient:
             self._asking.discard(url)
         arrived.put((url, reply))
 
-    def _judge(self, replies: Mapping[str, _Reply], checkpoint: Checkpoint) -> Collected:
+    def _judge(self, replies: Mapping[str, _Reply], shown: Mapping[str, int], checkpoint: Checkpoint) -> Collected:
         lines: list[str] = []
         failures: dict[str, str] = {}
         contradictions: dict[str, str] = {}
@@ -136,7 +138,7 @@ class WitnessClient:
                 continue
             url = witness.url.rstrip("/")
             reply = replies[url]
-            reason = _contradiction(reply, checkpoint)
+            reason = _contradiction(reply, shown[url], checkpoint)
             if reason is not None:
                 contradictions[witness.name] = failures[witness.name] = reason
             elif reply.status != 200:
@@ -189,10 +191,13 @@ def _other_size(reply: _Reply) -> int | None:
         return None
 
 
-def _contradiction(reply: _Reply, checkpoint: Checkpoint) -> str | None:
+def _contradiction(reply: _Reply, old: int, checkpoint: Checkpoint) -> str | None:
     size = _other_size(reply)
     if size is not None and size > checkpoint.size:
         return f"rollback: it has cosigned size {size} of this log, and was shown size {checkpoint.size}"
+    if reply.status == OTHER_SIZE and old == checkpoint.size and size in (None, old):
+        # It was asked to build on this very size: older witnesses say so of another root at the size that they have.
+        return f"fork: it has cosigned another head of size {checkpoint.size}, as far as its answer tells"
     if reply.status == INCONSISTENT:
         return f"fork: it has cosigned a head that size {checkpoint.size} does not extend: {_shown(reply.text)}"
     return None

@@ -4,8 +4,7 @@ A token of the checkpoint of size N bounds from above: entries below N existed w
 the anchor bounds from below: it, and all after it, were written once the token was there. Between two anchors every
 entry is bounded from both sides; one whose own ``at`` lies outside, by more than the clocks may differ, is damage.
 
-The tokens lie beside the ledger, ``anchors/<size>.tsr``, each named by its hash in the entry. Nothing here reads a
-clock: a token is checked at the time that it states.
+Each token is named by its hash in the entry. Nothing here reads a clock: a token is checked at the time that it states.
 """
 
 from __future__ import annotations
@@ -15,38 +14,17 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
-from pathlib import Path
 
-from pydantic import ValidationError
-
-from ..entries.entry import format_at, parse_entry
-from ..errors import LedgerError, UnsupportedFormat
-from ..events import AnchorRecorded
-from ..store.reader import LedgerReader
-from ..tlog.checkpoint import parse_checkpoint
-from ..tlog.note import VerifierKey, parse_note
+from ..entries.entry import format_at
+from ..errors import LedgerError, UnsupportedFormat, UntrustedAuthority
+from ..folds.anchors import Anchor
+from ..tlog.checkpoint import claimed_checkpoint
+from ..tlog.note import VerifierKey
 from ..tlog.timestamp import Timestamp, imprint, read_token, verify_token
 from .stretches import Damage
 
-ANCHOR_STREAM = "anchors"
 ALLOWED_SKEW_US = 300_000_000
 """How far the clock of the ledger and that of an authority may differ, in microseconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class Anchor:
-    """What entry ``seq``, recorded ``at``, says: the checkpoint of ``size`` entries with ``root`` was stamped.
-
-    ``token_sha256`` (hex) names the token; ``time`` is what the log says is in it, in the form of ``at``.
-    """
-
-    seq: int
-    at: str
-    size: int
-    root: bytes
-    token_sha256: str
-    time: str
-    authority: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,38 +55,6 @@ class AnchorReport:
     unchecked: tuple[str, ...] = ()
 
 
-def anchor_path(folder: Path, size: int) -> Path:
-    """Where the token of the checkpoint of ``size`` entries lies."""
-    return folder / "anchors" / f"{size}.tsr"
-
-
-def stored_token(folder: Path, size: int) -> bytes | None:
-    """The authority's answer for the checkpoint of ``size`` entries, or None where it is not there."""
-    try:
-        return anchor_path(folder, size).read_bytes()
-    except OSError:
-        return None
-
-
-def read_anchors(reader: LedgerReader, before: int | None = None, start: int = 0) -> list[Anchor]:
-    """The anchors that the first ``before`` entries record, from position ``start`` of their stream on, in order.
-
-    The entries must parse.
-    """
-    found = []
-    for row in reader.stream(ANCHOR_STREAM, before, start):
-        entry = parse_entry(row.raw)
-        if entry["type"] != AnchorRecorded.type_name:
-            continue
-        try:
-            event = AnchorRecorded.model_validate(entry["data"])
-        except ValidationError:
-            continue  # it claims nothing that could be checked, and bounds nothing
-        root = bytes.fromhex(event.root)
-        found.append(Anchor(row.seq, entry["at"], event.size, root, event.token, event.time, event.authority))
-    return found
-
-
 def check_anchors(
     anchors: Sequence[Anchor],
     token_of: Callable[[int], bytes | None],
@@ -116,7 +62,6 @@ def check_anchors(
     keys_of: Callable[[int], Sequence[VerifierKey]],
     roots: Sequence[bytes],
     at_of: Callable[[int], str],
-    skew_us: int = ALLOWED_SKEW_US,
 ) -> AnchorReport:
     """Check anchors under the authorities' ``roots`` (PEM), which the reader has from elsewhere.
 
@@ -144,7 +89,7 @@ def check_anchors(
             unchecked.setdefault(found, []).append(anchor.size)
         else:
             stamped.append((anchor, found))
-            damage += check_times(anchor, found, at_of, skew_us)
+            damage += check_times(anchor, found, at_of)
     return AnchorReport(
         tuple(damage),
         _bounds(stamped),
@@ -167,7 +112,7 @@ def _compare_note(anchor: Anchor, note: bytes | None) -> str | None:
     if note is None:
         return "it was stamped, but it is not there any more"
     try:
-        checkpoint = parse_checkpoint(parse_note(note).text)
+        checkpoint = claimed_checkpoint(note)
     except LedgerError as error:
         return f"it was stamped, but what is there does not read: {error}"
     if (checkpoint.size, checkpoint.root) != (anchor.size, anchor.root):
@@ -196,7 +141,7 @@ def _check_token(
         if not roots:
             return "no root of an authority is pinned"
         return verify_token(token, claimed.imprint, roots)
-    except UnsupportedFormat as error:
+    except (UnsupportedFormat, UntrustedAuthority) as error:
         return str(error)
     except LedgerError as error:
         return Damage("tsa_invalid", anchor.seq, f"{where}: {error}")
@@ -211,15 +156,13 @@ def _imprints(note: bytes, keys: Sequence[VerifierKey]) -> list[bytes]:
     return found
 
 
-def check_times(
-    anchor: Anchor, stamp: Timestamp, at_of: Callable[[int], str], skew_us: int = ALLOWED_SKEW_US
-) -> list[Damage]:
+def check_times(anchor: Anchor, stamp: Timestamp, at_of: Callable[[int], str]) -> list[Damage]:
     """Entries that say they are later than a token that covers them, or earlier than one that was there before them.
 
     Times never run backwards in a log, so that the entries at the edges tell of all others.
     """
     damage = []
-    last, first = format_at(stamp.latest + skew_us), format_at(stamp.earliest - skew_us)
+    last, first = format_at(stamp.latest + ALLOWED_SKEW_US), format_at(stamp.earliest - ALLOWED_SKEW_US)
     if at_of(anchor.size - 1) > last:
         seq = bisect_right(range(anchor.size), last, key=at_of)
         damage.append(

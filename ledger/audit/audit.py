@@ -14,24 +14,22 @@ from dataclasses import dataclass, field
 
 from ...domain.errors import AffidavitError
 from ...domain.registry import Registry
-from ..store.erasure import read_erasures
+from ..store.folding import read_erasures
 from ..store.opening import EventReader
 from ..store.reader import LedgerReader
 from ..store.scopes import ScopeKeys
-from ..tlog.checkpoint import Checkpoint
+from ..tlog.checkpoint import Checkpoint, claimed_checkpoint
 from ..tlog.note import VerifierKey
 from ..tlog.policy import Policy
 from ..tlog.receipt import Receipt
 from .log import check_derived, check_extent, check_storage, stretches
-from .outside import Known, claimed, compare_known, open_known
+from .outside import Known, compare_ended, compare_known, open_known
 from .sealed import SealedCheck
 from .signatures import Signatures, check_keys, read_signatures
 from .stretches import Damage, Joiner
 from .times import check_time
-from .verdict import EXIT_CODES, NOT_CHECKED, Verdict
+from .verdict import Verdict
 from .witnesses import check_witnesses
-
-__all__ = ["EXIT_CODES", "NOT_CHECKED", "Against", "CheckProjections", "Verdict", "audit", "claimed"]
 
 PARALLEL_FROM = 100_000
 
@@ -46,7 +44,8 @@ class Against:
     ``vkey`` is the log's key as the reviewer has it, ``policy`` whose cosignatures count, ``pinned`` signed
     checkpoints from earlier visits, ``receipts`` what was promised to stand in the log, ``signed`` the signing state
     of the machine that signs, ``scopes`` the keys of the sealed content, ``check_projections`` how to replay what was
-    sealed. ``why_not`` says why one of them is missing.
+    sealed. ``ended`` are the signing states of the origins that the log went by before. ``why_not`` says why one of
+    them is missing.
 
     ``tokens`` finds the timestamp token that lies beside the ledger by the size of its checkpoint, ``kept_tokens`` are
     the reviewer's own, ``tsa_roots`` the certificates (PEM) of the authorities that they trust. A quorum must have
@@ -56,6 +55,7 @@ class Against:
     vkey: VerifierKey | None = None
     pinned: Sequence[bytes] = ()
     signed: Checkpoint | None = None
+    ended: Sequence[Checkpoint] = ()
     scopes: ScopeKeys | None = None
     check_projections: CheckProjections | None = None
     why_not: dict[str, str] = field(default_factory=dict)
@@ -109,6 +109,7 @@ def _audit(
         found.opened, found.declared, verdict, against.policy, against.now, against.max_cosignature_age
     )
     known = open_known(found, verdict, kept)
+    compare_ended(found, verdict, against.ended, knows_present=against.signed is not None)
 
     joiner = Joiner([*found.notes, *(each.checkpoint.size for each in known)])
     size = check_extent(reader, verdict)
@@ -130,9 +131,11 @@ def _audit(
 
 def _kept(against: Against) -> list[Known]:
     """The checkpoints from outside, as they say of themselves."""
-    kept = [Known("the pinned checkpoint", claimed(note), note) for note in against.pinned]
+    kept = [Known("the pinned checkpoint", claimed_checkpoint(note), note) for note in against.pinned]
     kept += [
-        Known(f"the receipt of entry {each.index}", claimed(each.checkpoint_note), each.checkpoint_note, each)
+        Known(
+            f"the receipt of entry {each.index}", claimed_checkpoint(each.checkpoint_note), each.checkpoint_note, each
+        )
         for each in against.receipts
     ]
     if against.signed is not None:

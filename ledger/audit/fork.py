@@ -17,13 +17,13 @@ root that the larger tree has at the smaller size, and the proof of that.
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from ..errors import Malformed, VerificationError
-from ..tlog.checkpoint import Checkpoint, decode_hash, open_checkpoint, parse_checkpoint
-from ..tlog.note import VerifierKey, encode_base64, parse_note
+from ..tlog.checkpoint import Checkpoint, claimed_checkpoint, decode_hash, open_checkpoint
+from ..tlog.note import VerifierKey, encode_base64
 from ..tlog.proof import verify_consistency
 
 FORK_FORMAT = "affidavit-fork@v1"
@@ -74,15 +74,19 @@ def parse_fork(data: bytes) -> ForkEvidence:
     )
 
 
-def verify_fork(evidence: ForkEvidence, log_keys: Sequence[VerifierKey]) -> tuple[Checkpoint, Checkpoint]:
-    """Check that one log signed both notes, each with one of ``log_keys``, and that they contradict each other.
+def verify_fork(
+    evidence: ForkEvidence, keys_at: Callable[[int], Sequence[VerifierKey]]
+) -> tuple[Checkpoint, Checkpoint]:
+    """Check that one log signed both notes, each with one of its keys at that size, and that they contradict each other.
 
     Returns the smaller checkpoint and the larger one. ``VerificationError`` where they prove no fork; ``Malformed``
     for a note that is none.
     """
-    origin = parse_checkpoint(parse_note(evidence.older).text).origin
-    older = open_checkpoint(evidence.older, log_keys, origin)
-    newer = open_checkpoint(evidence.newer, log_keys, origin)
+    origin = claimed_checkpoint(evidence.older).origin
+    older, newer = (
+        open_checkpoint(note, keys_at(claimed_checkpoint(note).size), origin)
+        for note in (evidence.older, evidence.newer)
+    )
     root = evidence.root_at_older_size
     if older.size == newer.size:
         if root is not None or evidence.proof:

@@ -9,12 +9,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from ..errors import LedgerError, Malformed, VerificationError
-from ..tlog.checkpoint import Checkpoint, parse_checkpoint
+from ..errors import LedgerError, VerificationError
+from ..folds.identity import Identity
+from ..tlog.checkpoint import Checkpoint, claimed_checkpoint
 from ..tlog.cosignature import CosignedCheckpoint, open_cosigned
-from ..tlog.note import VerifierKey, parse_note
+from ..tlog.note import VerifierKey, named_keys
 from ..tlog.policy import NO_QUORUM, Policy
 from .fork import ForkEvidence
+from .quorum import counted, meets_quorum, tell_unwitnessed
 from .stretches import Damage
 from .verdict import Verdict
 
@@ -22,13 +24,15 @@ from .verdict import Verdict
 @dataclass(frozen=True, slots=True)
 class Outside:
     """What a reader has from elsewhere than the file: keys of logs, a policy, signed checkpoints kept from earlier
-    visits, and the certificates (PEM) of timestamp authorities. Each may be missing.
+    visits, the certificates (PEM) of timestamp authorities, and the time ``now``, in seconds since 1970. Each may be
+    missing.
     """
 
     log_keys: tuple[VerifierKey, ...] = ()
     policy: Policy | None = None
     pinned: tuple[bytes, ...] = ()
     tsa_roots: tuple[bytes, ...] = ()
+    now: int | None = None
 
     @property
     def names_keys(self) -> bool:
@@ -54,11 +58,6 @@ class KnownRoot:
     proof: tuple[bytes, ...] = ()
 
 
-def claimed(note: bytes) -> Checkpoint:
-    """What a signed note says, before any signature is checked; ``Malformed`` where it is no checkpoint."""
-    return parse_checkpoint(parse_note(note).text)
-
-
 def open_head(
     verdict: Verdict, note: bytes, keys: Sequence[VerifierKey], origin: str, witnesses: Iterable[VerifierKey], what: str
 ) -> CosignedCheckpoint | None:
@@ -66,7 +65,7 @@ def open_head(
     try:
         return open_cosigned(note, keys, witnesses, origin)
     except VerificationError as error:
-        kind = "checkpoint_invalid" if _names(note, keys) else "unknown_key"
+        kind = "checkpoint_invalid" if named_keys(note, keys) else "unknown_key"
         verdict.damage.append(Damage(kind, None, f"{what}: {error}"))
     except LedgerError as error:
         verdict.damage.append(Damage("checkpoint_invalid", None, f"{what}: {error}"))
@@ -78,30 +77,16 @@ def check_witnesses(verdict: Verdict, outside: Outside, opened: CosignedCheckpoi
 
     A policy that the maker states is the maker's own word.
     """
-    cosigners = [cosignature.key for cosignature in opened.cosignatures]
-    policy = outside.policy
-    if policy is None:
+    policy, opened = outside.policy, counted(opened, outside.now)
+    if policy is None and stated is not None and opened.cosignatures:
         verdict.not_checked["fork"] = (
-            f"{len(cosigners)} of {len(stated.witnesses)} witnesses that the file names have seen this; "
+            f"{len(opened.cosignatures)} of {len(stated.witnesses)} witnesses that the file names have seen this; "
             "whether they are yours, and enough, your own policy tells"
-            if stated is not None and cosigners
-            else "no witness has seen this log; its operator could show others another history"
         )
-        return
-    if policy.quorum == NO_QUORUM:
-        verdict.not_checked["fork"] = "fork not excluded: the policy asks for no witness (quorum none)"
-        return
-    verdict.asked.add("fork")
-    if policy.is_met(cosigners):
-        verdict.checked.append("witnesses")
-        return
-    lacking = f"checkpoint of size {opened.checkpoint.size}: {policy.lacking(cosigners)}"
-    if policy.is_met([*cosigners, *opened.unsupported]):
-        names = ", ".join(key.name for key in opened.unsupported)
-        verdict.not_checked["fork"] = f"{lacking}; what {names} signed cannot be checked here (ML-DSA-44)"
-        return
-    verdict.damage.append(Damage("quorum_not_met", None, lacking, unmet=True))
-    verdict.not_checked["fork"] = f"too few witnesses have seen the checkpoint of size {opened.checkpoint.size}"
+    elif policy is None or policy.quorum == NO_QUORUM:
+        verdict.not_checked["fork"] = tell_unwitnessed(policy)
+    else:
+        meets_quorum(verdict, policy, opened)
 
 
 def compare_pinned(
@@ -111,22 +96,30 @@ def compare_pinned(
     head: Checkpoint,
     known: Mapping[int, KnownRoot],
     keys: Sequence[VerifierKey],
-    earlier_origins: Iterable[str] = (),
+    identity: Identity | None = None,
 ) -> None:
     """Compare the checkpoints that the reader kept with the head, and with what is proven of smaller sizes.
 
-    ``keys`` are the log's own, in case the reader brought none.
+    ``keys`` are the log's own, in case the reader brought none; ``identity`` is what it says of its origins, if it is
+    known: a checkpoint of an earlier one is compared, too, and vouches for the present one only if the reader does.
     """
     if not outside.pinned:
         verdict.not_checked["rollback"] = "nothing from outside says how long the log was; pin a checkpoint"
-    origins = {head.origin, *earlier_origins}
+    origins = {head.origin} | ({signer.origin for signer in identity.ranges} if identity else set())
+    is_named = any(key.name == head.origin for key in outside.all_keys())
     compared = 0
     for pinned in outside.pinned:
         kept = _open_pinned(verdict, outside, pinned, keys)
         if kept is None:
             continue
+        lost = None if identity is None else identity.lost_before(kept.origin, kept.size)
         if kept.origin not in origins:
-            verdict.damage.append(Damage("wrong_ledger", None, f"the pinned checkpoint is of {kept.origin!r}"))
+            verdict.damage.append(
+                Damage("wrong_ledger", None, f"the pinned checkpoint is of {kept.origin!r}", unmet=True)
+            )
+        elif lost is not None:
+            detail = f"the pinned checkpoint is of size {kept.size}; entry {lost} goes on under another origin before that"
+            verdict.damage.append(Damage("rollback", lost, detail))
         elif kept.size > head.size:
             _ask_for(
                 verdict, f"the pinned checkpoint has {kept.size} entries and this {head.size}: ask for a newer one"
@@ -141,13 +134,19 @@ def compare_pinned(
             verdict.fork = ForkEvidence(pinned, note, None if same_size else root, () if same_size else proof)
         else:
             compared += 1
+            if kept.origin != head.origin and not is_named:
+                detail = (
+                    f"the pinned checkpoint is of {kept.origin!r}, after which the log goes on as {head.origin!r} by its "
+                    "own word; --vkey or --policy says that this is right"
+                )
+                verdict.damage.append(Damage("wrong_ledger", None, detail, unmet=True))
     if compared:
         verdict.checked.append("pinned")
 
 
 def _open_pinned(verdict: Verdict, outside: Outside, note: bytes, keys: Sequence[VerifierKey]) -> Checkpoint | None:
     try:
-        kept = claimed(note)
+        kept = claimed_checkpoint(note)
         trusted = outside.keys_at(kept.origin, kept.size) or [key for key in keys if key.name == kept.origin]
         # A checkpoint of a log that the reader has no key of is told by its origin.
         return open_cosigned(note, trusted, (), kept.origin).checkpoint if trusted else kept
@@ -159,12 +158,3 @@ def _open_pinned(verdict: Verdict, outside: Outside, note: bytes, keys: Sequence
 def _ask_for(verdict: Verdict, reason: str) -> None:
     verdict.not_checked["rollback"] = reason
     verdict.asked.add("rollback")
-
-
-def _names(note: bytes, keys: Iterable[VerifierKey]) -> bool:
-    """Whether a line of the note bears the name and ID of one of the keys."""
-    try:
-        signers = {(line.name, line.key_id) for line in parse_note(note).signatures}
-    except Malformed:
-        return False
-    return any((key.name, key.key_id) in signers for key in keys)

@@ -11,9 +11,8 @@ from itertools import combinations
 
 from ..errors import LedgerError, VerificationError
 from ..store.reader import LedgerReader
-from ..tlog.checkpoint import Checkpoint, parse_checkpoint
+from ..tlog.checkpoint import Checkpoint
 from ..tlog.hashing import leaf_hash
-from ..tlog.note import parse_note
 from ..tlog.proof import verify_inclusion
 from ..tlog.receipt import Receipt
 from ..tlog.tiles import tile_nodes
@@ -34,11 +33,6 @@ class Known:
     checkpoint: Checkpoint
     note: bytes | None = None
     receipt: Receipt | None = None
-
-
-def claimed(note: bytes) -> Checkpoint:
-    """What a signed note says, before any signature was checked; ``Malformed`` where it is no checkpoint."""
-    return parse_checkpoint(parse_note(note).text)
 
 
 def open_known(found: Signatures, verdict: Verdict, kept: Sequence[Known]) -> list[Known]:
@@ -85,7 +79,7 @@ def compare_known(
 
 def _compare(reader: LedgerReader, verdict: Verdict, joiner: Joiner, found: Signatures, known: Known) -> None:
     size, what = known.checkpoint.size, known.what
-    lost = _lost_since(found, known.checkpoint)
+    lost = found.identity.lost_before(known.checkpoint.origin, size) if found.identity else None
     if lost is not None:
         detail = (
             f"{what} is of size {size}; entry {lost} goes on under another origin, and entries before that are lost"
@@ -104,14 +98,41 @@ def _compare(reader: LedgerReader, verdict: Verdict, joiner: Joiner, found: Sign
         verdict.damage.append(Damage("fork", None, detail))
         if known.note is not None:
             _keep_fork(reader, verdict, joiner, found, known.checkpoint, known.note)
+    elif known.note is not None and known.checkpoint.origin != found.origin and not _is_named(found):
+        detail = (
+            f"{what} is of {known.checkpoint.origin!r}, after which the ledger goes on as {found.origin!r} by its own "
+            "word; --vkey or --policy says that this is right"
+        )
+        verdict.damage.append(Damage("wrong_ledger", None, detail, unmet=True))
 
 
-def _lost_since(found: Signatures, known: Checkpoint) -> int | None:
-    """The entry that goes on under another origin before the log reached the size that is known, or None."""
-    for continuation in found.identity.continuations if found.identity else ():
-        if continuation.continues == known.origin and known.size > continuation.seq:
-            return continuation.seq
-    return None
+def _is_named(found: Signatures) -> bool:
+    """Whether the reviewer has a key of the origin that the log goes by now: whoever holds a database can name one."""
+    return any(key.name == found.origin for key in found.own_keys)
+
+
+def compare_ended(found: Signatures, verdict: Verdict, ended: Sequence[Checkpoint], *, knows_present: bool) -> None:
+    """What was signed under each earlier origin must be what the log says that it goes on without.
+
+    Whoever holds the database alone can make it go on under an origin of their own, but cannot make the machine that
+    signs remember that: ``knows_present`` says whether it has a signing state of the present origin.
+    """
+    if found.identity is None or not ended:
+        return
+    for state in ended:
+        for continuation in found.identity.continuations:
+            named = (continuation.signed_size, continuation.signed_root)
+            if continuation.continues == state.origin and named != (state.size, state.root):
+                detail = (
+                    f"it goes on as {continuation.origin!r} and says that size {continuation.signed_size} was signed as "
+                    f"{state.origin!r}; the signing state beside the key is of size {state.size}"
+                )
+                if continuation.signed_size == state.size:
+                    detail += ", with another root"
+                verdict.damage.append(Damage("rollback", continuation.seq, detail))
+    if not knows_present:
+        detail = f"the ledger goes on as {found.origin!r}; the keys here are of {ended[-1].origin!r} and never signed that"
+        verdict.damage.append(Damage("wrong_ledger", None, detail, unmet=True))
 
 
 def _is_explained(verdict: Verdict, size: int) -> bool:
@@ -176,7 +197,7 @@ def _keep(verdict: Verdict, found: Signatures, evidence: ForkEvidence, origin: s
     if own and named.isdisjoint(own):  # the log names a stranger's key: what that signed convicts nobody
         keys = own
     try:
-        verify_fork(evidence, keys)
+        verify_fork(evidence, lambda _: keys)
     except LedgerError:
         return
     verdict.fork = verdict.fork or evidence

@@ -14,12 +14,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
 from ...domain.errors import Refused
 from ...domain.registry import Registry
-from ..entries.entry import Entry, parse_entry
+from ..entries.entry import Entry, StoredEntry, parse_entry
 from ..entries.mapper import decode, scope_of
 from ..entries.seal import open_box
 from ..errors import Unavailable, VerificationError
-from ..store.erasure import Erasures
-from ..store.reader import StoredEntry
+from ..folds.erasures import Erasures
 from ..store.scopes import ScopeKeys
 from .stretches import Damage
 

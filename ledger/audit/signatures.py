@@ -9,15 +9,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from ..errors import LedgerError, Malformed, VerificationError
-from ..signing.identity import Identity, read_identity
+from ..errors import LedgerError, VerificationError
+from ..folds.identity import Identity
+from ..store.folding import read_identity
 from ..store.reader import LedgerReader
 from ..tlog.cosignature import CosignedCheckpoint, open_cosigned
-from ..tlog.note import VerifierKey, parse_note
+from ..tlog.note import VerifierKey, named_keys
 from ..tlog.policy import Policy
 from .stretches import Damage
 from .verdict import Verdict
-from .witnesses import Declared, check_declared, read_declared
+from .witnesses import Declared, check_declared, read_declarations
 
 
 @dataclass(slots=True)
@@ -58,7 +59,7 @@ def read_signatures(
     """Open every published checkpoint, and ask of each whether it is signed by the keys of its size and no others."""
     found = Signatures(reader.origin())
     _read_identity(reader, found)
-    found.declared, unread = read_declared(reader)
+    found.declared, unread = read_declarations(reader)
     found.damage += unread
     found.own_keys = [*([vkey] if vkey else []), *([log.key for log in policy.logs] if policy else [])]
     policies = [*([policy] if policy else []), *(each.policy for each in found.declared)]
@@ -70,7 +71,7 @@ def read_signatures(
             opened = found.open(note, origin)
         except LedgerError as error:
             kind = "checkpoint_invalid"
-            if isinstance(error, VerificationError) and not _is_signed_by(note, found.keys(origin)):
+            if isinstance(error, VerificationError) and not named_keys(note, found.keys(origin)):
                 kind = "unknown_key"
             found.damage.append(Damage(kind, None, f"checkpoint of size {size}: {error}"))
             continue
@@ -116,14 +117,6 @@ def _read_identity(reader: LedgerReader, found: Signatures) -> None:
         found.damage.append(Damage("wrong_ledger", 0, detail))
     if found.identity is not None:
         found.origin = found.identity.origin
-
-
-def _is_signed_by(note: bytes, keys: Sequence[VerifierKey]) -> bool:
-    try:
-        signers = {(line.name, line.key_id) for line in parse_note(note).signatures}
-    except Malformed:
-        return True
-    return any((key.name, key.key_id) in signers for key in keys)
 
 
 def _check_signers(size: int, signers: Iterable[VerifierKey], found: Signatures) -> list[Damage]:

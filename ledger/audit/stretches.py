@@ -12,9 +12,8 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from hashlib import sha256
 
-from ..entries.entry import NO_ENTRY, Entry, parse_entry, parse_expected
+from ..entries.entry import NO_ENTRY, Entry, StoredEntry, parse_entry, parse_expected
 from ..errors import Malformed, UnsupportedFormat
-from ..store.reader import StoredEntry
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 from ..tlog.tree import Frontier, fold_perfect
 

@@ -7,9 +7,10 @@ from functools import partial
 
 from ..entries.entry import format_at, parse_entry
 from ..errors import LedgerError, Malformed, UnsupportedFormat
+from ..store.folding import read_anchors
 from ..store.reader import LedgerReader
 from ..tlog.timestamp import imprint, read_token, verify_token
-from .anchors import ALLOWED_SKEW_US, check_anchors, read_anchors
+from .anchors import ALLOWED_SKEW_US, check_anchors
 from .signatures import Signatures
 from .stretches import Damage
 from .verdict import Verdict

@@ -8,16 +8,13 @@ from typing import Literal
 
 from ..entries.entry import parse_entry
 from ..errors import LedgerError
-from ..events import WitnessesDeclared
-from ..signing.cosigning import WITNESSES_STREAM
+from ..folds.witnesses import WITNESSES_STREAM, declaration
 from ..store.reader import LedgerReader
 from ..tlog.cosignature import Cosignature, CosignedCheckpoint
 from ..tlog.policy import NO_QUORUM, Policy, parse_policy
+from .quorum import counted, meets_quorum, tell_unwitnessed
 from .stretches import Damage
 from .verdict import Verdict, Witnessing
-
-ALLOWED_AHEAD = 300
-"""How many seconds a witness's clock may be ahead of the reviewer's."""
 
 Checkpoints = Mapping[int, CosignedCheckpoint]
 """Published checkpoints, opened, by size."""
@@ -32,15 +29,14 @@ class Declared:
     required: bool
 
 
-def read_declared(reader: LedgerReader) -> tuple[list[Declared], list[Damage]]:
+def read_declarations(reader: LedgerReader) -> tuple[list[Declared], list[Damage]]:
     """Every declaration of witnesses in order. One that cannot be read declares none, and is damage."""
     declared: list[Declared] = []
     damage: list[Damage] = []
     for row in reader.stream(WITNESSES_STREAM):
         try:
-            entry = parse_entry(row.raw)
-            if entry["type"] == WitnessesDeclared.type_name:
-                event = WitnessesDeclared.model_validate(entry["data"])
+            event = declaration(parse_entry(row.raw))
+            if event is not None:
                 declared.append(Declared(row.seq, parse_policy(event.policy), event.required))
         except (LedgerError, ValueError, TypeError, AttributeError) as error:
             damage.append(Damage("rule_broken", row.seq, f"it declares no witnesses that could be read: {error}"))
@@ -76,49 +72,41 @@ def check_witnesses(
 
     The policy from outside decides; that which the log declares is its operator's own word.
     """
+    opened = {size: counted(each, now) for size, each in opened.items()}
+    modes = _modes(declarations)
     declared = declarations[-1] if declarations else None
     required = declared.required if declared else None
     rules = policy or (declared.policy if declared else None)
     if rules is None or rules.quorum == NO_QUORUM:
-        verdict.witnessing = Witnessing(required)
-        verdict.not_checked["fork"] = (
-            "no witness has seen this log; its operator could show others another history"
-            if rules is None
-            else "fork not excluded: the policy asks for no witness (quorum none)"
-        )
+        verdict.witnessing = Witnessing(required, modes)
+        verdict.not_checked["fork"] = tell_unwitnessed(rules)
         if max_age is not None:
             verdict.damage.append(_stale("no cosignature has an age: the policy asks for no witness"))
         return False
     met = {size: at for size, each in opened.items() if (at := _met_at(rules, each.cosignatures)) is not None}
     largest = max(met, default=None)
     whose: Literal["given", "declared"] = "declared" if policy is None else "given"
-    verdict.witnessing = Witnessing(required, whose, rules.digest, largest, None if largest is None else met[largest])
+    at = None if largest is None else met[largest]
+    verdict.witnessing = Witnessing(required, modes, whose, rules.digest, largest, at)
     if policy is None:
         verdict.not_checked["fork"] = _told_of_declared(opened, declarations[-1], largest)
         return False
-    verdict.asked.add("fork")
     if not opened:
+        verdict.asked.add("fork")
         verdict.not_checked["fork"] = "no checkpoint is signed that witnesses could have seen"
         return False
     newest = opened[max(opened)]
-    return _meets_quorum(newest, policy, largest, verdict) and _is_fresh(newest, policy, verdict, now, max_age)
-
-
-def _meets_quorum(newest: CosignedCheckpoint, policy: Policy, largest: int | None, verdict: Verdict) -> bool:
-    size = newest.checkpoint.size
-    if largest == size:
-        verdict.checked.append("witnesses")
-        return True
-    cosigners = [each.key for each in newest.cosignatures]
-    lacking = f"checkpoint of size {size}: {policy.lacking(cosigners)}"
-    if policy.is_met([*cosigners, *newest.unsupported]):
-        names = ", ".join(key.name for key in newest.unsupported)
-        verdict.not_checked["fork"] = f"{lacking}; what {names} signed cannot be checked here (ML-DSA-44)"
-        return False
     earlier = "no earlier one has a quorum" if largest is None else f"the last with a quorum is of size {largest}"
-    verdict.damage.append(Damage("quorum_not_met", None, f"{lacking}; {earlier}", unmet=True))
-    verdict.not_checked["fork"] = f"too few witnesses have seen the checkpoint of size {size}"
-    return False
+    return meets_quorum(verdict, policy, newest, f"; {earlier}") and _is_fresh(newest, policy, verdict, now, max_age)
+
+
+def _modes(declarations: Sequence[Declared]) -> tuple[tuple[int, bool], ...]:
+    """From which entry on its witnesses were required, or not required any more."""
+    modes: list[tuple[int, bool]] = []
+    for each in declarations:
+        if not modes or modes[-1][1] != each.required:
+            modes.append((each.seq, each.required))
+    return tuple(modes)
 
 
 def _is_fresh(
@@ -126,7 +114,7 @@ def _is_fresh(
 ) -> bool:
     if now is None or max_age is None:
         return False
-    fresh = [each.key for each in newest.cosignatures if now - max_age <= each.time <= now + ALLOWED_AHEAD]
+    fresh = [each.key for each in newest.cosignatures if now - max_age <= each.time]
     if not policy.is_met(fresh):
         size = newest.checkpoint.size
         verdict.damage.append(_stale(f"checkpoint of size {size}: no quorum cosigned it in the last {max_age} seconds"))

@@ -15,7 +15,7 @@ from __future__ import annotations
 import re
 from datetime import UTC, datetime
 from functools import lru_cache
-from typing import Any, TypedDict, cast
+from typing import Any, NamedTuple, TypedDict, cast
 
 import orjson
 
@@ -46,6 +46,17 @@ _META = {
     "judge_prompt_version": str,
     "scope": str,
 }
+
+
+class StoredEntry(NamedTuple):
+    """A row of the log as a store keeps it; nothing about it has been checked."""
+
+    seq: int
+    stream: str
+    pos: int
+    type_name: str
+    raw: bytes
+    leaf: bytes
 
 
 class Entry(TypedDict):

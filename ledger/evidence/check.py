@@ -14,24 +14,26 @@ from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Any
 
-from pydantic import ValidationError
-
 from ...domain.errors import Refused
 from ...domain.registry import Registry
-from ..audit.anchors import Anchor, check_anchors
-from ..audit.head import KnownRoot, Outside, check_witnesses, claimed, compare_pinned, open_head
+from ..audit.anchors import check_anchors
+from ..audit.head import KnownRoot, Outside, check_witnesses, compare_pinned, open_head
 from ..audit.stretches import Damage
 from ..audit.verdict import Verdict
 from ..entries.entry import Entry, parse_entry
 from ..entries.mapper import decode, scope_of
+from ..entries.review import verify_statement
 from ..entries.seal import read_disclosure
 from ..errors import LedgerError, Malformed, UnsupportedFormat, VerificationError
-from ..events import AnchorRecorded, ErasureExecuted, ErasureRequested
-from ..signing.identity import Identity, fold_identity
-from ..tlog.checkpoint import Checkpoint
+from ..events import ReviewSigned
+from ..folds.anchors import fold_anchors
+from ..folds.erasures import fold_erasures
+from ..folds.identity import Identity, fold_identity
+from ..folds.witnesses import fold_declared
+from ..tlog.checkpoint import Checkpoint, claimed_checkpoint
 from ..tlog.cosignature import Cosignature, CosignedCheckpoint
 from ..tlog.multiproof import verify_leaves
-from ..tlog.note import VerifierKey, parse_vkey
+from ..tlog.note import VerifierKey, parse_note, parse_vkey
 from ..tlog.policy import Policy, parse_policy
 from ..tlog.proof import verify_consistency
 from .evidence import EarlierCheckpoint, Evidence, EvidenceEntry, decode_base64url, encode_base64url
@@ -61,12 +63,14 @@ def verify_evidence(
     pinned: Sequence[bytes] = (),
     tsa_roots: Sequence[bytes] = (),
     registry: Registry | None = None,
+    now: int | None = None,
 ) -> EvidenceVerdict:
     """Check evidence against what its reader brings. Nothing that it holds makes this raise; it becomes damage.
 
-    With a ``registry``, summaries in the open are compared with sealed detail that is disclosed.
+    With a ``registry``, summaries in the open are compared with sealed detail that is disclosed. Cosignatures later
+    than ``now``, in seconds since 1970, are not counted.
     """
-    return _Check(evidence, Outside(tuple(log_keys), policy, tuple(pinned), tuple(tsa_roots)), registry).verdict
+    return _Check(evidence, Outside(tuple(log_keys), policy, tuple(pinned), tuple(tsa_roots), now), registry).verdict
 
 
 class _Check:
@@ -81,7 +85,7 @@ class _Check:
         self._entries: dict[int, Entry] = {}
         self._note = evidence.checkpoint.encode()
         try:
-            head = claimed(self._note)
+            head = claimed_checkpoint(self._note)
         except LedgerError as error:
             self._damage("checkpoint_invalid", None, f"the checkpoint: {error}")
             return
@@ -104,9 +108,10 @@ class _Check:
             check_witnesses(self.verdict, self._outside, opened, stated)
             self.verdict.cosignatures = opened.cosignatures
         keys = [signer.key for signer in identity.ranges]
-        origins = [signer.origin for signer in identity.ranges]
-        compare_pinned(self.verdict, self._outside, self._note, head, known, keys, origins)
+        compare_pinned(self.verdict, self._outside, self._note, head, known, keys, identity)
         self._check_sealed()
+        self._check_reviews(identity, known)
+        self._check_declared(opened)
         self._check_times(identity)
 
     def _damage(self, kind: str, seq: int | None, detail: str) -> None:
@@ -195,6 +200,10 @@ class _Check:
             except VerificationError as error:
                 self._damage("proof_invalid", None, f"the end of the range at size {size}: {error}")
         self.verdict.checked.append("range")
+        if shown.stop < head.size:
+            self.verdict.not_checked["after"] = (
+                f"entries {shown.stop} to {head.size - 1} of the log are past the range: what came later is not told"
+            )
         return known
 
     def _stated_policy(self) -> Policy | None:
@@ -248,7 +257,7 @@ class _Check:
         for earlier in self._evidence.anchors:
             note = earlier.note.encode()
             try:
-                said = claimed(note)
+                said = claimed_checkpoint(note)
                 what = f"the checkpoint of size {said.size}"
                 verify_consistency(said.size, head.size, earlier.proof, said.root, head.root)
             except Malformed as error:
@@ -295,7 +304,7 @@ class _Check:
 
     def _check_sealed(self) -> None:
         """What is disclosed is what the entries bind; what is not is closed, or erased as an entry says."""
-        erased = self._erased_scopes()
+        erasures = fold_erasures(self._entries.values())
         for item in self._evidence.entries:
             entry = self._entries.get(item.seq)
             if entry is None:
@@ -303,7 +312,7 @@ class _Check:
             opened = self._open_disclosures(item, entry)
             withheld = [name for name in entry["sealed"] if name not in item.disclosures]
             if withheld:
-                is_erased = erased.get(scope_of(entry["meta"], entry["stream"]), -1) > item.seq
+                is_erased = erasures.executed_after(item.seq, scope_of(entry["meta"], entry["stream"])) is not None
                 (self.verdict.erased_fields if is_erased else self.verdict.closed)[item.seq] = withheld
                 self.verdict.erased += len(withheld) if is_erased else 0
             elif opened is not None:
@@ -312,22 +321,6 @@ class _Check:
         closed = sum(map(len, self.verdict.closed.values()))
         if closed:
             self.verdict.not_checked["sealed"] = f"{closed} sealed fields are not shown in this file"
-
-    def _erased_scopes(self) -> dict[str, int]:
-        """Scope to the seq of the entry that says it was erased, as an earlier entry asked."""
-        found: dict[str, int] = {}
-        asked: dict[int, str] = {}
-        for seq, entry in self._entries.items():
-            try:
-                if entry["type"] == ErasureRequested.type_name:
-                    asked[seq] = str(entry["data"].get("scope"))
-                elif entry["type"] == ErasureExecuted.type_name:
-                    event = ErasureExecuted.model_validate(entry["data"])
-                    if asked.pop(event.requested, None) == event.scope:
-                        found.setdefault(event.scope, seq)
-            except ValidationError:
-                continue
-        return found
 
     def _open_disclosures(self, item: EvidenceEntry, entry: Entry) -> dict[str, Any] | None:
         """Field to value, or None where one is not what the entry binds."""
@@ -353,10 +346,59 @@ class _Check:
         if disagreement is not None:
             self._damage("summary_mismatch", entry["seq"], disagreement)
 
+    def _check_reviews(self, identity: Identity, known: dict[int, KnownRoot]) -> None:
+        """A reviewer's statement is about this log, and about the history that is proven here."""
+        unknown: list[int] = []
+        for item in self._evidence.entries:
+            entry = self._entries.get(item.seq)
+            if entry is None or entry["type"] != ReviewSigned.type_name or len(item.disclosures) < len(entry["sealed"]):
+                continue
+            try:
+                opened = item.opened()
+                said = verify_statement(str(opened["statement"]).encode(), parse_vkey(str(opened["vkey"])))
+                here = identity.origin_at(said.size)
+            except (LedgerError, KeyError, StopIteration) as error:
+                self._damage("summary_mismatch", item.seq, f"the reviewer's statement does not verify: {error}")
+                continue
+            root = known.get(said.size)
+            if said.origin != here:
+                self._damage("summary_mismatch", item.seq, f"the reviewer's statement is about {said.origin!r}")
+            elif root is None:
+                unknown.append(item.seq)
+            elif root.root != said.root:
+                self._damage("fork", item.seq, f"the reviewer had another root of {said.size} entries before them")
+        if unknown:
+            self.verdict.not_checked["reviews"] = (
+                f"that the reviewers of entries {', '.join(map(str, unknown))} had this history before them: "
+                "the file has no proof from the sizes that they name"
+            )
+
+    def _check_declared(self, opened: CosignedCheckpoint | None) -> None:
+        """Where the log says that its witnesses are required, by the entries that are carried, their lines are here.
+
+        Whether they verify is counted under the policy that the reader brings; this is the log's own word.
+        """
+        try:
+            declared = fold_declared(self._entries.values())
+            policy = None if declared is None else parse_policy(declared.policy)
+        except LedgerError as error:
+            self._damage("summary_mismatch", None, f"what the log declares of witnesses: {error}")
+            return
+        if opened is None or declared is None or policy is None or not declared.required:
+            return
+        lines = {(line.name, line.key_id) for line in parse_note(self._note).signatures}
+        claimed_by = [each.key for each in policy.witnesses if (each.key.name, each.key.key_id) in lines]
+        if not policy.is_met(claimed_by):
+            lacking = policy.lacking(claimed_by)
+            detail = f"the log says that its witnesses are required, yet the checkpoint lacks them: {lacking}"
+            self.verdict.damage.append(Damage("quorum_not_met", None, detail, unmet=True))
+
     def _check_times(self, identity: Identity) -> None:
         """What the tokens that are carried prove, for those that an entry records."""
+        if self._outside.tsa_roots:
+            self.verdict.asked.add("time")
         carried = dict(self._tokens())
-        anchors = [anchor for anchor in self._anchors() if anchor.size in carried]
+        anchors = [anchor for anchor in fold_anchors(self._entries.values()) if anchor.size in carried]
         if not anchors or not self._entries:
             self.verdict.not_checked["time"] = "no timestamp token is carried; times are the recorder's own"
             return
@@ -378,8 +420,6 @@ class _Check:
         self.verdict.bounds = report.bounds
         if report.unchecked or not report.anchored_to:
             self.verdict.not_checked["time"] = "; ".join(report.unchecked) or "no token was checked"
-            if self._outside.tsa_roots and not report.damage:
-                self.verdict.asked.add("time")
             return
         self.verdict.checked.append("time")
         if report.anchored_to < self.verdict.shown[1]:
@@ -390,16 +430,6 @@ class _Check:
         for earlier in self._evidence.anchors:
             if earlier.token is not None:
                 try:
-                    yield claimed(earlier.note.encode()).size, earlier
+                    yield claimed_checkpoint(earlier.note.encode()).size, earlier
                 except LedgerError:
                     continue  # it is damage already
-
-    def _anchors(self) -> Iterator[Anchor]:
-        for seq, entry in self._entries.items():
-            if entry["type"] == AnchorRecorded.type_name:
-                try:
-                    event = AnchorRecorded.model_validate(entry["data"])
-                except ValidationError:
-                    continue
-                root = bytes.fromhex(event.root)
-                yield Anchor(seq, entry["at"], event.size, root, event.token, event.time, event.authority)

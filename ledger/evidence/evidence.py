@@ -175,9 +175,7 @@ def parse_evidence(data: bytes) -> Evidence:
         range=_range(found["range"], "range"),
         entries=_entries(found["entries"], "entries"),
         proof=_hashes(found["proof"], "proof"),
-        anchors=tuple(
-            _earlier(item, f"anchors item {at}") for at, item in enumerate(_list(found["anchors"], "anchors"))
-        ),
+        anchors=_anchors(found["anchors"], "anchors"),
         policy=None if found["policy"] is None else _text(found["policy"], "policy"),
         body=None if found["body"] is None else _body(found["body"], "body"),
     )

@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from ..errors import LedgerError, VerificationError
-from ..signing.identity import read_identity
+from ..errors import LedgerError
 from ..store.reader import LedgerReader
-from ..tlog.checkpoint import Checkpoint, open_checkpoint
+from ..tlog.checkpoint import Checkpoint
 from ..tlog.hashing import leaf_hash
 from ..tlog.proof import verify_inclusion
 from ..tlog.receipt import Receipt
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_nodes
 from ..tlog.tree import ReadNode, prove_inclusion
+from .published import open_published
 from .static_log import read_raws
 
 _MOST_NODES = 65_536
@@ -54,10 +54,7 @@ class Prover:
     def _open(self, reader: LedgerReader, size: int, note: bytes) -> Checkpoint:
         if self._opened is not None and self._opened[0] == note:
             return self._opened[1]
-        identity = read_identity(reader, size)
-        checkpoint = open_checkpoint(note, identity.keys_at(size), identity.origin_at(size))
-        if checkpoint.size != size:
-            raise VerificationError(f"checkpoint of size {size}: it says size {checkpoint.size}")
+        checkpoint = open_published(reader, size, note)
         self._opened = note, checkpoint
         return checkpoint
 

@@ -1,4 +1,4 @@
-"""The static log: checkpoint, tiles and bundles of entries as plain resources (log-formats.md §6, C2SP tlog-tiles).
+"""The static log: checkpoint, tiles and bundles of entries as plain resources (C2SP tlog-tiles).
 
 ``read_resource`` gives one of them from a ledger. ``ExportedLog`` reads a folder of them, whoever wrote it;
 ``check_export`` verifies such a folder whole. A client takes the checkpoint, verifies its signature, and derives
@@ -18,9 +18,9 @@ from pathlib import Path
 from ..errors import Malformed, Unavailable, VerificationError
 from ..store.reader import LedgerReader
 from ..tlog.bundle import parse_bundle, print_bundle
-from ..tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
+from ..tlog.checkpoint import Checkpoint, claimed_checkpoint, open_checkpoint
 from ..tlog.hashing import HASH_SIZE, leaf_hash
-from ..tlog.note import VerifierKey, parse_note
+from ..tlog.note import VerifierKey
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, TileLevel, parse_tile_path, tile_path
 from ..tlog.tree import Frontier, fold_perfect
 
@@ -81,7 +81,7 @@ class ExportedLog:
         if note is None:
             raise VerificationError(f"{folder}: expected a file {CHECKPOINT!r}, found none")
         self.note = note
-        self.checkpoint = parse_checkpoint(parse_note(note).text)
+        self.checkpoint = claimed_checkpoint(note)
 
     def hashes(self, level: int, first: int, count: int) -> bytes:
         """``count`` hashes of a tile level from number ``first`` on, joined; they must lie in one tile."""
@@ -201,15 +201,19 @@ def _require_tile(log: ExportedLog, level: int, n: int, expected: bytes) -> None
     width = len(expected) // HASH_SIZE
     found = log.tile(level, n, width)
     if found != expected:
-        at = next(at for at in range(0, len(expected), HASH_SIZE) if found[at : at + 32] != expected[at : at + 32])
-        what = f"leaf hash {n * TILE_WIDTH + at // HASH_SIZE}" if level == 0 else f"hash {at // HASH_SIZE}"
+        pairs = zip(_hashes(expected), _hashes(found), strict=True)
+        at, (right, wrong) = next((at, pair) for at, pair in enumerate(pairs) if pair[0] != pair[1])
+        what = f"leaf hash {n * TILE_WIDTH + at}" if level == 0 else f"hash {at}"
         raise VerificationError(
-            f"{log.folder / tile_path(level, n, width)}: {what}: expected {expected[at : at + 32].hex()}, "
-            f"found {found[at : at + 32].hex()}"
+            f"{log.folder / tile_path(level, n, width)}: {what}: expected {right.hex()}, found {wrong.hex()}"
         )
     for narrow in log.widths(level, n):
         if narrow < width and log.tile(level, n, narrow) != expected[: narrow * HASH_SIZE]:
             raise _differs(log, level, n, narrow, f"the first {narrow} hashes of tile {n}")
+
+
+def _hashes(joined: bytes) -> Iterator[bytes]:
+    return (joined[at : at + HASH_SIZE] for at in range(0, len(joined), HASH_SIZE))
 
 
 def _differs(log: ExportedLog, level: TileLevel, n: int, width: int, expected: str) -> VerificationError:

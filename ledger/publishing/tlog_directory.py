@@ -16,14 +16,14 @@ from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LedgerError, Unavailable, VerificationError
-from ..files import hold_lock
-from ..signing.identity import read_identity
+from ..files import hold_lock, sync_folder, write_whole
 from ..store.reader import LedgerReader
 from ..tlog.bundle import print_bundle
-from ..tlog.checkpoint import Checkpoint, open_checkpoint
+from ..tlog.checkpoint import Checkpoint
 from ..tlog.hashing import HASH_SIZE, leaf_hash
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_path
 from ..tlog.tree import Frontier, fold_perfect
+from .published import open_published
 from .static_log import CHECKPOINT, ExportedLog, read_raws
 
 OnProgress = Callable[[int, int], None]
@@ -55,16 +55,10 @@ def export_log(reader: LedgerReader, folder: Path, on_progress: OnProgress | Non
 
 
 def _published(reader: LedgerReader) -> tuple[bytes, Checkpoint]:
-    """The newest checkpoint, under a key that the log names for its size: a row of the database proves nothing."""
     latest = reader.latest_checkpoint()
     if latest is None:
         raise Unavailable("no checkpoint is signed yet; `affidavit seal` signs one")
-    size, note = latest
-    identity = read_identity(reader, size)
-    checkpoint = open_checkpoint(note, identity.keys_at(size), identity.origin_at(size))
-    if checkpoint.size != size:
-        raise VerificationError(f"checkpoint of size {size}: it says size {checkpoint.size}")
-    return note, checkpoint
+    return latest[1], open_published(reader, *latest)
 
 
 def _export_new(
@@ -77,7 +71,7 @@ def _export_new(
         fresh.mkdir(parents=True)
         _write(reader, _Edge(), fresh, note, checkpoint, on_progress)
         fresh.replace(folder)
-        _sync(folder.parent)
+        sync_folder(folder.parent)
     finally:
         with suppress(FileNotFoundError):
             shutil.rmtree(fresh)
@@ -225,10 +219,7 @@ class _Files:
 
     def publish(self, note: bytes) -> None:
         """Put the checkpoint in its place, durably."""
-        self._fresh.write_bytes(note)
-        _sync(self._fresh)
-        self._fresh.replace(self._folder / CHECKPOINT)
-        _sync(self._folder)
+        write_whole(self._folder / CHECKPOINT, note)
 
 
 def _sync(path: Path) -> None:

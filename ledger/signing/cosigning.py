@@ -5,19 +5,13 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Sequence
 
-from pydantic import ValidationError
-
-from ..entries.entry import parse_entry
 from ..errors import Malformed, QuorumNotMet, VerificationError
 from ..events import WitnessesDeclared
-from ..store.reader import LedgerReader
 from ..tlog.checkpoint import Checkpoint
 from ..tlog.cosignature import add_signatures, open_cosigned
 from ..tlog.note import VerifierKey
 from ..tlog.policy import print_policy
 from ..tlog.witness import Collected, Cosigners
-
-WITNESSES_STREAM = "witnesses"
 
 
 def declare(cosigners: Cosigners) -> WitnessesDeclared:
@@ -25,25 +19,22 @@ def declare(cosigners: Cosigners) -> WitnessesDeclared:
     return WitnessesDeclared(policy=print_policy(cosigners.policy.without_addresses()), required=cosigners.required)
 
 
-def read_declared(reader: LedgerReader, before: int | None = None) -> WitnessesDeclared | None:
-    """Whom the log asks, as the first ``before`` entries say last; None where it never asked anybody."""
-    declared = None
-    for row in reader.stream(WITNESSES_STREAM, before):
-        entry = parse_entry(row.raw)
-        if entry["type"] == WitnessesDeclared.type_name:
-            try:
-                declared = WitnessesDeclared.model_validate(entry["data"])
-            except ValidationError as error:
-                raise Malformed(f"entry {row.seq}: {entry['type']} does not have its fields") from error
-    return declared
-
-
 def require_asked(declared: WitnessesDeclared | None, cosigners: Cosigners | None) -> None:
-    """``QuorumNotMet`` where the log says that nothing is published without witnesses, and none are at hand."""
-    if cosigners is None and declared is not None and declared.required:
+    """``QuorumNotMet`` where the log says that nothing is published without witnesses, and others or none are asked.
+
+    Another process may have said so since this one was opened.
+    """
+    if declared is None or not declared.required:
+        return
+    if cosigners is None:
         raise QuorumNotMet(
             "the log says that its witnesses are required, and none are configured here; "
             "AFFIDAVIT_WITNESS_POLICY names them"
+        )
+    if declare(cosigners) != declared:
+        raise QuorumNotMet(
+            "the log says that its witnesses are required, and it was opened here before that, with other rules; "
+            "open it again"
         )
 
 

@@ -28,9 +28,9 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from ..entries.seal import KEY_BYTES
 from ..errors import Malformed, Unavailable
 from ..files import lock_file, sync_folder
+from ..folds.identity import Identity, KeyRange
 from ..tlog.checkpoint import Checkpoint, parse_checkpoint, print_checkpoint
 from ..tlog.note import ED25519, VerifierKey
-from .identity import Identity, KeyRange
 from .master_key import master_key_from, parse_master_key
 
 _ORIGIN = re.compile(r"[A-Za-z0-9._-]{1,64}(/[A-Za-z0-9._-]{1,64}){0,3}", re.ASCII)
@@ -41,6 +41,11 @@ def make_origin(name: str, random: Callable[[int], bytes]) -> str:
     if not _ORIGIN.fullmatch(name):
         raise Malformed(f"origin name {name!r}: expected words of [A-Za-z0-9._-], parted by '/'")
     return f"{name}/{random(8).hex()}"
+
+
+def make_signing_key(random: Callable[[int], bytes]) -> Ed25519PrivateKey:
+    """A new key that no file holds yet; ``random(n)`` must give n bytes that nobody can guess."""
+    return Ed25519PrivateKey.from_private_bytes(random(KEY_BYTES))
 
 
 class KeyFolder:
@@ -62,17 +67,16 @@ class KeyFolder:
         """
         given = master_key_from(os.environ)
         self.path.mkdir(parents=True, mode=0o700)
-        self._create_signing(random)
+        self._create_signing(make_signing_key(random))
         if given is None:
             _write_private(self.path / "master.key", random(KEY_BYTES).hex().encode() + b"\n")
         sync_folder(self.path.parent)
 
-    def create_continued(self, random: Callable[[int], bytes]) -> VerifierKey:
-        """Make a signing key and an empty signing state for an origin that goes on with an older log."""
+    def create_continued(self, private: Ed25519PrivateKey) -> None:
+        """Keep ``private`` and an empty signing state for an origin that goes on with an older log."""
         self._signing.mkdir(mode=0o700)
-        private = self._create_signing(random)
+        self._create_signing(private)
         sync_folder(self.path)
-        return self._public(private)
 
     def signing_key(self) -> Ed25519PrivateKey:
         """The key in ``signing.pem``: the oldest of those that still sign."""
@@ -80,7 +84,7 @@ class KeyFolder:
 
     def oldest_key(self) -> VerifierKey:
         """The public key to ``signing_key``."""
-        return self._public(self.signing_key())
+        return self.verifier_key(self.signing_key())
 
     def private_key(self, signer: KeyRange) -> Ed25519PrivateKey:
         """The private key of ``signer``; ``Unavailable`` where it is in none of the files."""
@@ -88,7 +92,7 @@ class KeyFolder:
         for path in (self._main, newer):
             if path == self._main or path.exists():
                 private = _read_signing_key(path)
-                if self._public(private) == signer.key:
+                if self.verifier_key(private) == signer.key:
                     return private
         raise Unavailable(
             f"key folder {self._signing}: signing.pem is not the key that entry {signer.named_by} names, "
@@ -97,8 +101,8 @@ class KeyFolder:
 
     def add_key(self, random: Callable[[int], bytes]) -> VerifierKey:
         """Make another signing key beside the present one; durable when this returns. It signs nothing yet."""
-        private = Ed25519PrivateKey.from_private_bytes(random(KEY_BYTES))
-        key = self._public(private)
+        private = make_signing_key(random)
+        key = self.verifier_key(private)
         try:
             _write_private(self._newer(key), _print_signing_key(private))
             sync_folder(self._signing)
@@ -152,7 +156,7 @@ class KeyFolder:
 
     def write_signed(self, checkpoint: Checkpoint) -> None:
         """Replace the signing state; durable when this returns."""
-        fresh = self._state.with_name("signed.new")
+        fresh = self._state.with_name("signed.new")  # one name: who signs is alone, and a crash leaves no more of them
         try:
             with fresh.open("wb") as file:
                 file.write(print_checkpoint(checkpoint).encode())
@@ -162,6 +166,10 @@ class KeyFolder:
             sync_folder(self._signing)
         except OSError as error:
             raise Unavailable(f"signing state {self._state}: {error.strerror}") from error
+
+    def verifier_key(self, private: Ed25519PrivateKey) -> VerifierKey:
+        """The public key to ``private`` under the present origin."""
+        return VerifierKey(self.origin, ED25519, private.public_key().public_bytes_raw())
 
     @contextmanager
     def signing_lock(self) -> Iterator[None]:
@@ -176,14 +184,9 @@ class KeyFolder:
     def _newer(self, key: VerifierKey) -> Path:
         return self._signing / _newer_name(key.key_id.hex())
 
-    def _create_signing(self, random: Callable[[int], bytes]) -> Ed25519PrivateKey:
-        private = Ed25519PrivateKey.from_private_bytes(random(KEY_BYTES))
+    def _create_signing(self, private: Ed25519PrivateKey) -> None:
         _write_private(self._main, _print_signing_key(private))
         self.write_signed(Checkpoint.empty(self.origin))
-        return private
-
-    def _public(self, private: Ed25519PrivateKey) -> VerifierKey:
-        return VerifierKey(self.origin, ED25519, private.public_key().public_bytes_raw())
 
 
 def _folder_name(origin: str) -> str:
@@ -218,6 +221,7 @@ def _read(path: Path) -> bytes:
 
 
 def _write_private(path: Path, content: bytes) -> None:
+    # Under its own name at once: a copy under another that a crash leaves would outlive the key.
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
     with os.fdopen(descriptor, "wb") as file:
         file.write(content)

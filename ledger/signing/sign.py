@@ -13,17 +13,18 @@ import threading
 from collections.abc import Callable, Collection
 from functools import partial
 
-from ..entries.entry import NO_ENTRY, parse_entry
+from ..entries.entry import NO_ENTRY, StoredEntry, parse_entry
 from ..errors import Malformed, SigningRefused, Unavailable, UnsupportedFormat
-from ..store.reader import LedgerReader, StoredEntry
+from ..folds.identity import Identity
+from ..store.folding import read_declared, read_identity
+from ..store.reader import LedgerReader
 from ..store.sqlite import ChainingRecorder
 from ..tlog.checkpoint import Checkpoint, sign_checkpoint
 from ..tlog.hashing import leaf_hash
 from ..tlog.tiles import tile_nodes
 from ..tlog.tree import Frontier, prove_consistency
 from ..tlog.witness import Cosigners
-from .cosigning import read_declared, require_asked, with_cosignatures
-from .identity import Identity, read_identity
+from .cosigning import require_asked, with_cosignatures
 from .keys import KeyFolder
 
 

@@ -13,25 +13,14 @@ import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
-from typing import NamedTuple
 
 from ..entries.chain import Head
+from ..entries.entry import StoredEntry
 from ..errors import Malformed, Unavailable, UnsupportedFormat
 from ..files import hold_lock
 from ..tlog.tiles import TILE_WIDTH, node_from_tiles
 from ..tlog.tree import Frontier
 from .schema import LEDGER_FILE, LOCK_FILE, SCHEMA_VERSION, SchemaRow, schema_rows
-
-
-class StoredEntry(NamedTuple):
-    """A row of the log as it lies in the store; nothing about it has been checked."""
-
-    seq: int
-    stream: str
-    pos: int
-    type_name: str
-    raw: bytes
-    leaf: bytes
 
 
 class LedgerReader:

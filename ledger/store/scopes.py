@@ -24,7 +24,7 @@ from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, closing, contextmanager, suppress
 from hashlib import sha256
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -33,6 +33,7 @@ from ...domain.errors import Refused
 from ..entries.seal import KEY_BYTES, NONCE_BYTES
 from ..errors import Unavailable
 from ..files import hold_lock
+from ..folds.erasures import Destroyed
 from .schema import LOCK_FILE
 
 OWN_SCOPE = "ledger"
@@ -69,13 +70,6 @@ _SELECT_ALIAS = "SELECT alias, scope, box FROM aliases WHERE lookup=? AND scope 
 _CHUNK = 1000
 _BUSY_SECONDS = 60
 _READ_ONLY = "mode=ro&readonly_shm=1"
-
-
-class Destroyed(NamedTuple):
-    """What is left of a destroyed key: its fingerprint (hex), and how many rows of aliases went with it."""
-
-    fingerprint: str
-    aliases: int
 
 
 class ScopeKeys:

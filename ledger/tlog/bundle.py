@@ -1,4 +1,4 @@
-"""Entry bundles: the entries under one leaf tile, in one file (log-formats.md §6, C2SP tlog-tiles).
+"""Entry bundles: the entries under one leaf tile, in one file (C2SP tlog-tiles).
 
 Each entry is its length, a big-endian u16, and its bytes. Bundle k holds the entries of tile k of level 0.
 """

@@ -1,4 +1,4 @@
-"""Checkpoints: a signed tree head as text (log-formats.md §3, C2SP tlog-checkpoint).
+"""Checkpoints: a signed tree head as text (C2SP tlog-checkpoint; docs/format.md, "Checkpoint").
 
 ::
 
@@ -20,7 +20,7 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ..errors import Malformed, VerificationError
 from .hashing import EMPTY_ROOT, HASH_SIZE
-from .note import VerifierKey, check_name, decode_base64, encode_base64, open_note, sign_note
+from .note import VerifierKey, check_name, decode_base64, encode_base64, open_note, parse_note, sign_note
 
 _MAX_SIZE = 2**63 - 1
 _NUMBER = re.compile(r"0|[1-9][0-9]{0,18}")
@@ -64,6 +64,11 @@ def parse_checkpoint(text: str) -> Checkpoint:
     if len(lines) != 4 or lines[3]:
         raise Malformed(f"checkpoint: expected 3 lines, each ended, found {len(lines) - 1}")
     return Checkpoint(lines[0], parse_number(lines[1]), decode_hash(lines[2]))
+
+
+def claimed_checkpoint(note: bytes) -> Checkpoint:
+    """What a signed note says, before any signature is checked; ``Malformed`` where it is no checkpoint."""
+    return parse_checkpoint(parse_note(note).text)
 
 
 def sign_checkpoint(checkpoint: Checkpoint, private_key: Ed25519PrivateKey) -> bytes:

@@ -1,4 +1,4 @@
-"""Cosignatures: what a witness says of a checkpoint, and when (log-formats.md §5, C2SP tlog-cosignature).
+"""Cosignatures: what a witness says of a checkpoint, and when (C2SP tlog-cosignature).
 
 A cosignature stands as one more signature line under the checkpoint and says: at this time, this is the largest
 consistent tree that I have seen for this origin. Its bytes after the key ID are the time, a big-endian u64 of POSIX

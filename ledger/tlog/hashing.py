@@ -1,4 +1,5 @@
-"""The three hashes of the Merkle tree: empty tree, leaf and node (log-formats.md §1, RFC 6962 §2.1).
+"""The three hashes of the Merkle tree: empty tree, leaf and node (RFC 6962 §2.1;
+docs/format.md, "Hashes, chain and tree").
 
 The prefix bytes 0x00 and 0x01 keep leaves and nodes apart: no entry can pose as the node of two others.
 Only ``hashlib`` is used, so that a stranger can copy this file.

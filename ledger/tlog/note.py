@@ -1,4 +1,4 @@
-"""Signed notes: a text and the signatures under it (log-formats.md §4, C2SP signed-note).
+"""Signed notes: a text and the signatures under it (C2SP signed-note; docs/format.md, "Checkpoint").
 
 ::
 
@@ -174,6 +174,15 @@ def open_note(note: bytes, verifiers: Iterable[VerifierKey]) -> str:
     if not verified:
         raise VerificationError(f"note: none of its {len(parsed.signatures)} signatures is by a known key")
     return parsed.text
+
+
+def named_keys(note: bytes, keys: Iterable[VerifierKey]) -> list[VerifierKey]:
+    """Those of ``keys`` whose name and ID a signature line of the note bears; verifies nothing.
+
+    Raises as ``parse_note`` does.
+    """
+    signers = {(line.name, line.key_id) for line in parse_note(note).signatures}
+    return [key for key in keys if (key.name, key.key_id) in signers]
 
 
 def known_signatures(note: SignedNote, verifiers: Iterable[VerifierKey]) -> Iterator[tuple[VerifierKey, NoteSignature]]:

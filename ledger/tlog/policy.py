@@ -1,4 +1,4 @@
-"""Policies: whose signatures make a checkpoint good (log-formats.md §10, C2SP tlog-policy).
+"""Policies: whose signatures make a checkpoint good (C2SP tlog-policy).
 
 ::
 

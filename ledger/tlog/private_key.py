@@ -1,4 +1,4 @@
-"""Private keys of witnesses and reviewers: one line of text, in Go's form (log-formats.md §4).
+"""Private keys of witnesses and reviewers: one line of text, in the form of Go's ``note`` package.
 
 ::
 
@@ -17,6 +17,7 @@ from pathlib import Path
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from ..errors import Malformed, Unavailable
+from ..files import write_whole
 from . import ml_dsa
 from .note import (
     ML_DSA_44_COSIGNATURE,
@@ -117,11 +118,7 @@ def read_private_key(path: Path) -> NotePrivateKey:
 def write_private_key(path: Path, key: NotePrivateKey) -> None:
     """Write a new key file of mode 0600, durable when this returns; ``Unavailable`` where one is already."""
     try:
-        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_CLOEXEC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(print_private_key(key).encode() + b"\n")
-            file.flush()
-            os.fsync(file.fileno())
+        write_whole(path, print_private_key(key).encode() + b"\n", new=True, private=True)
     except OSError as error:
         raise Unavailable(f"key file {path}: {error.strerror}") from error
 

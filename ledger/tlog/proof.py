@@ -1,6 +1,7 @@
-"""Checking proofs: bytes and numbers in, nothing or one error out (log-formats.md §7 and §8).
+"""Checking proofs: bytes and numbers in, nothing or one error out (RFC 9162 §2.1.3.2 and §2.1.4.2;
+docs/format.md, "Hashes, chain and tree").
 
-Imports only hashes and errors, so that a stranger can copy the checking part alone. The loops of §7 and §8
+Imports only hashes and errors, so that a stranger can copy the checking part alone. The loops of the RFC
 are split here, as in transparency-dev/merkle, into the part below the point where the leaf's path meets the
 right edge and the part above it; so the length of a path is known, and checked, before anything is hashed.
 """
@@ -16,7 +17,7 @@ _MAX_SIZE = 2**63 - 1
 
 
 def verify_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes], root: bytes) -> None:
-    """Check that ``leaf`` stands at ``index`` in the tree of ``size`` leaves with this ``root`` (§7).
+    """Check that ``leaf`` stands at ``index`` in the tree of ``size`` leaves with this ``root`` (RFC 9162 §2.1.3.2).
 
     Raises ``VerificationError`` if a bound, a length or the root is wrong.
     """
@@ -30,7 +31,7 @@ def verify_inclusion(index: int, size: int, leaf: bytes, path: Sequence[bytes], 
 
 
 def verify_consistency(old_size: int, new_size: int, path: Sequence[bytes], old_root: bytes, new_root: bytes) -> None:
-    """Check that the tree (new_size, new_root) only appends to (old_size, old_root) (§8).
+    """Check that the tree (new_size, new_root) only appends to (old_size, old_root) (RFC 9162 §2.1.4.2).
 
     Old size 0 proves nothing beyond the empty root. Raises ``VerificationError`` if a bound, a length or a
     root is wrong; equal sizes with different roots are a fork.

@@ -1,4 +1,4 @@
-"""Receipts: an inclusion proof with the checkpoint that it leads to (log-formats.md §9, C2SP tlog-proof).
+"""Receipts: an inclusion proof with the checkpoint that it leads to (C2SP tlog-proof; docs/format.md, "Checkpoint").
 
 One file, checked offline with nothing but the entry and the ledger's public key.
 
@@ -19,7 +19,6 @@ from dataclasses import dataclass
 
 from ..errors import Malformed
 from .checkpoint import Checkpoint, decode_hash, open_checkpoint, parse_number
-from .hashing import leaf_hash
 from .note import VerifierKey, decode_base64, encode_base64
 from .proof import verify_inclusion
 
@@ -67,18 +66,10 @@ def parse_receipt(data: bytes) -> Receipt:
     return Receipt(index, tuple(map(decode_hash, lines)), note, extra)
 
 
-def verify_receipt(receipt: Receipt, entry: bytes, verifiers: Iterable[VerifierKey], origin: str) -> Checkpoint:
-    """Check that ``entry`` stands at the receipt's index in the ledger ``origin``; return its checkpoint.
+def verify_receipt(receipt: Receipt, leaf: bytes, verifiers: Iterable[VerifierKey], origin: str) -> Checkpoint:
+    """Check that the entry with the leaf hash ``leaf`` stands at the receipt's index in the ledger ``origin``.
 
-    Raises as ``open_checkpoint`` and ``verify_inclusion`` do.
-    """
-    return verify_leaf_receipt(receipt, leaf_hash(entry), verifiers, origin)
-
-
-def verify_leaf_receipt(receipt: Receipt, leaf: bytes, verifiers: Iterable[VerifierKey], origin: str) -> Checkpoint:
-    """Check as ``verify_receipt`` does for who holds the leaf hash only.
-
-    Two functions, since an entry may have the length of a hash.
+    Returns the receipt's checkpoint. Raises as ``open_checkpoint`` and ``verify_inclusion`` do.
     """
     checkpoint = open_checkpoint(receipt.checkpoint_note, verifiers, origin)
     verify_inclusion(receipt.index, checkpoint.size, leaf, receipt.path, checkpoint.root)

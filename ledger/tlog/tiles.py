@@ -1,4 +1,5 @@
-"""Tiles: the tree cut into pieces of 256 hashes, and their names (log-formats.md §6, C2SP tlog-tiles).
+"""Tiles: the tree cut into pieces of 256 hashes, and their names (C2SP tlog-tiles;
+docs/format.md, "Hashes, chain and tree").
 
 Hash number i of tile level l is the root over the leaves ``i * 256**l`` up to ``(i + 1) * 256**l``; tile n
 of a level holds its hashes from ``n * 256`` on, 256 of them when full. Every node of height h is then the
@@ -41,14 +42,6 @@ class TilePath(NamedTuple):
     width: int
 
 
-class TileCount(NamedTuple):
-    """How many full tiles a level has, and the width of the partial one after them, 0 for none."""
-
-    level: int
-    full: int
-    partial: int
-
-
 def node_from_tiles(level: int, index: int, size: int, read_hashes: ReadHashes) -> bytes:
     """Return the root over the leaves ``index * 2**level`` up to ``(index + 1) * 2**level``.
 
@@ -74,16 +67,6 @@ def tile_nodes(size: int, read_hashes: ReadHashes) -> ReadNode:
         return tile[at * HASH_SIZE : (at + count) * HASH_SIZE]
 
     return lambda level, index: node_from_tiles(level, index, size, read)
-
-
-def tile_counts(size: int) -> list[TileCount]:
-    """Return the tiles of a tree, level by level as long as level l has hashes: ``size // 256**l``."""
-    counts = []
-    level, hashes = 0, size
-    while hashes:
-        counts.append(TileCount(level, *divmod(hashes, TILE_WIDTH)))
-        level, hashes = level + 1, hashes // TILE_WIDTH
-    return counts
 
 
 def tile_path(level: TileLevel, n: int, width: int = TILE_WIDTH) -> str:

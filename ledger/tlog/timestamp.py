@@ -4,7 +4,7 @@ An authority signs that it saw a hash at a time. What is stamped is the checkpoi
 
     SHA256( body || 0x0A || the log key's signature line )
 
-without cosignatures, so that it can be stamped at once and rebuilt later (log-formats.md §12). A token is
+without cosignatures, so that it can be stamped at once and rebuilt later (docs/format.md, "Timestamps"). A token is
 checked at the time that it states, not now: certificates expire, what they stamped before stays stamped.
 Signature and chain are checked by ``rfc3161-client`` (extra ``timestamps``); where that is not installed, a
 token cannot be checked: ``UnsupportedFormat``.
@@ -23,9 +23,10 @@ from typing import TYPE_CHECKING
 from cryptography import x509
 from cryptography.x509.oid import ExtendedKeyUsageOID
 
-from ..errors import LedgerError, Malformed, UnsupportedFormat, VerificationError
+from ..errors import LedgerError, Malformed, UnsupportedFormat, UntrustedAuthority, VerificationError
 from .cosignature import log_signature_line
 from .note import VerifierKey, parse_note
+from .token_signature import require_named, require_signed
 
 if TYPE_CHECKING:
     from rfc3161_client import TimeStampResponse
@@ -36,6 +37,15 @@ _PATH_TO_CERTIFICATES = (0, 1, 1, 0, 3)
 _PATH_TO_TIME = (0, 1, 1, 0, 2, 1, 0, 0, 4)
 _TIME = re.compile(rb"(\d{14})(?:\.(\d{1,12}))?Z")
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_NOT_UNDER_IT = (
+    "unable to get local issuer certificate",
+    "unable to get issuer certificate",
+    "unable to verify the first certificate",
+    "self-signed certificate",
+    "self-signed certificate in certificate chain",
+    "certificate signature failure",
+)
+"""What OpenSSL says where a root is not the one that a certificate was made under."""
 _STATUS = {
     1: "granted with changes",
     2: "rejected",
@@ -108,24 +118,45 @@ def verify_token(response: bytes, hashed: bytes, roots: Sequence[bytes], nonce: 
     ``roots`` are PEM files; one may hold several certificates, also the intermediate ones and the authority's own,
     for answers that do not carry them. Raises as ``read_token`` does, and ``VerificationError`` for another hash, for
     a ``nonce`` other than the one asked with, for a signature or chain that does not hold, and for a certificate that
-    is not for time stamping alone.
+    is not for time stamping alone: ``UntrustedAuthority`` where all holds but that no chain leads to one of ``roots``.
     """
     pinned = [certificate for pem in roots for certificate in read_certificates(pem)]
     if not pinned:
         raise VerificationError("timestamp: no root of an authority is pinned")
     with _reading():
         parsed = _decode(response)
-        claimed = _claimed(response, parsed)
-        if claimed.imprint != hashed:
-            raise VerificationError(f"timestamp: it is of {claimed.imprint.hex()}, expected {hashed.hex()}")
-        if nonce is not None and claimed.nonce != nonce:
-            raise VerificationError(f"timestamp: nonce is {claimed.nonce}, expected {nonce}")
-        signer = _signer(parsed, pinned)
-        if signer is None:
-            raise VerificationError("timestamp: the certificate that signed it is neither in it nor pinned")
-        _require_purpose(signer)
-        _verify_chain(parsed, hashed, pinned, signer)
+        claimed, signer = _require_answer(response, parsed, hashed, pinned, nonce)
+        try:
+            _verify_chain(parsed, hashed, pinned, signer)
+        except UntrustedAuthority:
+            require_signed(response, signer)
+            raise
         return replace(claimed.timestamp, authority=signer.subject.rfc4514_string())
+
+
+def verify_signature_alone(response: bytes, hashed: bytes, nonce: int | None = None) -> Timestamp:
+    """As ``verify_token``, under the certificate that the token carries, whoever may have made that."""
+    with _reading():
+        claimed, signer = _require_answer(response, _decode(response), hashed, [], nonce)
+        require_signed(response, signer)
+        return claimed.timestamp
+
+
+def _require_answer(
+    response: bytes, parsed: TimeStampResponse, hashed: bytes, pinned: Sequence[x509.Certificate], nonce: int | None
+) -> tuple[ClaimedTimestamp, x509.Certificate]:
+    """What it says, and the certificate that it says signed it, once it is of what was asked and for that purpose."""
+    claimed = _claimed(response, parsed)
+    if claimed.imprint != hashed:
+        raise VerificationError(f"timestamp: it is of {claimed.imprint.hex()}, expected {hashed.hex()}")
+    if nonce is not None and claimed.nonce != nonce:
+        raise VerificationError(f"timestamp: nonce is {claimed.nonce}, expected {nonce}")
+    signer = _signer(parsed, pinned)
+    if signer is None:
+        raise UntrustedAuthority("timestamp: the certificate that signed it is neither in it nor pinned")
+    _require_purpose(signer)
+    require_named(response, signer)
+    return claimed, signer
 
 
 def read_certificates(pem: bytes) -> list[x509.Certificate]:
@@ -264,23 +295,28 @@ def _verify_chain(
     # OpenSSL tries one root of a name only, and a root that was renewed goes by the name of the old one.
     roots = [found for found in pinned if found.issuer == found.subject]
     others = [found for found in pinned if found.issuer != found.subject]
-    errors = []
+    errors: list[VerificationError] = []
     for root in roots:
         try:
             VerifierBuilder(roots=[root, *others], tsa_certificate=own).build().verify(parsed, hashed)
             return
         except NotVerified as error:
             errors.append(_reason(error))
-    raise VerificationError(f"timestamp: {errors[0] if errors else 'none of the pinned certificates is a root'}")
+    # Of several roots one may be the right one, and say what is wrong.
+    wrong = [error for error in errors if not isinstance(error, UntrustedAuthority)]
+    raise next(iter(wrong or errors), UntrustedAuthority("timestamp: none of the pinned certificates is a root"))
 
 
-def _reason(error: Exception) -> str:
+def _reason(error: Exception) -> VerificationError:
     """What OpenSSL said, without its stack."""
     text = str(error)
     _, found, rest = text.partition('data: "Verify error: ')
     if found:
-        return f"no chain to a pinned root at its time: {rest.partition(chr(34))[0]}"
-    return "its signature is wrong" if "signature failure" in text else text.partition(": ErrorStack")[0]
+        why = rest.partition(chr(34))[0]
+        kind = UntrustedAuthority if why in _NOT_UNDER_IT else VerificationError
+        return kind(f"timestamp: no chain to a pinned root at its time: {why}")
+    why = "its signature is wrong" if "signature failure" in text else text.partition(": ErrorStack")[0]
+    return VerificationError(f"timestamp: {why}")
 
 
 def _integer(value: int) -> bytes:

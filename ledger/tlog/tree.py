@@ -1,4 +1,5 @@
-"""Building the Merkle tree: roots, inclusion proofs and consistency proofs (log-formats.md §1, RFC 6962).
+"""Building the Merkle tree: roots, inclusion proofs and consistency proofs (RFC 6962 §2.1;
+docs/format.md, "Hashes, chain and tree").
 
 The root of n > 1 leaves is ``node(root of the first k, root of the rest)`` with k the largest power of two
 strictly less than n. A leaf never changes its place; appending changes only the right edge.
@@ -9,7 +10,7 @@ over the leaves ``index * 2**level`` up to ``(index + 1) * 2**level``. Checking 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from functools import reduce
 from hashlib import sha256
 from struct import Struct
@@ -24,7 +25,7 @@ _pairs = Struct(f"{2 * HASH_SIZE}s").iter_unpack
 
 
 class Frontier:
-    """The right edge of a growing tree: one hash per 1-bit of its size (the "compact range" of §1).
+    """The right edge of a growing tree: one hash per 1-bit of its size (a "compact range").
 
     It changes in place, since appending is the hot path; ``copy`` it first where an append may be undone.
     """
@@ -103,14 +104,6 @@ class Frontier:
     def root(self) -> bytes:
         """Return the root over all leaves so far; the empty root if there is none."""
         return _fold_right(self._hashes) if self._hashes else EMPTY_ROOT
-
-
-def root_of(leaves: Iterable[bytes]) -> bytes:
-    """Return the root over leaf hashes: ``MTH`` of RFC 6962 §2.1."""
-    frontier = Frontier()
-    for leaf in leaves:
-        frontier.append(leaf)
-    return frontier.root()
 
 
 def fold_perfect(hashes: bytes) -> bytes:

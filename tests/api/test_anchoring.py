@@ -24,12 +24,14 @@ from affidavit.api.http.app import create_app, open_service
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger, system_clock
-from affidavit.ledger.audit.anchors import Anchor, anchor_path, check_anchors, read_anchors, stored_token
+from affidavit.ledger.audit.anchors import check_anchors
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
 from affidavit.ledger.events import ClockSteppedBack
-from affidavit.ledger.signing.identity import read_identity
+from affidavit.ledger.folds.anchors import Anchor
+from affidavit.ledger.store.folding import read_anchors, read_identity
 from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.tokens import anchor_path, stored_token
 from affidavit.ledger.tlog.timestamp import imprint
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.authority import Answer, serving
@@ -204,10 +206,10 @@ def test_an_address_that_is_none_is_refused_without_repeating_it(url: str) -> No
 
 
 def test_roots_must_be_certificates(tmp_path: Path) -> None:
-    with pytest.raises(Refused, match=r"none\.pem"):
+    with pytest.raises(Unavailable, match=r"none\.pem: No such file"):
         open_authority("http://tsa.example/", tmp_path / "none.pem")
     (tmp_path / "some.pem").write_bytes(b"no certificate")
-    with pytest.raises(Malformed, match="expected PEM"):
+    with pytest.raises(Malformed, match=r"some\.pem: expected certificates in PEM, found none that read$"):
         open_authority("http://tsa.example/", tmp_path / "some.pem")
 
 
@@ -426,11 +428,15 @@ def test_anchored_at_openssl_and_listed(
     assert list_anchors(folder, [root], as_json=True) == 0
     listed = json.loads(capsys.readouterr().out)
     assert [(anchor["seq"], anchor["size"]) for anchor in listed["anchors"]] == [(1, 1), (2, 2)]
-    assert [(bound["first"], bound["last"]) for bound in listed["bounds"]] == [(0, 0), (1, 1), (2, None)]
+    assert [(bound["first"], bound["stop"]) for bound in listed["bounds"]] == [(0, 1), (1, 2), (2, 3)]
     assert (listed["damage"], listed["not_checked"]) == ([], [])
 
     assert list_anchors(folder, [], as_json=False) == 0
     assert "no root of an authority is pinned" in capsys.readouterr().out
+
+    (junk := tmp_path / "junk.pem").write_bytes(b"no certificate")
+    with pytest.raises(Malformed, match=r"junk\.pem: expected certificates"):
+        list_anchors(folder, [junk], as_json=False)
 
     first = anchor_path(own, 1)
     first.write_bytes(first.read_bytes() + b"\x00")

@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import random
 import runpy
+import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from typer.testing import CliRunner
 
 from affidavit.api.checking import NOT_CHECKED, Checked, carried_evidence, check
@@ -19,17 +21,21 @@ from affidavit.api.pack.collect import collect_evidence, select_run
 from affidavit.api.pack.render import render_page
 from affidavit.api.reading import open_for_reading
 from affidavit.api.settings import recorder_name
-from affidavit.domain.event import NewEvent
+from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.audit.fork import ForkEvidence, print_fork
 from affidavit.ledger.audit.head import Outside
 from affidavit.ledger.entries.review import Statement, Subject, sign_statement
+from affidavit.ledger.continuing import continue_ledger
 from affidavit.ledger.errors import Malformed, Unavailable
+from affidavit.ledger.events import ClockSteppedBack
 from affidavit.ledger.evidence.evidence import Evidence, parse_evidence, print_evidence
 from affidavit.ledger.publishing.tlog_directory import export_log
+from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, print_vkey
 from affidavit.ledger.tlog.private_key import make_private_key
 from affidavit.ledger.tlog.receipt import Receipt, print_receipt
+from affidavit.projections.registry import REGISTRY
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 MAKER = runpy.run_path(str(VECTORS / "make_evidence.py"))
@@ -92,7 +98,7 @@ def test_a_page_of_another_version_is_not_said_to_be_wrong(evidence: Evidence, t
     spaced = other.replace("<body>", "<body >", 1)  # a browser, and the digest, take it for the same
     assert spaced != other
     checked = check_bytes(tmp_path, spaced.encode())
-    assert checked.verdict.verdict == "ok"
+    assert checked.verdict.verdict == "not_proven"  # whoever changed the page could have said so, too
     assert "it was made by affidavit/9.9.9" in checked.verdict.not_checked["page"]
     same_version = render_page(evidence).replace("<body>", "<body >", 1)
     assert [found.kind for found in check_bytes(tmp_path, same_version.encode()).verdict.damage] == ["page_changed"]
@@ -207,6 +213,67 @@ def test_an_exported_log(signed: Ledger, tmp_path: Path) -> None:
             assert verdict(signed.verifier_key()).verdict == "damaged", path
         path.write_bytes(good)
     assert verdict(signed.verifier_key()).verdict == "ok"
+
+
+def test_an_export_whose_key_changed_since_the_pinned_checkpoint_is_not_proven(signed: Ledger, tmp_path: Path) -> None:
+    """It holds the newest checkpoint alone: anybody could have written the entry that names the new key."""
+    with signed.recorder.reading() as reader:
+        pinned = reader.checkpoints()[-1][1]
+    signed.rotate_key(overlap=0)
+    signed.record(NewEvent("filler", 0, ClockSteppedBack(behind=1.0), Meta()))
+    signed.sign()
+    with signed.recorder.reading() as reader:
+        export_log(reader, tmp_path / "exported")
+
+    def verdict(*keys: VerifierKey) -> Any:
+        return check(tmp_path / "exported", Outside(keys, pinned=(pinned,)), None, lambda origin: ()).verdict
+
+    alone = verdict()
+    assert (alone.verdict, [found.kind for found in alone.damage]) == ("not_proven", ["unknown_key"])
+    assert verdict(signed.verifier_key()).verdict == "ok"
+
+
+def test_a_checkpoint_of_an_earlier_origin_gets_one_answer_from_all_that_is_handed_over(
+    signed: Ledger, tmp_path: Path
+) -> None:
+    with signed.recorder.reading() as reader:
+        early = reader.checkpoints()[-1][1]
+    signed.close()
+    shutil.copyfile(signed.folder / "ledger.db", tmp_path / "backup.db")
+    keys = tmp_path / "keys"
+    with Ledger(signed.folder, keys, REGISTRY, edge=signed._edge, sign_in_background=False) as again:
+        again.record(NewEvent("filler", 0, ClockSteppedBack(behind=1.0), Meta()))
+        again.record(NewEvent("filler", 1, ClockSteppedBack(behind=1.0), Meta()))
+        again.sign()
+        with again.recorder.reading() as reader:
+            late = reader.checkpoints()[-1][1]
+    shutil.copyfile(tmp_path / "backup.db", signed.folder / "ledger.db")
+    continue_ledger(signed.folder, keys, REGISTRY, name="again", reason="restored", edge=signed._edge)
+    with Ledger(signed.folder, keys, REGISTRY, edge=signed._edge, sign_in_background=False) as ledger:
+        with ledger.recorder.reading() as reader:
+            export_log(reader, tmp_path / "exported")
+        vkey = ledger.verifier_key()
+    with open_for_reading(signed.folder, keys) as opened:
+        chosen = select_run(opened, "043", calls=False, content=True)
+        packed = collect_evidence(opened, chosen, recorder_name(), "2026-11-22T10:00:00.000000Z", None)
+    (tmp_path / "evidence").write_bytes(print_evidence(packed))
+
+    def told(name: str, pinned: bytes, *own: VerifierKey) -> tuple[str, list[str]]:
+        verdict = check(tmp_path / name, Outside(own, pinned=(pinned,)), None, lambda origin: ()).verdict
+        return verdict.verdict, [found.kind for found in verdict.damage]
+
+    assert told("exported", early) == ("not_proven", ["wrong_ledger"])
+    assert told("exported", early, vkey) == ("ok", [])
+    for name in ("exported", "evidence"):
+        assert told(name, late) == told(name, late, vkey) == ("rollback", ["rollback"])
+
+
+def test_a_pinned_checkpoint_of_another_log_is_not_met(evidence: Evidence, tmp_path: Path) -> None:
+    key = Ed25519PrivateKey.from_private_bytes(bytes(32))
+    note = sign_checkpoint(Checkpoint("another.example/log/0123456789abcdef", 3, bytes(32)), key)
+    verdict = check_bytes(tmp_path, print_evidence(evidence), pinned=(note,)).verdict
+    assert [(found.kind, found.unmet) for found in verdict.damage] == [("wrong_ledger", True)]
+    assert verdict.verdict == "not_proven"
 
 
 def test_what_is_none_of_these_is_refused(tmp_path: Path) -> None:

@@ -215,7 +215,7 @@ def test_only_a_directory_of_the_run_is_removed(
     asked = (folder, None, "001", "user_request", None, [tmp_path / "rebuilt"])
     if kind == "absent":
         assert erase(*asked, yes=True, as_json=False) == 0
-        assert "run 001 has no directory there" in capsys.readouterr().out
+        assert "run 001 has no directory under" in capsys.readouterr().out
     else:
         with pytest.raises(Refused) as refused:
             erase(*asked, yes=True, as_json=False)

@@ -99,7 +99,7 @@ def test_a_receipt_is_given_on_request(recording: RecordingLedger, run: RunRecor
     receipt = parse_receipt(recording.receipt(ack.seq))
     with recording.ledger.recorder.reading() as reader:
         raw = next(reader.entries(ack.seq, ack.seq + 1)).raw
-    verify_receipt(receipt, raw, [recording.ledger.verifier_key()], recording.ledger.origin)
+    verify_receipt(receipt, leaf_hash(raw), [recording.ledger.verifier_key()], recording.ledger.origin)
 
 
 def test_no_text_no_secret_and_no_name_stands_in_the_open(recording: RecordingLedger, run: RunRecorder) -> None:

@@ -11,9 +11,9 @@ import pytest
 
 from affidavit.api.cli.review_commands import Asked, list_reviews, make_review_key, sign_review
 from affidavit.api.cli.run_commands import show_run
-from affidavit.api.reading import OpenLedger, open_for_reading
+from affidavit.api.reading import open_for_reading
 from affidavit.api.record import RecordingLedger
-from affidavit.api.reviews import Review, record_review, reviews_of, reviews_of_entries
+from affidavit.api.reviews import Review, record_review, reviews_of
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Acknowledged, Ledger
@@ -83,14 +83,6 @@ def test_reviews_stand_with_their_run_and_ranges_apart(ran: Ledger) -> None:
         (BOB.name, "iteration 001 1"),
     ]
     assert [str(found.subject) for found in read(ran, "002")] == ["run 002"]
-    with open_for_reading(ran.folder, ran.keys.path.parent) as opened:
-        assert found_in(opened, 0, 1) == []
-        assert found_in(opened, 0, 2) == found_in(opened, 2, 9) == ["entries 1 2"]
-        assert found_in(opened, 3, 9) == []
-
-
-def found_in(opened: OpenLedger, first: int, stop: int) -> list[str]:
-    return [str(found.subject) for found in reviews_of_entries(opened, first, stop)]
 
 
 def test_handed_in_again_it_is_the_same_review(ran: Ledger) -> None:
@@ -273,8 +265,31 @@ def test_what_cannot_be_signed_is_refused(folder: str, ran: Ledger, tmp_path: Pa
     key_file.write_text(print_private_key(ADA), encoding="utf-8")
     key_file.chmod(0o600)
     with pytest.raises((Refused, Malformed)):
-        sign_review(folder, asked(**given), key_file, None, None, as_json=False)
+        sign_review(folder, asked(**given), key_file, None, tmp_path / "statement", as_json=False)
     assert read(ran) == []
+    assert not (tmp_path / "statement").exists()
+
+
+def test_a_statement_that_the_ledger_refuses_is_not_written_either(folder: str, ran: Ledger, tmp_path: Path) -> None:
+    key_file, output = tmp_path / "ada.key", tmp_path / "statement"
+    key_file.write_text(print_private_key(ADA), encoding="utf-8")
+    key_file.chmod(0o600)
+    with pytest.raises(Refused):
+        sign_review(folder, asked(run="003"), key_file, None, output, as_json=False)
+    assert not output.exists()
+    sign_review(folder, asked(), key_file, None, output, as_json=False)
+    assert output.read_text(encoding="utf-8") == read(ran)[-1].note
+
+
+def test_a_checkpoint_that_is_none_is_told_by_its_name(folder: str, tmp_path: Path) -> None:
+    key_file, kept = tmp_path / "ada.key", tmp_path / "kept"
+    key_file.write_text(print_private_key(ADA), encoding="utf-8")
+    key_file.chmod(0o600)
+    with pytest.raises(Unavailable, match=r"checkpoint .*kept: No such file"):
+        sign_review(folder, asked(checkpoint=kept), key_file, None, None, as_json=False)
+    kept.write_text("junk\n", encoding="utf-8")
+    with pytest.raises(Malformed, match=r"checkpoint .*kept: "):
+        sign_review(folder, asked(checkpoint=kept), key_file, None, None, as_json=False)
 
 
 def test_keys_of_others_and_of_witnesses_sign_nothing(folder: str, tmp_path: Path) -> None:

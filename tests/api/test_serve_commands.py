@@ -14,7 +14,8 @@ import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
 
-from affidavit.api.cli.serve_commands import _limits, create_key, list_keys, publish_rules, revoke_key, serve
+from affidavit.api.cli.api_keys_commands import create_key, list_keys, revoke_key
+from affidavit.api.cli.serve_commands import _limits, publish_rules, serve
 from affidavit.api.client import AffidavitClient, InteractionData
 from affidavit.api.http.limits import Limits
 from affidavit.api.keyring import Keyring

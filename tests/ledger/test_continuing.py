@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from pathlib import Path
 
@@ -12,15 +14,16 @@ import pytest
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.domain.optimization.events import SourceKept
-from affidavit.ledger.application import Ledger
-from affidavit.ledger.continuing import ERASED_IN_LOST_ENTRIES, continue_ledger
-from affidavit.ledger.errors import SigningRefused
-from affidavit.ledger.events import LedgerContinued
-from affidavit.ledger.signing.identity import Continuation
-from affidavit.ledger.store.erasure import read_erasures
+from affidavit.ledger.application import Acknowledged, Ledger
+from affidavit.ledger.continuing import ERASED_IN_LOST_ENTRIES, _Continued, continue_ledger
+from affidavit.ledger.errors import SigningRefused, Unavailable
+from affidavit.ledger.events import ErasureExecuted, ErasureRequested, LedgerContinued
+from affidavit.ledger.folds.identity import Continuation
+from affidavit.ledger.store.folding import read_erasures
+from affidavit.ledger.store.reader import open_snapshot
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint
 from affidavit.ledger.tlog.note import parse_vkey
-from affidavit.ledger.tlog.receipt import verify_leaf_receipt
+from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
 
 
@@ -147,7 +150,7 @@ def test_keys_rotate_and_receipts_are_given_under_the_new_origin(behind: Ledger)
         receipt = again.receipt(1)
         with again.recorder.reading() as reader:
             leaf = reader.hashes(0, 1, 1)
-        assert verify_leaf_receipt(receipt, leaf, [again.verifier_key()], again.origin).size == 8
+        assert verify_receipt(receipt, leaf, [again.verifier_key()], again.origin).size == 8
 
 
 def test_a_ledger_that_is_not_behind_opens_as_it_is(ledger: Ledger) -> None:
@@ -163,6 +166,90 @@ def test_a_copy_goes_on_once(behind: Ledger) -> None:
     go_on(behind)
     with pytest.raises(Refused, match="so it opens as it is"):
         go_on(behind)
+
+
+def test_of_two_that_let_it_go_on_at_once_one_is_refused(behind: Ledger, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Both have opened it before either holds the lock under which it goes on."""
+    both_opened, going_on = threading.Barrier(2, timeout=30), _Continued._require_present_log
+
+    def wait(ledger: _Continued) -> None:
+        both_opened.wait()
+        going_on(ledger)
+
+    def attempt(_: int) -> LedgerContinued | Refused:
+        try:
+            return go_on(behind)
+        except Refused as refused:
+            return refused
+
+    monkeypatch.setattr(_Continued, "_require_present_log", wait)
+    with ThreadPoolExecutor(2) as pool:
+        outcomes = list(pool.map(attempt, range(2)))
+    (continued,) = [outcome for outcome in outcomes if isinstance(outcome, LedgerContinued)]
+    (refused,) = [outcome for outcome in outcomes if isinstance(outcome, Refused)]
+    assert refused.rule == "not_behind"
+    with reopen(behind) as again:
+        assert [found.origin for found in again.identity().continuations] == [continued.origin]
+
+
+def test_whoever_had_it_open_rotates_no_key_of_the_log_that_went_on(behind: Ledger) -> None:
+    state = behind.keys.signed()
+    with open_snapshot(behind.folder) as reader:
+        behind.keys.write_signed(Checkpoint(behind.origin, 3, reader.frontier_at(3).root()))
+    with reopen(behind) as stale:
+        behind.keys.write_signed(state)
+        go_on(behind)
+        with pytest.raises(Unavailable, match="it goes on as"):
+            stale.rotate_key()
+        with pytest.raises(SigningRefused):
+            stale.close()
+    with reopen(behind) as again:
+        assert len(again.identity().ranges) == 2
+
+
+@pytest.fixture
+def half_erased(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+    """A closed ledger that ends with a request to erase; what was signed after it is lost."""
+    keep(ledger, "forgotten", "forgotten/1")
+    record = ledger.record
+
+    def copy_before(*events: NewEvent) -> list[Acknowledged]:
+        if events[0].event.type_name == ErasureExecuted.type_name:
+            with closing(sqlite3.connect(ledger.folder / "ledger.db")) as db:
+                db.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+        return record(*events)
+
+    monkeypatch.setattr(ledger, "record", copy_before)
+    ledger.erase("forgotten/1", "asked_for")
+    ledger.close()
+    restore(ledger, tmp_path / "backup.db")
+    return ledger
+
+
+def test_an_erasure_that_was_half_done_is_finished_after_the_log_goes_on(half_erased: Ledger) -> None:
+    continued = go_on(half_erased)
+    with reopen(half_erased) as again, again.recorder.reading() as reader:
+        assert [row.type_name for row in reader.entries(2, 5)] == [
+            ErasureRequested.type_name,
+            LedgerContinued.type_name,
+            ErasureExecuted.type_name,
+        ]
+        erasures = read_erasures(reader)
+        assert erasures.executed == {"forgotten/1": (4, again.scopes.all_destroyed()["forgotten/1"])}
+        assert not erasures.unfinished
+        assert again.origin == continued.origin
+
+
+def test_a_crash_before_the_log_goes_on_with_a_half_done_erasure_leaves_it_as_it_was(
+    half_erased: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(_Continued, "_make_entries", lambda *_: (_ for _ in ()).throw(KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            go_on(half_erased)
+    with pytest.raises(SigningRefused, match="size 3, but size 4 was signed"):
+        reopen(half_erased)
+    assert go_on(half_erased).signed_size == 4
 
 
 def test_another_history_does_not_go_on(ledger: Ledger) -> None:

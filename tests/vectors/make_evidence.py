@@ -45,7 +45,8 @@ from affidavit.ledger.tlog.note import (
     sign_note,
 )
 from affidavit.ledger.tlog.private_key import NotePrivateKey, make_private_key
-from affidavit.ledger.tlog.tree import prove_consistency, root_of
+from affidavit.ledger.tlog.tree import prove_consistency
+from affidavit.tests.trees import root_of
 
 Row = dict[str, Any]
 Edit = tuple[str, str]

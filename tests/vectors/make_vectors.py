@@ -36,8 +36,9 @@ from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.tlog.hashing import EMPTY_ROOT, leaf_hash
 from affidavit.ledger.tlog.note import print_vkey
 from affidavit.ledger.tlog.receipt import print_receipt
-from affidavit.ledger.tlog.tree import Frontier, root_of
+from affidavit.ledger.tlog.tree import Frontier
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.trees import root_of
 
 Row = dict[str, Any]
 

@@ -29,7 +29,7 @@ from affidavit.domain.optimization.dataset import DataRow, Dataset
 from affidavit.domain.optimization.options import Options
 from affidavit.domain.optimization.script import optimise
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.store.reader import StoredEntry
+from affidavit.ledger.entries.entry import StoredEntry
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_record import RunRecord
 

@@ -19,7 +19,8 @@ from affidavit.api.run_store import RunStore
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
 from affidavit.domain.optimization.events import DuelJudged, PromptEvaluated, RewriteProposed
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit.audit import Against, Verdict, audit
+from affidavit.ledger.audit.audit import Against, audit
+from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.store.reader import LedgerReader, open_snapshot
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_directory import build_run_directory

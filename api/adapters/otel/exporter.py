@@ -12,10 +12,8 @@ The same first N entries, options and version of the program give the same bytes
 
 from __future__ import annotations
 
-import secrets
 from base64 import b64encode
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import suppress
 from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
@@ -31,10 +29,10 @@ from ....domain.evaluation.events import (
     ShadowJudged,
 )
 from ....domain.event import Recorded, Withheld
+from ....ledger.entries.entry import StoredEntry
 from ....ledger.errors import Unavailable
-from ....ledger.files import sync_folder
+from ....ledger.files import whole_file
 from ....ledger.store.opening import EventReader
-from ....ledger.store.reader import StoredEntry
 from ....projections.evaluation.trend import outcome_of
 from ....projections.registry import REGISTRY
 from ...reading import OpenLedger
@@ -104,19 +102,12 @@ def export_telemetry(
     """
     if path.exists() or path.is_symlink():
         raise Unavailable(f"{path}: expected nothing here, found something; an export never writes over it")
-    fresh = path.with_name(f".{path.name}.{secrets.token_hex(4)}")
     export = _Export(ledger, size, content)
     try:
-        with fresh.open("xb") as file:
-            for line in export.lines(window, on_progress):
-                file.write(line)
-        fresh.replace(path)
-        sync_folder(path.parent)
+        with whole_file(path, new=True) as file:
+            file.writelines(export.lines(window, on_progress))
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from error
-    finally:
-        with suppress(FileNotFoundError):
-            fresh.unlink()
     return export.report
 
 

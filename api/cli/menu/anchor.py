@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Json, app
+from .app import Json, TsaRoots, app
 
 
 @app.command()
@@ -36,10 +36,7 @@ def anchor(
 @app.command()
 def anchors(
     context: typer.Context,
-    tsa_root: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="Root certificates (PEM) of an authority, as you have them; several times."),
-    ] = None,
+    tsa_root: TsaRoots = None,
     json: Json = False,
 ) -> None:
     """List the anchors, and between which times every entry was written."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -38,7 +39,18 @@ AsOf = Annotated[
     str | None,
     typer.Option("--as-of", metavar="SEQ_OR_TIME", help="Up to this entry (digits), or to this time (with a '-')."),
 ]
-
+Policy = Annotated[
+    Path | None,
+    typer.Option(metavar="FILE", help="A tlog-policy: the log's keys, the witnesses you trust, how many suffice."),
+]
+Pinned = Annotated[
+    list[Path] | None,
+    typer.Option(metavar="FILE", help="A signed checkpoint that you kept from an earlier visit; repeatable."),
+]
+TsaRoots = Annotated[
+    list[Path] | None,
+    typer.Option("--tsa-root", metavar="FILE", help="Certificates (PEM) of a time authority; repeatable."),
+]
 
 From = Annotated[
     str | None,

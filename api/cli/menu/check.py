@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Json, app
+from .app import Json, Pinned, Policy, TsaRoots, app
 
 
 @app.command()
@@ -20,22 +20,13 @@ def check(
             help="A pack, evidence, a receipt, fork evidence, a statement, a checkpoint, or an exported log's folder.",
         ),
     ],
-    policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A tlog-policy: the log's keys, the witnesses you trust, how many suffice."),
-    ] = None,
+    policy: Policy = None,
     vkey: Annotated[
         list[str] | None,
         typer.Option(metavar="VKEY", help="A key of the log, or of a reviewer, as you have it; repeatable."),
     ] = None,
-    pinned: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="A signed checkpoint that you kept from an earlier visit; repeatable."),
-    ] = None,
-    tsa_root: Annotated[
-        list[Path] | None,
-        typer.Option("--tsa-root", metavar="FILE", help="Certificates (PEM) of a time authority; repeatable."),
-    ] = None,
+    pinned: Pinned = None,
+    tsa_root: TsaRoots = None,
     entry: Annotated[
         Path | None, typer.Option(metavar="FILE", help="The entry of a receipt that does not carry it.")
     ] = None,

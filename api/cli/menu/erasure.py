@@ -27,7 +27,7 @@ def erase(
     note: Annotated[str | None, typer.Option(metavar="TEXT", help="More about why; it is sealed.")] = None,
     directory: Annotated[
         list[Path] | None,
-        typer.Option(metavar="DIR", help="A rebuilt folder to remove the run from, too; may be repeated."),
+        typer.Option(metavar="DIR", help="A rebuilt folder to remove the run from, too; repeatable."),
     ] = None,
     yes: Annotated[bool, typer.Option("--yes", help="Do not ask.")] = False,
     json: Json = False,

@@ -59,7 +59,7 @@ def overview(
     source: Source = None,
     source_set: Annotated[
         list[str] | None,
-        typer.Option(metavar="LABEL=a,b", help="Compare sessions of these first sources; give it several times."),
+        typer.Option(metavar="LABEL=a,b", help="Compare sessions of these first sources; repeatable."),
     ] = None,
     request: Annotated[
         Path | None, typer.Option(metavar="FILE", help="A request body of the HTTP endpoint, as JSON.")

@@ -1,4 +1,4 @@
-"""Commands about the keys that sign and seal. What each does is imported when it is called."""
+"""Commands about keys: those of the HTTP API, and the one that signs. What each does is imported when it is called."""
 
 from __future__ import annotations
 
@@ -6,7 +6,36 @@ from typing import Annotated
 
 import typer
 
-from .app import Json, app, keys
+from .app import Json, keys
+
+
+@keys.command("create")
+def create_key(
+    context: typer.Context,
+    scope: Annotated[list[str], typer.Option(help="publish, read, review or admin; repeatable.")],
+    name: Annotated[str, typer.Option(help="Whose it is, for the list.")] = "",
+    json: Json = False,
+) -> None:
+    """Make a key; its token is printed this once."""
+    from ..api_keys_commands import create_key
+
+    create_key(context.obj, scope, name, json)
+
+
+@keys.command("list")
+def list_keys(context: typer.Context, json: Json = False) -> None:
+    """List the keys, without their tokens."""
+    from ..api_keys_commands import list_keys
+
+    list_keys(context.obj, json)
+
+
+@keys.command("revoke")
+def revoke_key(context: typer.Context, key: Annotated[str, typer.Argument(metavar="ID")]) -> None:
+    """Take a key out of use."""
+    from ..api_keys_commands import revoke_key
+
+    revoke_key(context.obj, key)
 
 
 @keys.command("rotate")
@@ -21,16 +50,3 @@ def rotate(
     from ..keys_commands import rotate_key
 
     rotate_key(context.obj, overlap, json)
-
-
-@app.command()
-def reopen(
-    context: typer.Context,
-    reason: Annotated[str, typer.Option(metavar="CODE", help="Why, as a code, such as restored_from_backup.")],
-    origin: Annotated[str, typer.Option(metavar="NAME", help="16 random hex digits follow this name.")] = "affidavit",
-    json: Json = False,
-) -> None:
-    """Go on with an older copy of a ledger, as another log that names what was signed of the first."""
-    from ..keys_commands import reopen_ledger
-
-    reopen_ledger(context.obj, origin, reason, json)

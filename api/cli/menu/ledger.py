@@ -21,6 +21,19 @@ def init(
 
 
 @app.command()
+def reopen(
+    context: typer.Context,
+    reason: Annotated[str, typer.Option(metavar="CODE", help="Why, as a code, such as restored_from_backup.")],
+    origin: Annotated[str, typer.Option(metavar="NAME", help="16 random hex digits follow this name.")] = "affidavit",
+    json: Json = False,
+) -> None:
+    """Go on with an older copy of a ledger, as another log that names what was signed of the first."""
+    from ..ledger_commands import reopen_ledger
+
+    reopen_ledger(context.obj, origin, reason, json)
+
+
+@app.command()
 def seal(context: typer.Context, json: Json = False) -> None:
     """Seal the projections as of now and sign a checkpoint."""
     from ..ledger_commands import seal_ledger
@@ -45,7 +58,7 @@ def log(
 
 @app.command()
 def demo() -> None:
-    """Import a genuine sample, verify, rebuild, read it; then damage a copy and see the damage found."""
+    """Show the main job in a scratch folder: runs, judged sessions, a run that is killed, a pack; and damage found."""
     from ..demo import run_demo
 
     run_demo()

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .app import Json, app, exports
+from .app import Json, Pinned, Policy, TsaRoots, app, exports
 
 
 @app.command()
@@ -18,14 +18,8 @@ def verify(
         str | None,
         typer.Option(metavar="VKEY", help="The log's public key as you have it; else the one in entry 0 is used."),
     ] = None,
-    pinned: Annotated[
-        list[Path] | None,
-        typer.Option(metavar="FILE", help="A signed checkpoint that you kept from an earlier visit; repeatable."),
-    ] = None,
-    policy: Annotated[
-        Path | None,
-        typer.Option(metavar="FILE", help="A tlog-policy: the log's keys, the witnesses you trust, how many suffice."),
-    ] = None,
+    pinned: Pinned = None,
+    policy: Policy = None,
     max_age: Annotated[
         int | None,
         typer.Option("--max-age", metavar="SECONDS", min=1, help="A quorum of the policy must have cosigned since."),
@@ -34,10 +28,7 @@ def verify(
         list[Path] | None,
         typer.Option(metavar="FILE", help="A receipt that you hold: its entry must be there; repeatable."),
     ] = None,
-    tsa_root: Annotated[
-        list[Path] | None,
-        typer.Option("--tsa-root", metavar="FILE", help="Certificates (PEM) of a time authority; repeatable."),
-    ] = None,
+    tsa_root: TsaRoots = None,
     token: Annotated[
         list[Path] | None,
         typer.Option(metavar="FILE", help="A time token (.tsr) that you kept from an earlier visit; repeatable."),
@@ -75,7 +66,7 @@ def verify(
 @app.command()
 def checkpoint(context: typer.Context) -> None:
     """Print the newest signed checkpoint: keep it, and `verify --pinned` it at your next visit."""
-    from ..ledger_commands import print_checkpoint
+    from ..proofs_commands import print_checkpoint
 
     print_checkpoint(context.obj)
 
@@ -89,7 +80,7 @@ def receipt(
     ] = None,
 ) -> None:
     """Print a proof (.tlog-proof) that an entry is in the ledger, under a signed checkpoint. It carries the entry."""
-    from ..ledger_commands import print_receipt
+    from ..proofs_commands import print_receipt
 
     print_receipt(context.obj, seq, output)
 

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from .app import BaseUrl, Json, Model, app, keys, rules
+from .app import BaseUrl, Json, Model, app, rules
 
 
 @app.command()
@@ -27,35 +27,6 @@ def serve(
     from ..serve_commands import serve
 
     serve(context.obj, host, port, requests_per_minute, max_body_bytes, model, base_url, public_log=public_log)
-
-
-@keys.command("create")
-def create_key(
-    context: typer.Context,
-    scope: Annotated[list[str], typer.Option(help="publish, read, review or admin; give it several times.")],
-    name: Annotated[str, typer.Option(help="Whose it is, for the list.")] = "",
-    json: Json = False,
-) -> None:
-    """Make a key; its token is printed this once."""
-    from ..serve_commands import create_key
-
-    create_key(context.obj, scope, name, json)
-
-
-@keys.command("list")
-def list_keys(context: typer.Context, json: Json = False) -> None:
-    """List the keys, without their tokens."""
-    from ..serve_commands import list_keys
-
-    list_keys(context.obj, json)
-
-
-@keys.command("revoke")
-def revoke_key(context: typer.Context, key: Annotated[str, typer.Argument(metavar="ID")]) -> None:
-    """Take a key out of use."""
-    from ..serve_commands import revoke_key
-
-    revoke_key(context.obj, key)
 
 
 @rules.command("publish")

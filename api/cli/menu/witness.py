@@ -31,11 +31,9 @@ def make_witness_key(
 @witness.command("serve")
 def serve_witness(
     state: Annotated[Path, typer.Option(help="What was cosigned last; made where it is missing. Never restore it.")],
-    key: Annotated[list[Path], typer.Option(help="A key file; with two, each checkpoint is cosigned with both.")],
+    key: Annotated[list[Path], typer.Option(help="A key file; repeatable: every one cosigns each checkpoint.")],
     listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where to listen.")] = "127.0.0.1:8129",
-    log: Annotated[
-        list[str] | None, typer.Option(metavar="VKEY", help="A log to cosign; give it several times.")
-    ] = None,
+    log: Annotated[list[str] | None, typer.Option(metavar="VKEY", help="A log to cosign; repeatable.")] = None,
     policy: Annotated[Path | None, typer.Option(help="A tlog-policy file; its logs are cosigned.")] = None,
 ) -> None:
     """Serve a witness (C2SP tlog-witness). It asks for no key: a log's signature on its checkpoint is enough."""

@@ -3,7 +3,7 @@
    Whoever made the file wrote this checker too: it finds damage, and convinces nobody who does not already trust them. */
 (() => {
   const text = new TextEncoder();
-  const utf8 = new TextDecoder("utf-8", { fatal: true });
+  const utf8 = new TextDecoder("utf-8", { fatal: true, ignoreBOM: true });
   const ED25519 = 1, COSIGNATURE = 4;
 
   class Damage extends Error {
@@ -104,15 +104,27 @@
 
   // Notes
 
+  // White space as Unicode has it, which is not what JavaScript takes for it.
+  const NAME = "[^+\\u0000-\\u0020\\u0085\\u00a0\\u1680\\u2000-\\u200a\\u2028\\u2029\\u202f\\u205f\\u3000]+";
+  const VKEY = new RegExp(`^(${NAME})\\+([0-9a-f]{8})\\+(.+)$`);
+  const SIGNATURE_LINE = new RegExp(`^— (${NAME}) (\\S+)$`);
+  const Q = 2n ** 255n - 19n;
+  const Y8 = 0x05fc536d880238b13933c6d305acdfd5f098eff289f4c345b027b2c28f95e826n;
+  const LOW_ORDER = [0n, 1n, Q - 1n, Y8, Q - Y8];
+
+  /** Whether an Ed25519 key has the y of a point of order 1, 2, 4 or 8, under which one signature fits many texts. */
+  const isLowOrder = (key) => LOW_ORDER.includes((BigInt(`0x${hex([...key].reverse())}`) % 2n ** 255n) % Q);
+
   async function parseVkey(vkey) {
-    const found = /^([^+\s]+)\+([0-9a-f]{8})\+(.+)$/.exec(vkey.trim());
+    const found = VKEY.exec(vkey);
     require(found, "malformed", "vkey: expected <name>+<key ID>+<key>");
     const data = decode64(found[3], "vkey");
     const id = (await sha256(concat(text.encode(found[1] + "\n"), data))).slice(0, 4);
     require(hex(id) === found[2], "malformed", `vkey of ${found[1]}: the key ID is not that of its name and key`);
     const length = { [ED25519]: 33, [COSIGNATURE]: 33, 6: 1313 }[data[0]];
     require(data.length === length, "malformed", `vkey of ${found[1]}: unknown type or wrong length`);
-    return { name: found[1], id: found[2], type: data[0], key: data.slice(1), vkey: vkey.trim() };
+    require(data[0] === 6 || !isLowOrder(data.slice(1)), "malformed", `vkey of ${found[1]}: a point of low order`);
+    return { name: found[1], id: found[2], type: data[0], key: data.slice(1), vkey };
   }
 
   function splitNote(note, what) {
@@ -120,7 +132,7 @@
     const at = note.lastIndexOf("\n\n");
     require(at > 0 && note.endsWith("\n") && note.length > at + 2, "malformed", `${what}: no signature lines`);
     const signatures = note.slice(at + 2, -1).split("\n").map((line) => {
-      const found = /^— ([^+\s]+) (\S+)$/.exec(line);
+      const found = SIGNATURE_LINE.exec(line);
       require(found, "malformed", `${what}: a signature line is broken`);
       const data = decode64(found[2], "signature");
       require(data.length > 4, "malformed", `${what}: a signature is too short`);
@@ -154,6 +166,7 @@
         const stamped = key.type === COSIGNATURE;
         require(!stamped || line.signature.length === 72, "signature_invalid", `the cosignature of ${key.name} has a wrong length`);
         const time = stamped ? new DataView(line.signature.slice(0, 8).buffer).getBigUint64(0) : 0n;
+        require(time < 2n ** 63n, "signature_invalid", `the cosignature of ${key.name} is of no time`);
         const message = text.encode(stamped ? `cosignature/v1\ntime ${time}\n${note.body}` : note.body);
         require(await verifyEd25519(key.key, line.signature.slice(stamped ? 8 : 0), message),
           "signature_invalid", `the signature of ${key.name} is wrong`);
@@ -163,6 +176,14 @@
     return signed;
   }
 
+  // The events that say who signs, and the type of each of their fields.
+  const NAMING = {
+    "ledger.opened.v1": { format: "number", origin: "string", vkey: "string" },
+    "key.rotated.v1": { old: "string", new: "string", first: "number", last: "number" },
+    "ledger.continued.v1": { origin: "string", vkey: "string", continues: "string", signed_size: "number", signed_root: "string", reason: "string" },
+  };
+  const ORIGIN = /^([A-Za-z0-9._-]{1,64}\/){1,4}[0-9a-f]{16}$/;
+
   /** Which keys sign which sizes, as stream `ledger` says: docs/format.md, "Who signs". */
   async function readIdentity(entries) {
     const ranges = [];
@@ -170,6 +191,9 @@
       const seq = entry.get("seq"), type = entry.get("type"), data = entry.get("data");
       const wrong = (detail) => { throw new Damage("unknown_key", `entry ${seq}: ${detail}`); };
       if (entry.get("pos") !== pos || (type === "ledger.opened.v1") !== (seq === 0)) wrong("stream ledger is not whole");
+      const fields = NAMING[type];
+      if (fields === undefined) continue;
+      if (data.size !== Object.keys(fields).length || [...data].some(([name, value]) => typeof value !== fields[name])) wrong(`not the fields of ${type}`);
       const last = ranges[ranges.length - 1];
       let origin, key, first;
       if (type === "key.rotated.v1") {
@@ -177,11 +201,16 @@
         if (data.get("old") !== last.key.vkey) wrong("it replaces another key");
         if (!(last.first < first && first <= seq + 1 && seq + 1 <= data.get("last"))) wrong("the keys do not overlap");
         last.last = data.get("last");
-      } else if (type === "ledger.opened.v1" || type === "ledger.continued.v1") {
+      } else {
         [origin, key, first] = [data.get("origin"), await parseVkey(data.get("vkey")), ranges.length ? seq + 1 : 0];
-        if (ranges.length && (data.get("continues") !== last.origin || origin === last.origin)) wrong("it continues another log");
+        if (!ORIGIN.test(origin) || !(ranges.length || data.get("format") === 1)) wrong("its format, or the form of the origin");
+        if (ranges.length) {
+          if (data.get("continues") !== last.origin) wrong("it continues another log");
+          if (ranges.some((range) => range.origin === origin)) wrong("it goes back to an earlier origin");
+          if (data.get("signed_size") < 0 || !isHash(data.get("signed_root")) || !/^[a-z][a-z0-9_]{0,63}$/.test(data.get("reason"))) wrong("its fields");
+        }
         for (const range of ranges) range.last = Math.min(range.last, seq);
-      } else continue;
+      }
       if (key.name !== origin || key.type !== ED25519 || ranges.some((range) => same(range.key.key, key.key))) wrong("not a new key of this log");
       ranges.push({ origin, key, first, last: Infinity, namedBy: seq });
     }
@@ -199,36 +228,52 @@
     return expected;
   }
 
-  // Entries: JSON in the one form that docs/format.md allows
+  // JSON: entries and evidence in the one form that docs/format.md allows, disclosures in any
 
-  const SCALAR = /(?:"(?:[^"\\\u0000-\u001f]|\\["\\bfnrt]|\\u00(?:0[0-7be-f]|1[0-9a-f]))*"|-?(?:0|[1-9][0-9]*)|true|false|null)/y;
+  const scalars = (escapes, numbers) => new RegExp(
+    `"[^"\\\\\\u0000-\\u001f]*(?:\\\\(?:${escapes})[^"\\\\\\u0000-\\u001f]*)*"|${numbers}|true|false|null`, "y");
+  const STRICT = {
+    depth: 32,
+    space: /(?:)/y,
+    scalar: scalars('["\\\\bfnrt]|u00(?:0[0-7be-f]|1[0-9a-f])', "0|-?[1-9][0-9]*"),
+    isNumber: Number.isSafeInteger,
+  };
+  const ANY = {
+    depth: 1000,
+    space: /[ \t\n\r]*/y,
+    scalar: scalars('["\\\\/bfnrt]|u[0-9a-fA-F]{4}', "-?(?:0|[1-9][0-9]*)(?:\\.[0-9]+)?(?:[eE][+-]?[0-9]+)?"),
+    isNumber: Number.isFinite,
+  };
 
-  function parseStrict(source) {
+  /** One JSON value, its keys unique and its texts well-formed; objects become maps. */
+  function parseJson(source, form) {
     let at = 0;
-    const fail = () => { throw new Damage("non_canonical", `not an entry of format 1, at character ${at}`); };
-    const take = (char) => { if (source[at] !== char) fail(); at++; };
+    const fail = () => { throw new Damage("non_canonical", `not JSON of the form that is expected, at character ${at}`); };
+    const skip = () => { form.space.lastIndex = at; form.space.exec(source); at = form.space.lastIndex; };
+    const take = (char) => { if (source[at] !== char) fail(); at++; skip(); };
     const scalar = () => {
-      SCALAR.lastIndex = at;
-      const found = SCALAR.exec(source);
-      if (!found || found[0] === "-0") fail();
-      at = SCALAR.lastIndex;
+      form.scalar.lastIndex = at;
+      const found = form.scalar.exec(source);
+      if (!found) fail();
+      at = form.scalar.lastIndex;
+      skip();
       const value = JSON.parse(found[0]);
-      if (typeof value === "number" && !Number.isSafeInteger(value)) fail();
+      if (typeof value === "number" && !form.isNumber(value)) fail();
       if (typeof value === "string" && !value.isWellFormed()) fail();
       return value;
     };
     const several = (open, close, item) => {
       take(open);
-      if (source[at] === close) { at++; return; }
+      if (source[at] === close) { take(close); return; }
       for (;;) {
         item();
-        if (source[at] === close) { at++; return; }
+        if (source[at] === close) { take(close); return; }
         take(",");
       }
     };
     const value = (depth) => {
       if (source[at] === "{") {
-        if (depth === 32) fail();
+        if (depth === form.depth) fail();
         const made = new Map();
         several("{", "}", () => {
           if (source[at] !== '"') fail();
@@ -240,24 +285,43 @@
         return made;
       }
       if (source[at] === "[") {
-        if (depth === 32) fail();
+        if (depth === form.depth) fail();
         const made = [];
         several("[", "]", () => made.push(value(depth + 1)));
         return made;
       }
       return scalar();
     };
+    skip();
     const found = value(0);
     if (at !== source.length) fail();
     return found;
   }
 
   const FIELDS = "v,seq,prev,at,stream,pos,type,meta,data,sealed";
+  const STREAM = /^[a-z][a-z_]{0,63}(\/[A-Za-z0-9_-][A-Za-z0-9._-]{0,127})?$/;
+  const TYPE = /^[a-z][a-z_]{0,63}(\.[a-z][a-z_]{0,63}){1,3}\.v[1-9][0-9]{0,3}$/;
+  const DIGEST = /^[A-Za-z0-9_-]{42}[AEIMQUYcgkosw048]$/;
+  const META = { actor: "string", cause: "number", correlation: "string", recorder: "string", judge_prompt_version: "string", scope: "string" };
+  const isCount = (value) => Number.isSafeInteger(value) && value >= 0;
+  const isHash = (value) => typeof value === "string" && /^[0-9a-f]{64}$/.test(value);
+  const isTime = (at) => typeof at === "string" && /^(?!0000)\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$/.test(at)
+    && new Date(`${at.slice(0, 23)}Z`).toJSON()?.slice(0, 19) === at.slice(0, 19);
+  const isMeta = ([name, value]) => !Object.hasOwn(META, name) || (typeof value === META[name] && (name !== "cause" || value >= 0));
 
   function parseEntry(source) {
-    const entry = parseStrict(source);
+    require(text.encode(source).length <= 65535, "non_canonical", "an entry of more than 65,535 bytes");
+    const entry = parseJson(source, STRICT);
     require(entry instanceof Map && [...entry.keys()].join() === FIELDS && entry.get("v") === 1,
       "non_canonical", "not an entry of format 1");
+    const { seq, prev, at, stream, pos, type, meta, data, sealed } = Object.fromEntries(entry);
+    require(isCount(seq) && isCount(pos) && isHash(prev) && isTime(at), "non_canonical", `entry ${seq}: seq, pos, prev or at`);
+    require(typeof stream === "string" && STREAM.test(stream) && typeof type === "string" && TYPE.test(type),
+      "non_canonical", `entry ${seq}: stream or type`);
+    require([meta, data, sealed].every((each) => each instanceof Map) && [...meta].every(isMeta), "non_canonical", `entry ${seq}: meta, data or sealed`);
+    for (const [name, digest] of sealed) {
+      require(typeof digest === "string" && DIGEST.test(digest) && !data.has(name), "non_canonical", `entry ${seq}: sealed field ${name}`);
+    }
     return entry;
   }
 
@@ -267,26 +331,47 @@
     let found;
     try {
       const bytes = Uint8Array.from(atob(given.replace(/-/g, "+").replace(/_/g, "/")), (char) => char.charCodeAt(0));
-      found = JSON.parse(utf8.decode(bytes));
+      found = base64url(bytes) === given ? parseJson(utf8.decode(bytes), ANY) : null;
     } catch { found = null; }
-    require(Array.isArray(found) && found.length === 3 && /^[A-Za-z0-9_-]{21}[AQgw]$/.test(found[0]) && found[1] === name,
-      "payload_mismatch", `${what}: not a disclosure of that field`);
+    require(Array.isArray(found) && found.length === 3 && typeof found[0] === "string" && /^[A-Za-z0-9_-]{21}[AQgw]$/.test(found[0])
+      && found[1] === name, "payload_mismatch", `${what}: not a disclosure of that field`);
     return found[2];
   }
 
-  async function checkReviews(entries, found) {
+  const STATEMENT = new RegExp(`^affidavit-review@v1\norigin (${NAME})\nsubject ([^\n]+)\nsize ([0-9]+)\nroot (\\S+)\n`
+    + "verdict (approve|reject|question)\nat (?!0000)(\\d{4}-\\d{2}-\\d{2}T\\d{2}:\\d{2}:\\d{2})Z\n\n([^]+)\n$");
+
+  /** What a reviewer signed, against the open fields beside it, the log's origin at that size, and its root where that is known. */
+  async function checkReview(seq, entry, opened, ranges, known, found) {
+    const wrong = (detail) => { throw new Damage("summary_mismatch", `the review in entry ${seq}: ${detail}`); };
+    const [statement, vkey, data] = [opened.get("statement"), opened.get("vkey"), entry.get("data")];
+    if (typeof statement !== "string" || typeof vkey !== "string" || text.encode(statement).length > 65536) wrong("its statement or key is none");
+    const key = await parseVkey(vkey), note = splitNote(statement, `review ${seq}`);
+    if (key.type !== ED25519 || !(await signers(note, [key], found)).size) wrong("it is not signed by the key beside it");
+    const said = STATEMENT.exec(note.body);
+    if (!said || !isTime(`${said[6]}.000000Z`) || said[7] !== said[7].trim()) wrong("its statement is not of its form");
+    const [, origin, subject, printed, root, verdict] = said;
+    const size = number(printed, "review"), signedRoot = decodeHash(root, "review");
+    const [run, iteration, first, last] = ["run", "iteration", "first", "last"].map((name) => data.get(name));
+    const open = run === undefined ? `entries ${first} ${last}` : `${iteration === undefined ? "run" : "iteration"} ${run}${iteration === undefined ? "" : ` ${iteration}`}`;
+    if (!/^(run [\w-][\w.-]*|iteration [\w-][\w.-]* (0|[1-9]\d*)|entries (0|[1-9]\d*) (0|[1-9]\d*))$/.test(subject)) wrong("its subject is none");
+    if (subject !== open || verdict !== data.get("verdict") || size !== data.get("size") || hex(signedRoot) !== data.get("root")) wrong("the open fields are not those that were signed");
+    if (size < 1 || size > seq || (run === undefined && !(first <= last && last < size))) wrong("it is about more than was there");
+    if (!ranges.some((range) => range.origin === origin && range.first <= size && size <= range.last)) wrong(`it is about another log, ${origin}`);
+    if (known.has(size) && !same(known.get(size), signedRoot)) wrong("the log has another root at that size");
+  }
+
+  async function checkReviews(entries, ranges, known, found) {
     let reviews = 0;
     for (const [seq, { entry, opened }] of entries) {
       if (entry.get("type") !== "review.signed.v1" || !opened.has("statement") || !opened.has("vkey")) continue;
-      const key = await parseVkey(opened.get("vkey"));
-      require((await signers(splitNote(opened.get("statement"), `review ${seq}`), [key], found)).size, "signature_invalid",
-        `the review in entry ${seq} is not signed by the key beside it`);
+      await checkReview(seq, entry, opened, ranges, known, found);
       reviews++;
     }
     if (reviews) found.checked.push(`reviews: ${reviews} are signed by the keys beside them; whose keys those are, you must know`);
   }
 
-  // The page: a digest of its whole tree but for the evidence and the answer, as api/pack/page_digest.py takes it
+  // The page: a digest of its whole tree but for the evidence, as api/pack/page_digest.py takes it
 
   function pageTokens(root) {
     const tokens = [];
@@ -298,7 +383,7 @@
       } else if (node.nodeType === Node.ELEMENT_NODE) {
         tokens.push(`E${node.localName}`);
         for (const name of node.getAttributeNames().sort()) tokens.push(`A${name}=${node.getAttribute(name)}`);
-        if (node.id !== "evidence" && node.id !== "answer") node.childNodes.forEach(walk);
+        if (node.id !== "evidence") node.childNodes.forEach(walk);
         tokens.push("/");
       }
     };
@@ -345,21 +430,19 @@
     return value;
   };
   const count = (value, where) => {
-    require(Number.isSafeInteger(value) && value >= 0, "malformed", `${where}: expected an integer from 0`);
+    require(isCount(value), "malformed", `${where}: expected an integer from 0`);
     return value;
   };
   const hashes = (value, where) => ofType(value, "list", where).map((each) => decodeHash(ofType(each, "string", where), where));
-  const isTime = (at) => /^\d{4}-\d{2}-\d{2}T\d{2}:\d{2}:\d{2}\.\d{6}Z$/.test(at)
-    && new Date(`${at.slice(0, 23)}Z`).toJSON()?.slice(0, 19) === at.slice(0, 19);
 
   function parseEvidence(source) {
-    const found = shape(parseStrict(source), "format,about,made,vkey,checkpoint,range,entries,proof,anchors,policy,body", "evidence");
+    const found = shape(parseJson(source, STRICT), "format,about,made,vkey,checkpoint,range,entries,proof,anchors,policy,body", "evidence");
     require(found.format === "affidavit-evidence@v1", "malformed", "unknown form of evidence");
     const about = ofType(found.about, "object", "about");
     shape(about, about?.has?.("run") ? "run" : "from,to", "about");
     for (const said of about.values()) ofType(said, "string", "about");
     const made = shape(found.made, "recorder,at", "made");
-    require(isTime(ofType(made.at, "string", "made at")) && typeof made.recorder === "string", "malformed", "made: by whom, or when");
+    require(isTime(made.at) && typeof made.recorder === "string", "malformed", "made: by whom, or when");
     const range = shape(found.range, "first,stop,root_first,root_stop,proof_first,proof_stop", "range");
     require(count(range.first, "range") <= count(range.stop, "range"), "malformed", "range: not from first to stop");
     for (const end of ["first", "stop"]) {
@@ -381,7 +464,7 @@
       return { note: parseCheckpoint(ofType(item.note, "string", "note")), token: item.token, proof: hashes(item.proof, "anchors") };
     });
     require(found.policy === null || typeof found.policy === "string", "malformed", "policy: expected text");
-    require(found.body === null || /^[0-9a-f]{64}$/.test(found.body), "malformed", "body: expected a digest in hex");
+    require(found.body === null || isHash(found.body), "malformed", "body: expected a digest in hex");
     ofType(found.vkey, "string", "vkey");
     return { ...found, range, entries, earlier, proof: hashes(found.proof, "proof"),
       checkpoint: parseCheckpoint(ofType(found.checkpoint, "string", "checkpoint")) };
@@ -408,7 +491,8 @@
       await checkConsistency(size, note.size, proof, root, note.root, `the root at size ${size}`);
       known.set(size, root);
     }
-    found.checked.push(`range: entries ${range.first} to ${range.stop - 1}, with the roots at both ends`);
+    found.checked.push(range.first === range.stop ? `range: of no entry, at size ${range.first}`
+      : `range: entries ${range.first} to ${range.stop - 1}, with the roots at both ends`);
 
     // 3. The keys that the log itself names signed it; then what the reader brought.
     const ranges = await readIdentity([...entries.values()].map((each) => each.entry).filter((entry) => entry.get("stream") === "ledger"));
@@ -418,33 +502,34 @@
     await checkGiven(given, note, signed, ranges, earlier, known, found);
 
     // 4. What is said beside: reviews, witnesses, gaps, times.
-    await checkReviews(entries, found);
-    await checkWitnesses(evidence, note, found);
-    tellGaps(range, entries, found);
+    await checkReviews(entries, ranges, known, found);
+    await checkWitnesses(evidence, note, ranges, found);
+    tellGaps(range, note.size, entries, found);
     const tokens = earlier.filter((each) => each.token !== null).length;
     found.notChecked.push(tokens
       ? `time: ${tokens} time tokens are carried; a browser cannot check them, affidavit check can`
       : "time: no time token is carried; times are the recorder's");
+    found.notChecked.push("events: whether anchors and summaries say what is so; affidavit check tells");
     return { found, evidence, entries };
   }
 
   async function readEntries(items, leaves, found) {
     const entries = new Map();
-    const positions = new Map();
+    const positions = new Map(), missing = [];
     let disclosed = 0, withheld = 0, at = "";
     for (const [number, item] of items.entries()) {
       const entry = parseEntry(item.entry), seq = item.seq;
       require(entry.get("seq") === seq, "order_broken", `entry ${seq} says that it is ${entry.get("seq")}`);
-      require(isTime(entry.get("at")) && entry.get("at") >= at, "order_broken", `entry ${seq}: its time is before the last`);
+      require(entry.get("at") >= at, "order_broken", `entry ${seq}: its time is before the last`);
       at = entry.get("at");
+      if (seq === 0) require(/^0{64}$/.test(entry.get("prev")), "entry_modified", "entry 0 is chained onto another");
       if (number && items[number - 1].seq === seq - 1) {
         require(entry.get("prev") === hex(leaves[number - 1]), "entry_modified", `entry ${seq} is not chained onto the one before`);
       }
       const stream = entry.get("stream"), pos = entry.get("pos");
-      require(pos > (positions.get(stream) ?? -1), "order_broken", `entry ${seq}: position ${pos} of ${stream} stands twice`);
-      if (positions.has(stream) && pos !== positions.get(stream) + 1) {
-        found.notChecked.push(`gaps: positions ${positions.get(stream) + 1} to ${pos - 1} of stream ${stream} are not in this file`);
-      }
+      const before = positions.get(stream) ?? -1;
+      require(pos > before, "order_broken", `entry ${seq}: position ${pos} of ${stream} stands twice`);
+      if (pos > before + 1) missing.push(`${before + 1}–${pos - 1} of ${stream}`);
       positions.set(stream, pos);
       const opened = new Map();
       for (const [name, given] of item.disclosures) {
@@ -457,6 +542,7 @@
     }
     found.checked.push(`inclusion: ${items.length} entries stand in the signed tree, in their grammar, order and chain`);
     found.checked.push(`disclosures: ${disclosed} are what the entries bind`);
+    if (missing.length) found.notChecked.push(`gaps: positions ${inWords(missing)} are not in this file`);
     if (withheld) found.notChecked.push(`sealed: ${withheld} fields are not in this file`);
     return entries;
   }
@@ -481,8 +567,10 @@
       return;
     }
     const kept = parseCheckpoint(given.pinned);
-    require(ranges.some((range) => range.origin === kept.origin), "not_proven", `your checkpoint is of ${kept.origin}`);
-    await signers(kept, ranges.map((range) => range.key), found);
+    const keys = ranges.filter((range) => range.origin === kept.origin).map((range) => range.key);
+    require(keys.length, "not_proven", `your checkpoint is of ${kept.origin}`);
+    const vouched = await signers(kept, keys, found).catch(() => new Map());
+    require(vouched.size, "not_proven", "no key of this log signed your checkpoint");
     require(known.has(kept.size), "not_proven", kept.size > note.size
       ? `your checkpoint has ${kept.size} entries, this file's ${note.size}: ask for a newer file`
       : `this file has no proof from size ${kept.size}; affidavit verify --pinned on the ledger has one`);
@@ -490,21 +578,65 @@
     found.checked.push(`pinned: your checkpoint of size ${kept.size} is of this history`);
   }
 
-  function tellGaps(range, entries, found) {
-    const gaps = [];
-    let at = range.first;
-    for (const seq of [...[...entries.keys()].filter((each) => each >= range.first && each < range.stop), range.stop]) {
-      if (seq > at) gaps.push(seq - 1 === at ? `${at}` : `${at}–${seq - 1}`);
-      at = seq + 1;
-    }
-    if (gaps.length) {
-      found.notChecked.push(`gaps: entries ${gaps.slice(0, 20).join(", ")}${gaps.length > 20 ? " and more" : ""} of the range are not in this file`);
-    }
+  const inWords = (missing) => `${missing.slice(0, 20).join(", ")}${missing.length > 20 ? ` and ${missing.length - 20} more` : ""}`;
+
+  function tellGaps(range, size, entries, found) {
+    const missing = (first, stop) => {
+      const gaps = [];
+      let at = first;
+      for (const seq of [...[...entries.keys()].filter((each) => each >= first && each < stop), stop]) {
+        if (seq > at) gaps.push(seq - 1 === at ? `${at}` : `${at}–${seq - 1}`);
+        at = seq + 1;
+      }
+      return gaps;
+    };
+    const gaps = missing(range.first, range.stop), later = missing(range.stop, size);
+    if (gaps.length) found.notChecked.push(`gaps: entries ${inWords(gaps)} of the range are not in this file`);
+    if (later.length) found.notChecked.push(`after: entries ${inWords(later)} of the log are not here; what happened later is not told`);
   }
 
-  async function checkWitnesses(evidence, note, found) {
-    const lines = (evidence.policy || "").split("\n").map((line) => line.trim().split(/[ \t]+/));
-    const witnesses = await Promise.all(lines.filter((words) => words[0] === "witness").map((words) => parseVkey(words[2])));
+  /** The keys of the witnesses in a C2SP tlog-policy; as ledger/tlog/policy.py reads it. */
+  async function readPolicy(policy) {
+    const wrong = (line) => { throw new Damage("malformed", `the policy that the file states: ${line}`); };
+    if (!policy.endsWith("\n") || /[\u0000-\u0008\u000b-\u001f\u007f]/.test(policy)) wrong("it is cut off, or has a control character");
+    const keys = [], names = new Set(["none"]), free = new Set(), ranges = [];
+    let quorum = null;
+    for (const line of policy.slice(0, -1).split("\n")) {
+      const words = line.replace(/[ \t]+/g, " ").replace(/^ | $/g, "").split(" "), word = words[0];
+      if (word === "log" || word === "witness") {
+        const at = word === "log" ? 1 : 2;
+        if (words.length !== at + 1 && words.length !== at + 2) wrong(line);
+        const key = await parseVkey(words[at]);
+        if ((key.type === ED25519) !== (word === "log") || keys.some((each) => same(each.key, key.key))) wrong(line);
+        keys.push(key);
+      } else if (word === "group") {
+        const members = words.slice(3), threshold = { any: 1, all: members.length }[words[2]] ?? number(words[2] ?? "", "policy");
+        if (threshold < 1 || threshold > members.length) wrong(line);
+        for (const member of members) if (!free.delete(member)) wrong(line);
+      } else if (word === "quorum") {
+        if (quorum !== null || words.length !== 2 || !names.has(words[1])) wrong(line);
+        quorum = words[1];
+      } else if (/^#[ \t]*affidavit/i.test(line.replace(/^[ \t]+/, ""))) {
+        if (word !== "#affidavit-range" || words.length !== 4) wrong(line);
+        const { vkey } = await parseVkey(words[1]), first = number(words[2], "policy");
+        if ((words[3] !== "-" && number(words[3], "policy") < first) || ranges.includes(vkey)) wrong(line);
+        ranges.push(vkey);
+      } else if (word !== "" && !word.startsWith("#")) wrong(line);
+      if (word === "witness" || word === "group") {
+        if (names.has(words[1])) wrong(line);
+        names.add(words[1]);
+        free.add(words[1]);
+      }
+    }
+    if (quorum === null) wrong("no quorum line");
+    if (ranges.some((vkey) => !keys.some((key) => key.type === ED25519 && key.vkey === vkey))) wrong("a range of a key that no log line names");
+    return keys.filter((key) => key.type !== ED25519);
+  }
+
+  async function checkWitnesses(evidence, note, ranges, found) {
+    const witnesses = evidence.policy === null ? [] : await readPolicy(evidence.policy);
+    require(!witnesses.some((witness) => ranges.some((range) => same(range.key.key, witness.key))),
+      "malformed", "the policy that the file states: a key of the log is a witness's too");
     const seen = await signers(note, witnesses, found);
     if (seen.size) found.checked.push(`cosignatures: ${seen.size} of ${witnesses.length} witnesses that this file names`);
     found.notChecked.push(seen.size
@@ -533,12 +665,17 @@
       const pinned = read("given-pinned");
       const given = { vkey: read("given-vkey"), pinned: pinned && `${pinned}\n` };
       // The element holds "<" in its escaped form, so that no text ends it; whatever else is escaped is part of a text.
-      const source = document.getElementById("evidence").textContent.replace(/\\(?:u003c|[^])/g, (part) => (part === "\\u003c" ? "<" : part));
+      const carried = document.getElementById("evidence").textContent;
+      require(!carried.includes("<"), "malformed", "the evidence holds a character that must be escaped in a page");
+      const source = carried.replace(/\\(?:u003c|[^])/g, (part) => (part === "\\u003c" ? "<" : part));
       const { found, evidence, entries } = await checkEvidence(source, given);
       if (evidence.body === null) found.notChecked.push("page: the evidence is bound to no page");
       else require(digest === evidence.body, "page_changed", "the page was changed after it was made");
       found.checked.push(`shown: ${checkShown(entries)} texts and figures are those recorded`);
-      if (evidence.body !== null) found.checked.push("page: it is as it was made");
+      if (evidence.body !== null) {
+        found.notChecked.push("page: it agrees with the digest that the file states, which whoever changed it could state too; "
+          + "affidavit check makes it again from the entries");
+      }
       found.checked.forEach((words) => line(list, "ok", words));
       found.notChecked.forEach((words) => line(list, "not-checked", words));
       head.textContent = "OK: everything that was checked is as it was recorded.";

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from affidavit.api.cli.export_commands import export_jsonl, export_tiles
-from affidavit.api.cli.ledger_commands import print_receipt
+from affidavit.api.cli.proofs_commands import print_receipt
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.domain.optimization.events import PromptEvaluated
 from affidavit.ledger.application import Ledger
@@ -20,7 +20,7 @@ from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import VerifierKey
 from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt
-from affidavit.ledger.tlog.tree import root_of
+from affidavit.tests.trees import root_of
 
 
 @pytest.fixture
@@ -103,7 +103,7 @@ def test_a_receipt_in_a_file_needs_only_the_key(
     assert capsys.readouterr().out.encode() == path.read_bytes()
     receipt = parse_receipt(path.read_bytes())
     assert receipt.extra is not None
-    assert verify_receipt(receipt, receipt.extra, [key], key.name).size == 20
+    assert verify_receipt(receipt, leaf_hash(receipt.extra), [key], key.name).size == 20
     assert json.loads(receipt.extra)["seq"] == 7
 
 
@@ -112,7 +112,7 @@ def test_a_receipt_of_an_unsigned_entry_signs_it(folder: str, key: VerifierKey, 
 
     receipt = parse_receipt((tmp_path / "r").read_bytes())
     assert receipt.extra is not None
-    assert verify_receipt(receipt, receipt.extra, [key], key.name).size == 21
+    assert verify_receipt(receipt, leaf_hash(receipt.extra), [key], key.name).size == 21
     with pytest.raises(Unavailable, match="nowhere"):
         print_receipt(folder, 3, tmp_path / "nowhere" / "r")
 

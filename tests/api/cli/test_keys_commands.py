@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from affidavit.api.cli.keys_commands import reopen_ledger, rotate_key
+from affidavit.api.cli.keys_commands import rotate_key
+from affidavit.api.cli.ledger_commands import reopen_ledger
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger

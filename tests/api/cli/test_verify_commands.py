@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import random
 import shutil
 import sys
+from collections.abc import Callable, Sequence
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,13 +16,19 @@ from typing import Any
 import pytest
 
 from affidavit.api.cli import main
+from affidavit.api.cli.verdicts import moment
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.audit.fork import parse_fork, verify_fork
+from affidavit.ledger.continuing import continue_ledger
 from affidavit.ledger.events import ClockSteppedBack
+from affidavit.ledger.tlog.checkpoint import Checkpoint
+from affidavit.ledger.tlog.cosignature import cosign
 from affidavit.ledger.tlog.note import ED25519_COSIGNATURE, VerifierKey, parse_vkey, print_vkey
-from affidavit.ledger.tlog.private_key import make_private_key
+from affidavit.ledger.tlog.policy import Policy, parse_policy
+from affidavit.ledger.tlog.private_key import NotePrivateKey, make_private_key
 from affidavit.ledger.tlog.receipt import print_receipt
+from affidavit.ledger.tlog.witness import Collected
 from affidavit.projections.registry import REGISTRY
 
 
@@ -108,7 +116,7 @@ def test_a_fork_exits_with_4_and_leaves_evidence_for_anybody(log: Log, branch: L
     kept, evidence = log.keep("mine.checkpoint"), tmp_path / "fork.json"
     verdict = branch.verdict("--pinned", kept, "--fork-evidence", evidence, code=4)
     assert (verdict["verdict"], kinds(verdict)) == ("fork", [("fork", False)])
-    older, newer = verify_fork(parse_fork(evidence.read_bytes()), [log.vkey()])
+    older, newer = verify_fork(parse_fork(evidence.read_bytes()), lambda _: [log.vkey()])
     assert older.size < newer.size
     assert parse_fork(json.dumps(verdict["fork_evidence"]).encode()) == parse_fork(evidence.read_bytes())
 
@@ -192,3 +200,81 @@ def test_a_rotated_key_is_followed(log: Log) -> None:
     for vkey in (print_vkey(first), rotated.new):
         assert "key_pinned" in log.verdict("--vkey", vkey)["checked"]
     assert parse_vkey(rotated.new) == log.vkey()
+
+
+def forged(log: Log, size: int, root: bytes) -> None:
+    """Let the ledger go on under a key that this machine has not, as whoever holds the database alone can."""
+    with log.open() as ledger:
+        thief, origin = ledger.keys, ledger.origin
+    keys, kept = log.folder / "keys", log.folder / "kept"
+    shutil.copytree(keys, kept)
+    thief.write_signed(Checkpoint(origin, size, root))
+    continue_ledger(log.folder / "ledger", keys, REGISTRY, name="forged", reason="restored", edge=log.edge)
+    shutil.rmtree(keys)
+    kept.rename(keys)
+
+
+def test_a_forged_new_origin_does_not_silence_the_signing_state_of_the_old_one(log: Log) -> None:
+    with log.open() as ledger:
+        signed = ledger.sign()
+    forged(log, signed.size + 9, bytes(32))
+    verdict = log.verdict(code=4)
+    assert ("rollback", False) in kinds(verdict)
+    assert f"the signing state beside the key is of size {signed.size}" in str(verdict["damage"])
+
+
+def test_a_new_origin_that_this_machine_never_signed_is_not_proven(log: Log) -> None:
+    """It names what was signed, which anybody may know, and leaves out the end of it."""
+    shutil.copytree(log.folder / "ledger", log.folder / "older")
+    log.record(1.0)
+    with log.open() as ledger:
+        signed = ledger.sign()
+    shutil.rmtree(log.folder / "ledger")
+    (log.folder / "older").rename(log.folder / "ledger")
+    keys, kept = log.folder / "keys", log.folder / "kept"
+    shutil.copytree(keys, kept)
+    continued = continue_ledger(log.folder / "ledger", keys, REGISTRY, name="again", reason="restored", edge=log.edge)
+    assert continued.signed_size == signed.size
+    assert log.verdict()["verdict"] == "ok"
+    shutil.rmtree(keys)
+    kept.rename(keys)
+    assert kinds(log.verdict(code=3)) == [("wrong_ledger", True)]
+
+
+@dataclass
+class FarAhead:
+    """A witness that the log chose, and that dates what it signs as no calendar can."""
+
+    policy: Policy
+    key: NotePrivateKey
+    required: bool = True
+
+    def collect(self, note: bytes, checkpoint: Checkpoint, prove: Callable[[int], Sequence[bytes]]) -> Collected:
+        return Collected((cosign(checkpoint, self.key, 2**62),))
+
+
+def far_ahead(log: Log) -> Ledger:
+    key = make_private_key("witness.example/w", ED25519_COSIGNATURE, random.Random(3).randbytes)
+    witness = FarAhead(parse_policy(f"witness w {print_vkey(key.verifier_key)}\nquorum w\n"), key)
+    return Ledger(
+        log.folder / "ledger",
+        log.folder / "keys",
+        REGISTRY,
+        edge=log.edge,
+        sign_in_background=False,
+        cosigners=witness,
+    )
+
+
+def test_a_cosignature_of_an_impossible_time_is_not_counted_and_ends_no_verdict(log: Log) -> None:
+    with far_ahead(log) as ledger:
+        ledger.sign()
+    told = log.verdict()["witnesses"]
+    assert (told["mode"], told["size"], told["at"]) == ("fail-closed", None, None)
+    assert told["modes"] == [{"first": 4, "mode": "fail-closed"}]
+    assert "no checkpoint has a quorum" in log("verify")
+
+
+def test_a_time_that_has_no_form_is_said_in_seconds() -> None:
+    assert moment(2**62 * 1_000_000) == f"{2**62} seconds after 1970"
+    assert moment(None) is None

@@ -164,6 +164,7 @@ def test_the_client_reaches_every_reading_endpoint(client: AffidavitClient, serv
     assert client.whoami()["success"]
     assert client.health()["status"] == "ready"
     assert client.evaluation_health()["liveness"] == "off"
+    assert client.anchoring_health()["schedule"] == "off"
 
 
 def test_the_client_administers_with_a_key(service: Service, port: int) -> None:

@@ -6,7 +6,10 @@ import pytest
 
 from affidavit.api.pack.page_digest import page_digest
 
-PAGE = '<html><head><title>A</title></head><body><p class="x">One <b>two</b></p><div id="answer">…</div></body></html>'
+PAGE = (
+    '<html><head><title>A</title></head><body><p class="x">One <b>two</b></p>'
+    '<div id="answer">…</div><script id="evidence">{}</script></body></html>'
+)
 
 
 @pytest.mark.parametrize(
@@ -27,11 +30,12 @@ def test_any_change_of_the_tree_changes_it(old: str, new: str) -> None:
     assert page_digest(PAGE.replace(old, new)) != page_digest(PAGE)
 
 
-def test_the_answer_and_the_evidence_are_left_out() -> None:
-    assert page_digest(PAGE.replace("…", "<p>Damaged</p>")) == page_digest(PAGE)
+def test_the_evidence_is_left_out() -> None:
+    assert page_digest(PAGE.replace("{}", '{"body":""}')) == page_digest(PAGE)
 
 
-def test_an_element_cannot_hide_behind_the_answer() -> None:
+def test_nothing_can_hide_where_the_answer_will_stand() -> None:
+    assert page_digest(PAGE.replace("…", "<p>Damaged</p>")) != page_digest(PAGE)
     assert page_digest(PAGE.replace("</div>", "</div><p>More</p>")) != page_digest(PAGE)
 
 

@@ -18,8 +18,9 @@ from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, VerifierKey
 from affidavit.ledger.tlog.private_key import NotePrivateKey, write_private_key
-from affidavit.ledger.tlog.tree import prove_consistency, root_of
+from affidavit.ledger.tlog.tree import prove_consistency
 from affidavit.ledger.tlog.witness import AddCheckpoint, print_add_checkpoint
+from affidavit.tests.trees import root_of
 
 
 @dataclass

@@ -14,7 +14,7 @@ import pytest
 from affidavit.api.settings import cosigners
 from affidavit.api.witness.client import WitnessClient
 from affidavit.domain.errors import Refused
-from affidavit.ledger.errors import Malformed
+from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.tlog.cosignature import add_signatures, cosign, open_cosigned
 from affidavit.ledger.tlog.note import ML_DSA_44_COSIGNATURE, print_vkey
 from affidavit.ledger.tlog.policy import Policy, parse_policy
@@ -151,6 +151,27 @@ def test_what_is_no_cosignature_of_this_checkpoint_is_no_line(answer: Answer, sa
     assert not collected.contradictions
 
 
+@pytest.mark.parametrize(
+    ("answers", "contradicts"),
+    [
+        ([b"3\n", b"3\n"], True),
+        ([b"3\n", b""], True),
+        ([b"2\n", b"2\n"], False),  # another has been faster, or it errs: nothing says that there are two logs
+        ([b""], False),
+    ],
+)
+def test_a_conflict_over_the_very_size_that_it_was_to_build_on_is_a_fork(
+    answers: list[bytes], contradicts: bool
+) -> None:
+    """Older witnesses answer 409, and not 422, to another root at the size that they have."""
+    left = iter(answers)
+    size = {"Content-Type": "text/x.tlog.size"}
+    with answering(lambda body: (409, size if (said := next(left)) else {}, said)) as url:
+        collected = collect(WitnessClient(policy((KEY, url))), 3)
+    assert [said.partition(":")[0] for said in collected.contradictions.values()] == ["fork"] * contradicts
+    assert "w0" in collected.failures
+
+
 def test_other_lines_of_an_answer_are_left_out() -> None:
     other = witness_key("witness.example/b")
     with answering(lambda body: (200, {}, _line(other) + _line(KEY) + _line(KEY))) as url:
@@ -230,7 +251,7 @@ def test_witnesses_come_from_the_environment(tmp_path: Path, monkeypatch: pytest
 
     path = tmp_path / "policy"
     monkeypatch.setenv("AFFIDAVIT_WITNESS_POLICY", str(path))
-    with pytest.raises(Refused, match="No such file"):
+    with pytest.raises(Unavailable, match="No such file"):
         cosigners()
     path.write_text("quorum some\n")
     with pytest.raises(Malformed, match="policy"):

@@ -11,7 +11,7 @@ import pytest
 
 from affidavit.api.witness.store import WitnessStore
 from affidavit.ledger.errors import Unavailable, UnsupportedFormat
-from affidavit.ledger.tlog.checkpoint import parse_checkpoint
+from affidavit.ledger.tlog.checkpoint import claimed_checkpoint
 from affidavit.ledger.tlog.cosignature import open_cosigned
 from affidavit.ledger.tlog.note import ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE, parse_note, parse_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey
@@ -125,7 +125,7 @@ def test_nothing_is_answered_that_is_not_stored(tmp_path: Path) -> None:
             other.execute("DROP TRIGGER full")
         note = store.latest(state_path(LOG.name))
         assert note is not None
-        assert parse_checkpoint(parse_note(note).text) == LOG.head(3)
+        assert claimed_checkpoint(note) == LOG.head(3)
         store.cosign(submission(3, 4))
 
 

@@ -10,20 +10,13 @@ import pytest
 
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit.anchors import (
-    ALLOWED_SKEW_US,
-    ANCHOR_STREAM,
-    Anchor,
-    AnchorReport,
-    Bound,
-    anchor_path,
-    check_anchors,
-    read_anchors,
-    stored_token,
-)
+from affidavit.ledger.audit.anchors import ALLOWED_SKEW_US, AnchorReport, Bound, check_anchors
 from affidavit.ledger.entries.entry import format_at, parse_entry
 from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack
-from affidavit.ledger.tlog.checkpoint import parse_checkpoint, sign_checkpoint
+from affidavit.ledger.folds.anchors import ANCHOR_STREAM, Anchor
+from affidavit.ledger.store.folding import read_anchors
+from affidavit.ledger.store.tokens import anchor_path, stored_token
+from affidavit.ledger.tlog.checkpoint import claimed_checkpoint, parse_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.note import parse_note
 from affidavit.ledger.tlog.timestamp import imprint, read_token
 from affidavit.tests.authority import Authority
@@ -56,7 +49,7 @@ def anchor(ledger: Ledger, authority: Authority) -> int:
     path.write_bytes(token)
     event = AnchorRecorded(
         size=size,
-        root=parse_checkpoint(parse_note(note).text).root.hex(),
+        root=claimed_checkpoint(note).root.hex(),
         token=sha256(token).hexdigest(),
         time=format_at(read_token(token).timestamp.time_us),
         authority="tsa.example",
@@ -156,16 +149,43 @@ def test_another_token_than_was_recorded_is_damage(ledger: Ledger, authority: Au
     assert kinds(check(ledger, tokens={1: own + b"\x00"})) == [("tsa_invalid", 1)], "a root is not needed to see it"
 
 
-def test_a_token_of_an_authority_that_is_not_pinned_is_damage(
+def test_a_token_of_an_authority_that_is_not_pinned_proves_nothing(
     ledger: Ledger, authority: Authority, now: list[int]
 ) -> None:
     anchor(ledger, authority)
-    other = Authority(lambda: now[0])
-    assert kinds(check(ledger, other.root_pem)) == [("tsa_invalid", 1)]
-    assert kinds(check(ledger, other.root_pem, authority.root_pem)) == []
+    other = Authority(lambda: now[0], "Other TSA")
+    found = check(ledger, other.root_pem)
+    assert (found.damage, found.anchored_to) == ((), 0)
+    assert "no chain to a pinned root" in found.unchecked[0]
+    assert check(ledger, other.root_pem, authority.root_pem).anchored_to == 1
 
 
-def test_a_token_signed_anew_by_somebody_else_is_damage(ledger: Ledger, authority: Authority, now: list[int]) -> None:
+def test_a_log_that_changes_its_authority_is_bounded_by_the_one_that_is_pinned(
+    ledger: Ledger, authority: Authority, now: list[int]
+) -> None:
+    anchor(ledger, authority)
+    record(ledger)
+    anchor(ledger, Authority(lambda: now[0], "Other TSA"))
+    found = check(ledger, authority.root_pem)
+    assert (found.damage, found.anchored_to, len(found.unchecked)) == ((), 1, 1)
+
+
+def test_a_forged_signature_is_damage_whoever_is_pinned(ledger: Ledger, authority: Authority, now: list[int]) -> None:
+    anchor(ledger, authority)
+    token = stored_token(ledger.folder, 1)
+    assert token is not None
+    forger = Authority(lambda: read_token(token).timestamp.time_us)
+    forger.certificate, forger.carried = authority.certificate, authority.carried
+    forged = forger.stamp(read_token(token).imprint)
+    with ledger.recorder.reading() as reader:
+        (known,) = read_anchors(reader)
+    rewritten = replace(known, token_sha256=sha256(forged).hexdigest())
+    other = Authority(lambda: now[0], "Other TSA")
+    for root in (authority.root_pem, other.root_pem):
+        assert kinds(check(ledger, root, anchors=[rewritten], tokens={1: forged})) == [("tsa_invalid", 1)]
+
+
+def test_a_token_signed_anew_by_somebody_else_proves_nothing(ledger: Ledger, authority: Authority, now: list[int]) -> None:
     """Whoever can rewrite the entry too still lacks the pinned authority's key."""
     anchor(ledger, authority)
     token = stored_token(ledger.folder, 1)
@@ -176,7 +196,7 @@ def test_a_token_signed_anew_by_somebody_else_is_damage(ledger: Ledger, authorit
     claimed = format_at(read_token(forged).timestamp.time_us)
     rewritten = replace(known, token_sha256=sha256(forged).hexdigest(), time=claimed)
     found = check(ledger, authority.root_pem, anchors=[rewritten], tokens={1: forged})
-    assert kinds(found) == [("tsa_invalid", 1)]
+    assert (found.damage, found.anchored_to, len(found.unchecked)) == ((), 0, 1)
 
 
 def test_a_log_that_was_signed_anew_is_not_the_one_that_was_stamped(ledger: Ledger, authority: Authority) -> None:

@@ -424,7 +424,7 @@ def test_a_receipt_of_another_ledger_proves_nothing_here(attacked: Attacked, tmp
         own = attacked.ledger
         for verifiers, origin in (([own.verifier_key()], own.origin), ([other.verifier_key()], own.origin)):
             with pytest.raises(VerificationError):
-                verify_receipt(receipt, raw, verifiers, origin)
+                verify_receipt(receipt, leaf_hash(raw), verifiers, origin)
 
 
 def test_a_receipt_proves_its_own_entry_only(attacked: Attacked) -> None:
@@ -432,9 +432,9 @@ def test_a_receipt_proves_its_own_entry_only(attacked: Attacked) -> None:
     raws = [row[4] for row in attacked.rows()]
     for seq in range(SIZE):
         receipt = ledger.receipt(seq)
-        verify_receipt(receipt, raws[seq], [ledger.verifier_key()], ledger.origin)
+        verify_receipt(receipt, leaf_hash(raws[seq]), [ledger.verifier_key()], ledger.origin)
         with pytest.raises(VerificationError):
-            verify_receipt(receipt, raws[seq - 1], [ledger.verifier_key()], ledger.origin)
+            verify_receipt(receipt, leaf_hash(raws[seq - 1]), [ledger.verifier_key()], ledger.origin)
 
 
 # 16: second preimage

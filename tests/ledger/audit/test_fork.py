@@ -16,7 +16,8 @@ from affidavit.ledger.errors import LedgerError, Malformed, VerificationError
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import ED25519, VerifierKey
-from affidavit.ledger.tlog.tree import prove_consistency, root_of
+from affidavit.ledger.tlog.tree import prove_consistency
+from affidavit.tests.trees import root_of
 
 ORIGIN = "example.org/quality/0123456789abcdef"
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
@@ -49,7 +50,7 @@ HIDDEN = Tree("a", "b", "X", "d", "e", "f", "g")
 
 
 def test_two_checkpoints_of_one_size_with_two_roots_are_a_fork() -> None:
-    older, newer = verify_fork(ForkEvidence(SHOWN.note(5), HIDDEN.note(5)), [KEY])
+    older, newer = verify_fork(ForkEvidence(SHOWN.note(5), HIDDEN.note(5)), lambda _: [KEY])
     assert (older.size, newer.size) == (5, 5)
     assert older.root != newer.root
 
@@ -57,7 +58,7 @@ def test_two_checkpoints_of_one_size_with_two_roots_are_a_fork() -> None:
 @pytest.mark.parametrize(("old", "size"), [(old, size) for size in range(4, 8) for old in range(3, size)])
 def test_a_larger_tree_that_does_not_extend_the_smaller_one_is_a_fork(old: int, size: int) -> None:
     evidence = HIDDEN.against(SHOWN.note(old), old, size)
-    older, newer = verify_fork(parse_fork(print_fork(evidence)), [KEY])
+    older, newer = verify_fork(parse_fork(print_fork(evidence)), lambda _: [KEY])
     assert (older.size, newer.size) == (old, size)
     assert parse_fork(print_fork(evidence)) == evidence
 
@@ -67,12 +68,12 @@ def test_a_log_that_only_grew_is_no_fork(old: int, size: int) -> None:
     same = ForkEvidence(SHOWN.note(old), SHOWN.note(old))
     evidence = same if old == size else SHOWN.against(SHOWN.note(old), old, size)
     with pytest.raises(VerificationError, match="agree"):
-        verify_fork(evidence, [KEY])
+        verify_fork(evidence, lambda _: [KEY])
 
 
 def test_trees_that_part_later_agree_until_then() -> None:
     with pytest.raises(VerificationError, match="agree"):
-        verify_fork(HIDDEN.against(SHOWN.note(2), 2, 7), [KEY])
+        verify_fork(HIDDEN.against(SHOWN.note(2), 2, 7), lambda _: [KEY])
 
 
 @pytest.mark.parametrize(
@@ -89,7 +90,7 @@ def test_trees_that_part_later_agree_until_then() -> None:
 )
 def test_what_is_not_proven_is_no_fork(evidence: ForkEvidence) -> None:
     with pytest.raises(VerificationError):
-        verify_fork(evidence, [KEY])
+        verify_fork(evidence, lambda _: [KEY])
 
 
 def test_another_logs_or_strangers_checkpoint_convicts_nobody() -> None:
@@ -98,9 +99,9 @@ def test_another_logs_or_strangers_checkpoint_convicts_nobody() -> None:
     other_key = VerifierKey(other, ED25519, stranger.public_key().public_bytes_raw())
     for newer in (HIDDEN.note(5, stranger), HIDDEN.note(5, stranger, other)):
         with pytest.raises(VerificationError):
-            verify_fork(ForkEvidence(SHOWN.note(5), newer), [KEY, other_key])
+            verify_fork(ForkEvidence(SHOWN.note(5), newer), lambda _: [KEY, other_key])
     with pytest.raises(VerificationError):
-        verify_fork(ForkEvidence(SHOWN.note(5), HIDDEN.note(5)), [])
+        verify_fork(ForkEvidence(SHOWN.note(5), HIDDEN.note(5)), lambda _: [])
 
 
 @pytest.mark.parametrize("at", range(4))
@@ -110,7 +111,9 @@ def test_one_changed_hash_of_the_proof_is_found(at: int) -> None:
     proof = list(evidence.proof)
     proof[at] = bytes([proof[at][0] ^ 1]) + proof[at][1:]
     with pytest.raises(VerificationError):
-        verify_fork(ForkEvidence(evidence.older, evidence.newer, evidence.root_at_older_size, tuple(proof)), [KEY])
+        verify_fork(
+            ForkEvidence(evidence.older, evidence.newer, evidence.root_at_older_size, tuple(proof)), lambda _: [KEY]
+        )
 
 
 @pytest.mark.parametrize(
@@ -144,4 +147,4 @@ def test_bytes_that_are_no_document_are_refused(data: bytes) -> None:
 @given(st.binary(max_size=200))
 def test_no_bytes_make_it_raise_anything_else(data: bytes) -> None:
     with pytest.raises(LedgerError):
-        verify_fork(ForkEvidence(data, HIDDEN.note(5)), [KEY])
+        verify_fork(ForkEvidence(data, HIDDEN.note(5)), lambda _: [KEY])

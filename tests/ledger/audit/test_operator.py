@@ -19,23 +19,24 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affidavit.domain.event import Event, Meta, NewEvent
 from affidavit.ledger.application import Edge, Ledger
-from affidavit.ledger.audit.anchors import ANCHOR_STREAM, stored_token
-from affidavit.ledger.audit.audit import Against, Verdict, audit
+from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.audit.fork import parse_fork, print_fork, verify_fork
+from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.continuing import continue_ledger
 from affidavit.ledger.entries.entry import format_at
 from affidavit.ledger.entries.mapper import EventMapper
 from affidavit.ledger.errors import LedgerError, Malformed
 from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack, KeyRotated, WitnessesDeclared
+from affidavit.ledger.folds.anchors import ANCHOR_STREAM
 from affidavit.ledger.store.reader import LedgerReader
-from affidavit.ledger.tlog.checkpoint import Checkpoint, parse_checkpoint, sign_checkpoint
+from affidavit.ledger.store.tokens import stored_token
+from affidavit.ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.cosignature import cosign
 from affidavit.ledger.tlog.note import (
     ED25519,
     ED25519_COSIGNATURE,
     ML_DSA_44_COSIGNATURE,
     VerifierKey,
-    parse_note,
     print_vkey,
 )
 from affidavit.ledger.tlog.policy import Policy, parse_policy, print_policy
@@ -202,7 +203,7 @@ def anchor(operator: Operator, authority: Authority) -> bytes:
         (ledger.folder / "anchors" / f"{size}.tsr").write_bytes(token)
         event = AnchorRecorded(
             size=size,
-            root=parse_checkpoint(parse_note(note).text).root.hex(),
+            root=claimed_checkpoint(note).root.hex(),
             token=sha256(token).hexdigest(),
             time=format_at(read_token(token).timestamp.time_us),
             authority="tsa.example",
@@ -231,8 +232,8 @@ def test_a_pinned_checkpoint_of_the_other_branch_is_a_fork_and_its_evidence_conv
     verdict = other.verify(pinned=[pinned])
     assert told(verdict) == ("fork", 4, {"fork"})
     assert verdict.fork is not None
-    older, newer = verify_fork(parse_fork(print_fork(verdict.fork)), [operator.vkey()])
-    assert (older.size, newer.size) == (parse_checkpoint(parse_note(pinned).text).size, other.verify().signed_size)
+    older, newer = verify_fork(parse_fork(print_fork(verdict.fork)), lambda _: [operator.vkey()])
+    assert (older.size, newer.size) == (claimed_checkpoint(pinned).size, other.verify().signed_size)
 
 
 def test_a_pinned_checkpoint_from_before_the_branches_parted_tells_nothing(operator: Operator) -> None:
@@ -254,7 +255,7 @@ def test_two_reviewers_who_compare_their_checkpoints_have_the_evidence(operator:
     verdict = operator.verify(pinned=[operator.newest(), other.newest()])
     assert told(verdict) == ("fork", 4, {"fork"})
     assert verdict.fork is not None
-    older, newer = verify_fork(verdict.fork, [operator.vkey()])
+    older, newer = verify_fork(verdict.fork, lambda _: [operator.vkey()])
     assert older.size == newer.size
     assert older.root != newer.root
 
@@ -337,11 +338,25 @@ def test_a_rollback_is_caught_by_the_age_of_its_cosignatures(witnessed: Operator
     assert "rollback" not in fresh.not_checked
 
 
-def test_a_cosignature_from_the_future_is_not_fresh(witnessed: Operator, now: list[int]) -> None:
+@pytest.mark.parametrize("age", [None, 3600])
+def test_a_cosignature_from_the_future_does_not_count(witnessed: Operator, now: list[int], age: int | None) -> None:
     witnessed.record(1)
     seconds = now[0] // 1_000_000 - 24 * 3600
-    verdict = witnessed.verify(policy=policy_of(witnessed), now=seconds, max_cosignature_age=3600)
-    assert told(verdict) == ("not_proven", 3, {"stale_cosignature"})
+    verdict = witnessed.verify(policy=policy_of(witnessed), now=seconds, max_cosignature_age=age)
+    assert told(verdict) == ("not_proven", 3, {"quorum_not_met"})
+    assert verdict.witnessing.at is None
+    soon = witnessed.verify(policy=policy_of(witnessed), now=now[0] // 1_000_000 - 200, max_cosignature_age=age)
+    assert told(soon) == ("ok", 0, set())
+
+
+def test_that_witnesses_were_not_required_for_a_while_is_said(operator: Operator, witnessed: Operator) -> None:
+    assert witnessed.quorum is not None
+    for required in (True, False, True):
+        replace(witnessed, quorum=replace(witnessed.quorum, required=required)).record(1)
+    verdict = operator.verify()
+    assert verdict.witnessing.required
+    assert [required for _, required in verdict.witnessing.modes] == [True, False, True]
+    assert [first for first, _ in verdict.witnessing.modes] == [1, 3, 5]
 
 
 def test_silent_witnesses_are_missed_and_the_last_quorum_is_named(witnessed: Operator) -> None:
@@ -533,7 +548,7 @@ def test_history_signed_anew_with_the_stolen_key(witnessed: Operator, authority:
     fork = reviewed(attacked, pinned=[pinned])
     assert (fork.verdict, fork.exit_code) == ("fork", 4)
     assert fork.fork is not None
-    verify_fork(fork.fork, [witnessed.vkey()])
+    verify_fork(fork.fork, lambda _: [witnessed.vkey()])
     assert "quorum_not_met" in {each.kind for each in reviewed(attacked, policy=policy_of(witnessed)).damage}
 
 
@@ -557,8 +572,9 @@ def test_a_kept_token_by_somebody_else_is_invalid(operator: Operator, authority:
     operator.record(1)
     token = anchor(operator, Authority(lambda: now[0], "Another TSA"))
     verdict = operator.verify(kept_tokens=[token], tsa_roots=[authority.root_pem])
-    assert verdict.exit_code == 1  # the recorded one is by somebody else, too
-    assert {damage.kind for damage in verdict.damage} == {"tsa_invalid"}
+    assert told(verdict) == ("not_proven", 3, {"tsa_invalid"})
+    assert [damage.unmet for damage in verdict.damage] == [True]  # of the recorded one it is said that it proves nothing
+    assert "no chain to a pinned root" in verdict.not_checked["time"]
 
 
 # 11 and 12: time
@@ -649,6 +665,10 @@ def test_a_receipt_that_proves_nothing_convicts_nobody(operator: Operator) -> No
 # 6 again: an older copy that went on under another origin
 
 
+def policy_with(vkey: VerifierKey) -> Policy:
+    return parse_policy(f"log {print_vkey(vkey)}\nquorum none\n")
+
+
 def test_a_copy_that_goes_on_under_another_origin_is_told_by_what_was_lost(operator: Operator, edge: Edge) -> None:
     operator.record(3)
     early, vkey = operator.newest(), operator.vkey()
@@ -663,10 +683,30 @@ def test_a_copy_that_goes_on_under_another_origin_is_told_by_what_was_lost(opera
     operator.record(2)
     assert told(operator.verify()) == ("ok", 0, set())
     assert told(operator.verify(vkey=operator.vkey(), pinned=[early])) == ("ok", 0, set())
+    assert told(operator.verify(policy=policy_with(operator.vkey()), pinned=[early])) == ("ok", 0, set())
     lost = operator.verify(pinned=[late])
     assert told(lost) == ("rollback", 4, {"rollback"})
     assert "another origin" in lost.damage[0].detail
     assert told(operator.verify(vkey=vkey)) == ("not_proven", 3, {"wrong_ledger"})
+
+
+def test_going_on_under_another_origin_convinces_nobody_who_has_only_what_the_old_one_signed(
+    operator: Operator, edge: Edge
+) -> None:
+    """Whoever holds the database alone can cut it where it was pinned, and let it go on under a key of their own."""
+    operator.record(3)
+    pinned, receipt = operator.newest(), operator.receipt(2)
+    with operator.open() as ledger:
+        keys, origin = ledger.keys, ledger.origin
+    keys.write_signed(Checkpoint(origin, 99, bytes(32)))
+    continue_ledger(
+        operator.folder / "ledger", operator.folder / "keys", REGISTRY, name="forged", reason="restored", edge=edge
+    )
+    for against in ({"pinned": [pinned]}, {"receipts": [receipt]}):
+        verdict = operator.verify(**against)
+        assert told(verdict) == ("not_proven", 3, {"wrong_ledger"}), against
+        assert "by its own word" in verdict.damage[0].detail
+        assert told(operator.verify(vkey=operator.vkey(), **against)) == ("ok", 0, set())
 
 
 # What is brought along must be readable

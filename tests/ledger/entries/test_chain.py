@@ -13,7 +13,8 @@ from affidavit.ledger.entries.chain import Batch, ChainedEntry, Head, Tile, chai
 from affidavit.ledger.entries.entry import NO_ENTRY, parse_entry, print_entry
 from affidavit.ledger.entries.mapper import PendingEntry
 from affidavit.ledger.tlog.hashing import leaf_hash
-from affidavit.ledger.tlog.tree import Frontier, fold_perfect, root_of
+from affidavit.ledger.tlog.tree import Frontier, fold_perfect
+from affidavit.tests.trees import root_of
 
 AT = "2026-11-22T10:00:00.000000Z"
 MOST = 1100

@@ -13,6 +13,7 @@ from affidavit.ledger.errors import LedgerError, VerificationError
 from affidavit.ledger.events import ProjectionSealed
 from affidavit.ledger.publishing.proving import Prover, prove_entry
 from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.receipt import verify_receipt
 
 
@@ -39,7 +40,9 @@ def test_one_prover_proves_every_entry_as_the_log_grows(ledger: Ledger) -> None:
                 receipt = prover.prove(reader, seq)
                 assert receipt is not None
                 assert receipt == prove_entry(reader, seq)
-                assert verify_receipt(receipt, raws[seq], [ledger.verifier_key()], ledger.origin).size == size
+                assert (
+                    verify_receipt(receipt, leaf_hash(raws[seq]), [ledger.verifier_key()], ledger.origin).size == size
+                )
             assert prover.prove(reader, size) is None
 
 

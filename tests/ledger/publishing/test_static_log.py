@@ -18,19 +18,20 @@ from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Edge, Ledger
-from affidavit.ledger.entries.entry import NO_ENTRY, format_at, print_content, print_entry
+from affidavit.ledger.entries.entry import NO_ENTRY, StoredEntry, format_at, print_content, print_entry
 from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
 from affidavit.ledger.events import LedgerOpened, ProjectionSealed
 from affidavit.ledger.publishing.static_log import ExportedLog, check_export, read_resource
 from affidavit.ledger.publishing.tlog_directory import export_log
-from affidavit.ledger.store.reader import LedgerReader, StoredEntry, open_snapshot
+from affidavit.ledger.store.reader import LedgerReader, open_snapshot
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, parse_vkey, print_vkey
 from affidavit.ledger.tlog.proof import verify_consistency, verify_inclusion
 from affidavit.ledger.tlog.tiles import parse_tile_path, tile_nodes
-from affidavit.ledger.tlog.tree import prove_consistency, prove_inclusion, root_of
+from affidavit.ledger.tlog.tree import prove_consistency, prove_inclusion
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.trees import root_of
 
 OTHER_KEY = "ledger.example/acme/prod+f41694c7+AWLmv9A5WsV4c73UvAzGUAMzcNwNv2BabSyDkQ8zEf3C"
 LONG = 256 * 256 + 256 + 44
@@ -78,7 +79,7 @@ class LongLog(LedgerReader):
 
     def __init__(self, size: int) -> None:
         private = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))
-        self.key = VerifierKey("example.org/long", ED25519, private.public_key().public_bytes_raw())
+        self.key = VerifierKey("example.org/long/0123456789abcdef", ED25519, private.public_key().public_bytes_raw())
         opened = {"format": 1, "origin": self.key.name, "vkey": print_vkey(self.key)}
         name = LedgerOpened.type_name
         first = print_entry(0, NO_ENTRY, format_at(0), "ledger", 0, name, print_content({}, opened, {}))

@@ -14,11 +14,11 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import QuorumNotMet
 from affidavit.ledger.events import ProjectionSealed, WitnessesDeclared
-from affidavit.ledger.signing.cosigning import read_declared
 from affidavit.ledger.signing.sign import BackgroundSigner
-from affidavit.ledger.tlog.checkpoint import Checkpoint, parse_checkpoint
+from affidavit.ledger.store.folding import read_declared
+from affidavit.ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint
 from affidavit.ledger.tlog.cosignature import cosign, open_cosigned
-from affidavit.ledger.tlog.note import ED25519_COSIGNATURE, parse_note, print_vkey
+from affidavit.ledger.tlog.note import ED25519_COSIGNATURE, print_vkey
 from affidavit.ledger.tlog.policy import Policy, parse_policy
 from affidavit.ledger.tlog.private_key import make_private_key
 from affidavit.ledger.tlog.proof import verify_consistency
@@ -47,7 +47,7 @@ class Witnesses:
     before: Callable[[], None] | None = None
 
     def collect(self, note: bytes, checkpoint: Checkpoint, prove: Callable[[int], Sequence[bytes]]) -> Collected:
-        assert parse_checkpoint(parse_note(note).text) == checkpoint
+        assert claimed_checkpoint(note) == checkpoint
         if self.before is not None:
             self.before()
         if self.asked:
@@ -205,6 +205,19 @@ def test_required_witnesses_are_not_left_out_by_whoever_does_not_know_them(
     witnesses.required = False
     with reopen(cosigned, witnesses) as again:
         assert again.sign().size == 5
+
+
+def test_whoever_opened_it_before_witnesses_were_required_publishes_nothing_without_them(
+    cosigned: Ledger, witnesses: Witnesses
+) -> None:
+    cosigned.sign()
+    with reopen(cosigned, Witnesses(required=True)) as strict:
+        fill(cosigned, 1)
+        with pytest.raises(QuorumNotMet, match="open it again"):
+            cosigned.sign()
+        assert max(published(cosigned)) == 2
+        assert strict.sign().size == 4
+        assert published(strict)[4] == [*NAMES]
 
 
 @pytest.mark.parametrize("spoilt", ["another checkpoint", "no signature", "twice"])

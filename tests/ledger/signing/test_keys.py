@@ -18,9 +18,9 @@ from affidavit.ledger.events import KeyRotated, ProjectionSealed
 from affidavit.ledger.signing.keys import KeyFolder
 from affidavit.ledger.tlog.checkpoint import open_checkpoint
 from affidavit.ledger.tlog.note import VerifierKey, parse_vkey, print_vkey
-from affidavit.ledger.tlog.receipt import verify_leaf_receipt
-from affidavit.ledger.tlog.tree import root_of
+from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.trees import root_of
 
 
 def fill(ledger: Ledger, count: int, stream: str = "test/1") -> None:
@@ -173,9 +173,9 @@ def test_receipts_verify_under_the_key_of_their_checkpoint(ledger: Ledger) -> No
     fill(ledger, 1)
     with ledger.recorder.reading() as reader:
         leaf = reader.hashes(0, 0, 1)
-    assert verify_leaf_receipt(before[0], leaf, [before[1]], ledger.origin).size == 1
+    assert verify_receipt(before[0], leaf, [before[1]], ledger.origin).size == 1
     ledger.sign()
-    assert verify_leaf_receipt(ledger.receipt(0), leaf, [ledger.verifier_key()], ledger.origin).size == 3
+    assert verify_receipt(ledger.receipt(0), leaf, [ledger.verifier_key()], ledger.origin).size == 3
 
 
 def test_a_clock_that_stands_behind_does_not_shift_the_rotation(ledger: Ledger, now: list[int]) -> None:

@@ -20,13 +20,15 @@ from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent, Withheld
 from affidavit.domain.optimization.events import RunStarted, SourceKept
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit.audit import Against, Verdict, audit
+from affidavit.ledger.audit.audit import Against, audit
+from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.errors import Conflict, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested
+from affidavit.ledger.folds.erasures import Destroyed
 from affidavit.ledger.store.reader import LedgerReader
-from affidavit.ledger.store.scopes import Destroyed, ScopeKeys
+from affidavit.ledger.store.scopes import ScopeKeys
 from affidavit.ledger.store.sqlite import _Appender
-from affidavit.ledger.tlog.receipt import verify_leaf_receipt
+from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.seals import check_seals, seal_run
 
@@ -186,7 +188,7 @@ def test_an_erasure_breaks_no_proof(ledger: Ledger, scope: str) -> None:
         assert [row.raw for row in reader.entries(0, 3)] == before
         assert list(reader.boxes()) == boxes
         for seq, receipt in enumerate(receipts):
-            verify_leaf_receipt(receipt, reader.hashes(0, seq, 1), [ledger.verifier_key()], ledger.origin)
+            verify_receipt(receipt, reader.hashes(0, seq, 1), [ledger.verifier_key()], ledger.origin)
     verdict = verify(ledger)
     assert (verdict.verdict, verdict.erased, verdict.damage) == ("ok", 2, [])
     assert "sealed" in verdict.checked

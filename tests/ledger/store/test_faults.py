@@ -20,7 +20,7 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.events import ProjectionSealed
-from affidavit.ledger.signing.identity import read_identity
+from affidavit.ledger.store.folding import read_identity
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint, parse_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.tree import Frontier

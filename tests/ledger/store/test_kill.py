@@ -19,8 +19,8 @@ from affidavit.ledger.application import Ledger
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.events import ProjectionSealed
 from affidavit.ledger.tlog.hashing import leaf_hash
-from affidavit.ledger.tlog.tree import root_of
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.trees import root_of
 
 VICTIM = """
 import os, signal, sys

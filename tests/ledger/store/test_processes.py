@@ -10,7 +10,7 @@ from pathlib import Path
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.tlog.hashing import leaf_hash
-from affidavit.ledger.tlog.tree import root_of
+from affidavit.tests.trees import root_of
 
 PROCESSES, OWN, SHARED = 3, 20, 10
 

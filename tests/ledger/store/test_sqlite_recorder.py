@@ -21,8 +21,8 @@ from affidavit.ledger.errors import Conflict, Malformed, Unavailable, Unsupporte
 from affidavit.ledger.events import ClockSteppedBack, ProjectionSealed
 from affidavit.ledger.store.sqlite import Follower, open_datastore
 from affidavit.ledger.tlog.hashing import leaf_hash
-from affidavit.ledger.tlog.tree import root_of
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.trees import root_of
 
 TABLES = ("ledger", "entries", "boxes", "tiles", "checkpoints")
 SECOND = 1_000_000

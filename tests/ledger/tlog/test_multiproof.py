@@ -10,7 +10,8 @@ from affidavit.ledger.errors import VerificationError
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.multiproof import prove_leaves, verify_leaves
 from affidavit.ledger.tlog.proof import verify_inclusion
-from affidavit.ledger.tlog.tree import prove_inclusion, root_of
+from affidavit.ledger.tlog.tree import prove_inclusion
+from affidavit.tests.trees import root_of
 
 LEAVES = [leaf_hash(str(number).encode()) for number in range(70)]
 

@@ -13,7 +13,8 @@ import pytest
 from affidavit.ledger.errors import VerificationError
 from affidavit.ledger.tlog.hashing import EMPTY_ROOT, leaf_hash
 from affidavit.ledger.tlog.proof import verify_consistency, verify_inclusion
-from affidavit.ledger.tlog.tree import fold_perfect, prove_consistency, prove_inclusion, root_of
+from affidavit.ledger.tlog.tree import fold_perfect, prove_consistency, prove_inclusion
+from affidavit.tests.trees import root_of
 
 ENTRIES = [b'{"n":0,"t":"ledger.created"}', b'{"n":1,"t":"run.started"}']
 ENTRIES += [b'{"n":2,"score_micro":812500,"t":"verdict"}']

@@ -20,7 +20,7 @@ from cryptography.x509.oid import ExtendedKeyUsageOID
 from affidavit.ledger.errors import LedgerError, Malformed, UnsupportedFormat, VerificationError
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, parse_vkey
-from affidavit.ledger.tlog.timestamp import build_request, imprint, read_token, verify_token
+from affidavit.ledger.tlog.timestamp import build_request, imprint, read_token, verify_signature_alone, verify_token
 from affidavit.tests.authority import TIME_STAMPING, Authority
 
 ORIGIN = "ledger.example/acme/prod"
@@ -151,6 +151,15 @@ def _with_a_double_of_its_certificate(authority: Authority) -> bytes:
     return authority.stamp(HASHED, 77)
 
 
+def _with_another_certificate_of_its_key(authority: Authority) -> bytes:
+    """Of the same name and number, in the place of the one that the token names."""
+    own = authority.certificate
+    authority.carried = [
+        authority.certify(own.subject, own.issuer, authority.key, usage=[TIME_STAMPING], serial=own.serial_number)
+    ]
+    return authority.stamp(HASHED, 77)
+
+
 def _with_certificates_of_others(authority: Authority) -> bytes:
     other = Authority(lambda: AT)
     authority.carried = [other.certificate, other.root]
@@ -169,6 +178,7 @@ def _with_certificates_of_others(authority: Authority) -> bytes:
         (_that_signs_with_its_own_root, "no chain to a pinned root"),
         (_with_another_key_under_its_name, "signature is wrong"),
         (_with_a_double_of_its_certificate, "two certificates by the name"),
+        (_with_another_certificate_of_its_key, "names another certificate"),
         (_with_certificates_of_others, "neither in it nor pinned"),
     ],
 )
@@ -177,6 +187,31 @@ def test_an_answer_that_does_not_hold_is_refused(
 ) -> None:
     with pytest.raises(VerificationError, match=said):
         verify_token(answer(authority), HASHED, [authority.root_pem], 77)
+
+
+def test_a_signature_is_checked_without_a_root_too(authority: Authority) -> None:
+    assert verify_signature_alone(authority.stamp(HASHED, 77), HASHED, 77).time_us == AT
+    for answer, said in (
+        (_of_another_hash, "expected " + HASHED.hex()),
+        (_of_another_nonce, "nonce is 78"),
+        (_with_another_key_under_its_name, "signature is wrong"),
+    ):
+        with pytest.raises(VerificationError, match=said):
+            verify_signature_alone(answer(Authority(lambda: AT)), HASHED, 77)
+    wrong = Authority(lambda: AT, usage=[SERVER_AUTH])
+    with pytest.raises(VerificationError, match="time stamping"):
+        verify_signature_alone(wrong.stamp(HASHED), HASHED)
+
+
+def test_whatever_byte_of_a_token_is_changed_its_signature_alone_still_tells(authority: Authority) -> None:
+    answer = authority.stamp(HASHED, 77)
+    true = verify_signature_alone(answer, HASHED, 77)
+    for at in range(len(answer)):
+        changed = answer[:at] + bytes([answer[at] ^ 1]) + answer[at + 1 :]
+        try:
+            assert verify_signature_alone(changed, HASHED, 77) == true, at
+        except LedgerError:
+            continue
 
 
 @pytest.mark.parametrize("usage", [[], [SERVER_AUTH], [TIME_STAMPING, SERVER_AUTH]])

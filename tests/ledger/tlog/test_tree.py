@@ -14,7 +14,8 @@ from hypothesis import strategies as st
 from affidavit.ledger.errors import Malformed, VerificationError
 from affidavit.ledger.tlog.hashing import EMPTY_ROOT, HASH_SIZE, leaf_hash, node_hash
 from affidavit.ledger.tlog.proof import verify_consistency, verify_inclusion
-from affidavit.ledger.tlog.tree import Frontier, fold_perfect, prove_consistency, prove_inclusion, root_of
+from affidavit.ledger.tlog.tree import Frontier, fold_perfect, prove_consistency, prove_inclusion
+from affidavit.tests.trees import root_of
 
 LARGEST = 256
 LEAVES = [leaf_hash(str(index).encode()) for index in range(1000)]

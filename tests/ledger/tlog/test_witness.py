@@ -11,7 +11,7 @@ from affidavit.ledger.errors import Malformed
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import EMPTY_ROOT, leaf_hash
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, encode_base64, sign_note
-from affidavit.ledger.tlog.tree import prove_consistency, root_of
+from affidavit.ledger.tlog.tree import prove_consistency
 from affidavit.ledger.tlog.witness import (
     AddCheckpoint,
     Submission,
@@ -22,6 +22,7 @@ from affidavit.ledger.tlog.witness import (
     require_growth,
     state_path,
 )
+from affidavit.tests.trees import root_of
 
 ORIGIN = "log.example/7"
 PRIVATE = Ed25519PrivateKey.from_private_bytes(bytes(range(32)))

@@ -7,18 +7,20 @@ checkpoint of that size stands, and which keys sign it. Content stays sealed und
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from dataclasses import dataclass, replace
 
 from pydantic import ValidationError
 
-from ..entries.entry import Entry, parse_entry
+from ..entries.entry import FORMAT, Entry
 from ..errors import Malformed
 from ..events import KeyRotated, LedgerContinued, LedgerOpened
-from ..store.reader import LedgerReader
 from ..tlog.note import ED25519, VerifierKey, parse_vkey, print_vkey
 
 LEDGER_STREAM = "ledger"
+
+_ORIGIN = re.compile(r"[A-Za-z0-9._-]{1,64}(/[A-Za-z0-9._-]{1,64}){0,3}/[0-9a-f]{16}", re.ASCII)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,16 @@ class Identity:
         """The keys that sign a checkpoint of ``size`` entries, the oldest first: all of them, and no other."""
         return [signer.key for signer in self.ranges if signer.holds(size)]
 
+    def lost_before(self, origin: str, size: int) -> int | None:
+        """The entry that goes on under another origin before the log of ``origin`` had ``size`` entries, or None."""
+        for continuation in self.continuations:
+            if continuation.continues == origin and size > continuation.seq:
+                return continuation.seq
+        return None
+
     def origin_at(self, size: int) -> str:
         """The origin of a checkpoint of ``size`` entries."""
         return next(signer.origin for signer in self.ranges if signer.holds(size))
-
-
-def read_identity(reader: LedgerReader, before: int | None = None) -> Identity:
-    """The identity of a stored log, as its first ``before`` entries say it; raises as ``fold_identity`` does."""
-    return fold_identity(parse_entry(row.raw) for row in reader.stream(LEDGER_STREAM, before))
 
 
 def fold_identity(entries: Iterable[Entry]) -> Identity:
@@ -126,6 +130,8 @@ def _fold(identity: Identity | None, entry: Entry) -> Identity:
 
 
 def _opened(entry: Entry, event: LedgerOpened) -> Identity:
+    if event.format != FORMAT:
+        raise _bad(entry, f"format is {event.format}, expected {FORMAT}")
     return Identity(event.origin, (KeyRange(event.origin, _key(entry, event.vkey, event.origin), 0, None, 0),))
 
 
@@ -175,6 +181,9 @@ def _new_key(identity: Identity, entry: Entry, vkey: str, origin: str) -> Verifi
 
 
 def _key(entry: Entry, vkey: str, origin: str) -> VerifierKey:
+    if not _ORIGIN.fullmatch(origin):
+        form = "words of [A-Za-z0-9._-] and 16 hex digits, parted by '/'"
+        raise _bad(entry, f"origin is {origin!r:.100}, expected {form}")
     key = parse_vkey(vkey)
     if (key.name, key.algorithm) != (origin, ED25519):
         raise _bad(

@@ -7,16 +7,23 @@ newest event can be a request that a crash left open, and opening a ledger need 
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass, field
+from typing import NamedTuple
 
 from pydantic import ValidationError
 
-from ..entries.entry import parse_entry
+from ..entries.entry import Entry
 from ..events import ErasureExecuted, ErasureRequested
-from .reader import LedgerReader
-from .scopes import Destroyed
 
 ERASURE_STREAM = "erasure"
+
+
+class Destroyed(NamedTuple):
+    """What is left of a destroyed key: its fingerprint (hex), and how many rows of aliases went with it."""
+
+    fingerprint: str
+    aliases: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,20 +43,27 @@ class Erasures:
         return any(at > seq and asked == scope for at, asked in self.unfinished.items())
 
 
-def read_erasures(reader: LedgerReader, before: int | None = None) -> Erasures:
-    """The erasures among the first ``before`` entries, which must parse. One that names no request is none."""
+def fold_erasures(entries: Iterable[Entry]) -> Erasures:
+    """The erasures that parsed entries, in order of ``seq``, tell of; those of other streams are passed over.
+
+    One that names no request of its scope is none.
+    """
     found = Erasures()
-    for row in reader.stream(ERASURE_STREAM, before):
-        entry = parse_entry(row.raw)
-        try:
-            if entry["type"] == ErasureRequested.type_name:
-                found.unfinished[entry["seq"]] = str(entry["data"].get("scope"))
-            elif entry["type"] == ErasureExecuted.type_name:
-                event = ErasureExecuted.model_validate(entry["data"])
-                if found.unfinished.get(event.requested) == event.scope:
-                    del found.unfinished[event.requested]
-                    destroyed = Destroyed(event.key_fingerprint, event.aliases)
-                    found.executed.setdefault(event.scope, (entry["seq"], destroyed))
-        except ValidationError:
+    for entry in entries:
+        if entry["stream"] != ERASURE_STREAM:
             continue
+        if entry["type"] == ErasureRequested.type_name:
+            found.unfinished[entry["seq"]] = str(entry["data"].get("scope"))
+        elif entry["type"] == ErasureExecuted.type_name:
+            _execute(found, entry)
     return found
+
+
+def _execute(found: Erasures, entry: Entry) -> None:
+    try:
+        event = ErasureExecuted.model_validate(entry["data"])
+    except ValidationError:
+        return
+    if found.unfinished.get(event.requested) == event.scope:
+        del found.unfinished[event.requested]
+        found.executed.setdefault(event.scope, (entry["seq"], Destroyed(event.key_fingerprint, event.aliases)))

@@ -11,7 +11,7 @@ from affidavit.domain.event import Event
 from affidavit.ledger.entries.entry import Entry
 from affidavit.ledger.errors import Malformed
 from affidavit.ledger.events import KeyRotated, LedgerContinued, LedgerOpened
-from affidavit.ledger.signing.identity import Continuation, KeyRange, fold_identity
+from affidavit.ledger.folds.identity import Continuation, KeyRange, fold_identity
 from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, VerifierKey, print_vkey
 
 ORIGIN, SECOND = "example.org/log/0123456789abcdef", "example.org/restored/fedcba9876543210"
