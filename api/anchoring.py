@@ -29,7 +29,7 @@ from ..domain.event import Meta, NewEvent
 from ..ledger.application import Ledger
 from ..ledger.audit.anchors import ALLOWED_SKEW_US, check_times
 from ..ledger.entries.entry import format_at, parse_entry
-from ..ledger.errors import Conflict, LedgerError, Unavailable, VerificationError
+from ..ledger.errors import Conflict, LedgerError, Unavailable, UnsupportedFormat
 from ..ledger.events import AnchorRecorded
 from ..ledger.files import sync_folder, write_whole
 from ..ledger.folds.anchors import ANCHOR_STREAM, Anchor
@@ -58,7 +58,9 @@ _LATELY = 20
 
 @dataclass(frozen=True, slots=True)
 class Authority:
-    """A timestamp authority at ``url``. Under ``roots`` (PEM) its answers are verified; without, they are believed."""
+    """A timestamp authority at ``url``. Its answers are verified under ``roots`` (PEM); without, under the certificate
+    that each carries, so that whose they are is not known.
+    """
 
     url: str
     roots: tuple[bytes, ...] = ()
@@ -104,13 +106,10 @@ class Authority:
         return bytes(received)
 
     def verify(self, response: bytes, hashed: bytes, nonce: int | None) -> Timestamp:
-        """What it says of ``hashed``: verified under the roots, else only held against what was asked."""
+        """What it says of ``hashed``; raises as ``verify_token`` does."""
         if self.roots:
             return verify_token(response, hashed, self.roots, nonce)
-        claimed = read_token(response)
-        if claimed.imprint != hashed or (nonce is not None and claimed.nonce != nonce):
-            raise VerificationError("timestamp: it answers another request")
-        return claimed.timestamp
+        return verify_signature_alone(response, hashed, nonce)
 
     def _failed(self, why: str) -> Unavailable:
         return Unavailable(f"timestamp authority {self.host}: {why}")
@@ -171,10 +170,25 @@ def _stamped(ledger: Ledger, authority: Authority, size: int, note: bytes) -> tu
             stamp = authority.verify(response, hashed, nonce)
         except LedgerError as error:
             where = f"timestamp authority {authority.host}" if nonce is not None else str(path)
+            if nonce is None and not isinstance(error, UnsupportedFormat):
+                _put_aside(path, error)
+                continue
             raise type(error)(f"{where}: {error}") from error
         _require_plausible(ledger, size, stamp)
         if nonce is None or _keep(path, response):
             return response, stamp
+
+
+def _put_aside(path: Path, error: LedgerError) -> None:
+    """Make room where a token lies that does not hold and that no entry names: the log was restored, say."""
+    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
+    try:
+        path.rename(aside)
+    except FileNotFoundError:
+        return  # another process was faster
+    except OSError as failed:
+        raise Unavailable(f"{path}: {failed.strerror}") from failed
+    logging.getLogger(__name__).warning("%s: %s; it lies as %s now", path, error, aside.name)
 
 
 def _require_plausible(ledger: Ledger, size: int, stamp: Timestamp) -> None:

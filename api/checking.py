@@ -25,7 +25,7 @@ from ..ledger.publishing.static_log import ExportedLog, check_export
 from ..ledger.tlog.checkpoint import claimed_checkpoint
 from ..ledger.tlog.cosignature import CosignedCheckpoint
 from ..ledger.tlog.hashing import leaf_hash
-from ..ledger.tlog.note import VerifierKey, parse_note
+from ..ledger.tlog.note import VerifierKey, named_keys
 from ..ledger.tlog.proof import verify_inclusion
 from ..ledger.tlog.receipt import Receipt, parse_receipt
 from ..projections.registry import REGISTRY
@@ -218,6 +218,8 @@ def _check_note(verdict: Verdict, note: bytes, outside: Outside, keys_of: KeysOf
     known = outside.keys_at(head.origin, head.size)
     here = [] if known else list(keys_of(head.origin))
     verdict.not_checked["time"] = "no timestamp token is carried"
+    if outside.tsa_roots:
+        verdict.asked.add("time")
     if not known:
         verdict.not_checked["key_pinned"] = (
             "signatures were checked under the key of the ledger that is here"
@@ -275,8 +277,7 @@ def _check_fork(data: bytes, outside: Outside, keys_of: KeysOf) -> Checked:
 def _check_review(data: bytes, outside: Outside) -> Checked:
     verdict = Verdict()
     try:
-        signers = {(line.name, line.key_id) for line in parse_note(data).signatures}
-        keys = [key for key in outside.log_keys if (key.name, key.key_id) in signers]
+        keys = named_keys(data, outside.log_keys)
         if not keys:
             verdict.not_checked["signatures"] = "no key of its reviewer was given; give it with --vkey"
             return Checked("review", verdict)
@@ -349,13 +350,19 @@ def _check_export_head(
     verdict: Verdict, log: ExportedLog, outside: Outside, identity: Identity, known: dict[int, KnownRoot]
 ) -> None:
     head = log.checkpoint
-    named = identity.keys_at(head.size)
+    if outside.tsa_roots:
+        verdict.asked.add("time")
     if identity.origin_at(head.size) != head.origin:
         verdict.damage.append(Damage("wrong_ledger", None, f"the checkpoint is of {head.origin!r}"))
         return
     witnesses = () if outside.policy is None else [witness.key for witness in outside.policy.witnesses]
-    opened = open_head(verdict, log.note, named, head.origin, witnesses, "the checkpoint")
+    signers = [signer.key for signer in identity.ranges if signer.origin == head.origin]
+    opened = open_head(verdict, log.note, signers, head.origin, witnesses, "the checkpoint")
     if opened is None:
+        return
+    if set(opened.log_keys) != set(identity.keys_at(head.size)):
+        detail = f"the checkpoint of size {head.size} is not signed by the keys of that size"
+        verdict.damage.append(Damage("key_out_of_range", None, detail))
         return
     mine = set(outside.keys_at(head.origin, head.size)) & set(opened.log_keys)
     _accept(verdict, opened, pinned=bool(mine))

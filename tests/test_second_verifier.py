@@ -186,8 +186,8 @@ def test_a_receipt_and_every_changed_byte_of_it(signed: Ledger, tmp_path: Path) 
     other = print_vkey(EVIDENCE_MAKER["STRANGER"])
     assert run(path, "--vkey", other, "--vkey", vkey)[0] == 0
     (tmp_path / "kept").write_bytes(receipt.checkpoint_note)
-    for given in ([], ["--pinned", str(tmp_path / "kept")]):
-        code, printed = run(path, *given)
+    for options in ([], ["--pinned", str(tmp_path / "kept")]):
+        code, printed = run(path, *options)
         assert (code, printed.splitlines()[0]) == (1, "NOT PROVEN: a receipt does not name its key: --vkey")
     assert run(path, "--vkey", other)[1].startswith("NOT PROVEN: ")
     assert decides(SECOND["check_receipt"], data, Given([vkey], [])) == "accept"
@@ -261,6 +261,14 @@ def test_it_takes_the_digest_of_a_page_as_the_package_does() -> None:
     second.piece()
     printed = json.dumps(second.found[1:], ensure_ascii=False, separators=(",", ":"))
     assert SECOND["sha256"](printed.encode()).hex() == page_digest(page)
+
+
+@pytest.mark.parametrize("row", EVIDENCE["reviews"], ids=lambda row: row["name"])
+def test_reviews_are_not_said_to_be_checked(row: dict[str, Any], tmp_path: Path) -> None:
+    path = tmp_path / "evidence.json"
+    path.write_text(EVIDENCE["bases"][row["base"]], encoding="utf-8")
+    code, printed = run(path)
+    assert (code, "  not checked  reviews: 1 statements; affidavit check does\n" in printed) == (0, True)
 
 
 def test_what_is_missing_in_evidence_is_named(tmp_path: Path) -> None:

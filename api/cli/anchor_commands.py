@@ -36,7 +36,7 @@ def anchor_ledger(given: str | None, tsa: str | None, ca: Path | None, every: in
             return
         say(f"entry {anchor.seq}: {anchor.authority} stamped the first {anchor.size} entries at {anchor.time}")
         if not authority.roots:
-            say("  its signature was not checked: --ca names the authority's root certificates")
+            say("  whose signature it is was not checked: --ca names the authority's root certificates")
 
     with open_for_writing(given) as ledger:
         if every is None:

@@ -42,6 +42,11 @@ def say(line: str = "") -> None:
     put(safe(line) + "\n")
 
 
+def say_line(line: str) -> None:
+    """Print one line, whatever stands in it: a line feed in a text that somebody handed over begins no line here."""
+    say(line.replace("\n", "\\n"))
+
+
 def safe(text: str) -> str:
     """``text`` with control characters, but for tab and line feed, as escapes."""
     return "".join(

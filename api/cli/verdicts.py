@@ -10,7 +10,7 @@ from ...ledger.audit.anchors import Bound
 from ...ledger.audit.fork import print_fork
 from ...ledger.audit.verdict import Verdict
 from ...ledger.entries.entry import format_at
-from .output import base64, say
+from .output import base64, say_line
 
 _MEANING = {
     "ok": "everything that was checked is as it was recorded",
@@ -67,19 +67,19 @@ def moment(microseconds: int | None) -> str | None:
 
 def print_verdict(verdict: Verdict, about: Sequence[str], more: Sequence[str] = ()) -> None:
     """The verdict for people: the word, lines ``about`` the thing, what was checked, ``more``, and what was found."""
-    say(f"{verdict.verdict.upper()}: {_MEANING[verdict.verdict]}")
+    say_line(f"{verdict.verdict.upper()}: {_MEANING[verdict.verdict]}")
     for line in about:
-        say(f"  {line}")
+        say_line(f"  {line}")
     if verdict.checked:
-        say(f"  checked  {', '.join(verdict.checked)}")
+        say_line(f"  checked  {', '.join(verdict.checked)}")
     for line in more:
-        say(f"  {line}")
+        say_line(f"  {line}")
     if verdict.not_checked:
-        say("  not checked")
+        say_line("  not checked")
         for name, reason in verdict.not_checked.items():
-            say(f"    {name}: {reason}")
+            say_line(f"    {name}: {reason}")
     for found in verdict.damage[:_MOST_LINES]:
         place = "" if found.seq is None else f" at entry {found.seq}"
-        say(f"  {'not met' if found.unmet else 'damage'}: {found.kind}{place}: {found.detail}")
+        say_line(f"  {'not met' if found.unmet else 'damage'}: {found.kind}{place}: {found.detail}")
     if len(verdict.damage) > _MOST_LINES:
-        say(f"  and {len(verdict.damage) - _MOST_LINES} more; --json lists them all")
+        say_line(f"  and {len(verdict.damage) - _MOST_LINES} more; --json lists them all")

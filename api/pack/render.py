@@ -67,6 +67,7 @@ def _template() -> Any:
         "fixed4": lambda value: f"{value:.4f}",
         "shortest": lambda value: format_number(float(value)),
         "signed": signed,
+        "exact": _exact,
         "pretty": _pretty,
         "share": _share,
         "sentence": _sentence,
@@ -86,8 +87,21 @@ def _csp(content: str) -> str:
     return f"sha256-{b64encode(sha256(content.encode()).digest()).decode()}"
 
 
-def _pretty(value: Any) -> str:
+def _exact(value: Any) -> str:
     return json.dumps(shown(value), ensure_ascii=False, indent=2, sort_keys=True)
+
+
+def _pretty(value: Any) -> str:
+    return _exact(_rounded(shown(value)))
+
+
+def _rounded(value: Any) -> Any:
+    """``value`` with numbers to six digits: the last ones of a computed figure are not the same on every machine."""
+    if isinstance(value, float):
+        return float(f"{value:.6g}")
+    if isinstance(value, dict):
+        return {name: _rounded(item) for name, item in value.items()}
+    return [_rounded(item) for item in value] if isinstance(value, list) else value
 
 
 def _share(figure: dict[str, Any]) -> str:

@@ -147,7 +147,9 @@ def compare_pinned(
 def _open_pinned(verdict: Verdict, outside: Outside, note: bytes, keys: Sequence[VerifierKey]) -> Checkpoint | None:
     try:
         kept = claimed_checkpoint(note)
-        trusted = outside.keys_at(kept.origin, kept.size) or [key for key in keys if key.name == kept.origin]
+        # The key of the reader may be newer than the one that signed what they kept.
+        named = [key for key in keys if key.name == kept.origin]
+        trusted = list(dict.fromkeys([*outside.keys_at(kept.origin, kept.size), *named]))
         # A checkpoint of a log that the reader has no key of is told by its origin.
         return open_cosigned(note, trusted, (), kept.origin).checkpoint if trusted else kept
     except LedgerError as error:

@@ -20,7 +20,7 @@ from ..audit.anchors import check_anchors
 from ..audit.head import KnownRoot, Outside, check_witnesses, compare_pinned, open_head
 from ..audit.stretches import Damage
 from ..audit.verdict import Verdict
-from ..entries.entry import Entry, parse_entry
+from ..entries.entry import NO_ENTRY, Entry, parse_entry
 from ..entries.mapper import decode, scope_of
 from ..entries.review import verify_statement
 from ..entries.seal import read_disclosure
@@ -127,6 +127,8 @@ class _Check:
                 continue
             if entry["seq"] != item.seq:
                 self._damage("order_broken", item.seq, f"it says that it is entry {entry['seq']}")
+            if item.seq == 0 and entry["prev"] != NO_ENTRY.hex():
+                self._damage("entry_modified", 0, f"it was chained onto {entry['prev']}, and is the first")
             self._entries[item.seq] = entry
         for before, after in pairwise(self._evidence.entries):
             if after.seq == before.seq + 1 and after.seq in self._entries:

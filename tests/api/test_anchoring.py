@@ -15,6 +15,7 @@ from pathlib import Path
 from shutil import which
 
 import pytest
+from cryptography.x509.oid import ExtendedKeyUsageOID
 from starlette.testclient import TestClient
 
 from affidavit.api import anchoring
@@ -26,7 +27,7 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger, system_clock
 from affidavit.ledger.audit.anchors import check_anchors
 from affidavit.ledger.entries.entry import parse_entry
-from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
+from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, UnsupportedFormat, VerificationError
 from affidavit.ledger.events import ClockSteppedBack
 from affidavit.ledger.folds.anchors import Anchor
 from affidavit.ledger.store.folding import read_anchors, read_identity
@@ -83,13 +84,38 @@ def test_an_anchor_is_kept_and_recorded(ledger: Ledger, stamping: Stamping) -> N
     assert [path.name for path in (ledger.folder / "anchors").iterdir()] == ["2.tsr"]
 
 
-def test_without_roots_an_answer_is_held_against_the_request_alone(ledger: Ledger, stamping: Stamping) -> None:
+def test_without_roots_an_answer_is_held_against_the_request(ledger: Ledger, stamping: Stamping) -> None:
     with serving(stamping.reply) as url:
         assert anchor_now(ledger, Authority(url)).size == 1
     of_another_hash = serving(lambda request: stamping.stamp(sha256(request).digest()))
-    with of_another_hash as url, pytest.raises(VerificationError, match="another request"):
+    with of_another_hash as url, pytest.raises(VerificationError, match="expected"):
         anchor_now(ledger, Authority(url))
     assert recorded(ledger) == [1]
+
+
+def _signed_by_nobody(stamping: Stamping, request: bytes) -> bytes:
+    stamping.key = Stamping(stamping.clock).key
+    return stamping.reply(request)
+
+
+def _for_another_purpose(stamping: Stamping, request: bytes) -> bytes:
+    return Stamping(stamping.clock, usage=[ExtendedKeyUsageOID.SERVER_AUTH]).reply(request)
+
+
+@pytest.mark.parametrize(
+    ("reply", "said"),
+    [
+        (_signed_by_nobody, "signature is wrong"),
+        (_for_another_purpose, "time stamping"),
+        (lambda stamping, request: _another_nonce(stamping, request), "nonce"),
+    ],
+)
+def test_without_roots_an_answer_must_hold_under_the_certificate_that_it_carries(
+    ledger: Ledger, stamping: Stamping, reply: Callable[[Stamping, bytes], bytes], said: str
+) -> None:
+    with serving(lambda request: reply(stamping, request)) as url, pytest.raises(VerificationError, match=said):
+        anchor_now(ledger, Authority(url))
+    assert recorded(ledger) == []
 
 
 def _another_nonce(stamping: Stamping, request: bytes) -> bytes:
@@ -169,13 +195,39 @@ def test_a_token_that_a_crash_left_is_taken_up(ledger: Ledger, stamping: Stampin
     assert damage(ledger, stamping.root_pem) == []
 
 
-def test_a_file_in_the_place_of_a_token_is_named(ledger: Ledger, stamping: Stamping) -> None:
+@pytest.mark.parametrize("pinned", [True, False])
+def test_what_lies_in_the_place_of_a_token_and_does_not_hold_is_put_aside(
+    ledger: Ledger, stamping: Stamping, pinned: bool, caplog: pytest.LogCaptureFixture
+) -> None:
+    """A restored log publishes another checkpoint of a size that was stamped before."""
     path = anchor_path(ledger.folder, 1)
     path.parent.mkdir()
-    path.write_bytes(b"junk")
-    with serving(stamping.reply) as url, pytest.raises(Malformed, match=r"1\.tsr"):
+    for found in (b"junk", stamping.stamp(sha256(b"of entries that are lost").digest())):
+        path.write_bytes(found)
+        with serving(stamping.reply) as url:
+            anchor = anchor_now(ledger, Authority(url, (stamping.root_pem,) if pinned else ()))
+        assert recorded(ledger)[-1] == anchor.size
+        path.unlink(missing_ok=True)
+        record(ledger)
+        ledger.sign()
+        with ledger.recorder.reading() as reader:
+            path = anchor_path(ledger.folder, reader.head().size)
+    aside = [each.read_bytes() for each in path.parent.iterdir() if not each.name.endswith(".tsr")]
+    assert sorted(aside)[-1] == b"junk"
+    assert len(aside) == 2
+    assert "1.tsr" in caplog.text
+
+
+def test_without_the_extra_nothing_is_put_aside(
+    ledger: Ledger, stamping: Stamping, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = anchor_path(ledger.folder, 1)
+    path.parent.mkdir()
+    path.write_bytes(b"perhaps a token")
+    monkeypatch.setitem(sys.modules, "rfc3161_client", None)
+    with serving(stamping.reply) as url, pytest.raises(UnsupportedFormat, match="timestamps"):
         anchor_now(ledger, Authority(url))
-    assert path.read_bytes() == b"junk"
+    assert path.read_bytes() == b"perhaps a token"
 
 
 def test_many_at_once_leave_one_anchor_a_size_and_no_damage(ledger: Ledger, stamping: Stamping) -> None:

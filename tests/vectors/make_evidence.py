@@ -4,8 +4,9 @@
 
 A row names its ``base``, the pieces of text that are replaced in it, each of which stands there once, and whether what
 comes out is accepted; where it is not, ``kind`` is damage that ``affidavit check`` names, among other perhaps. Rows
-under ``outside`` are good documents with what a reader brings. Nothing depends on the day or the machine: keys and
-salts are SHA-256 of names.
+under ``outside`` are good documents with what a reader brings; those under ``reviews`` are refused by a reader who
+knows the type of a review, and by no other. Nothing depends on the day or the machine: keys and salts are SHA-256 of
+names.
 """
 
 from __future__ import annotations
@@ -24,7 +25,15 @@ from affidavit.domain.event import Event, Meta
 from affidavit.domain.optimization.events import PromptEvaluated, RunCompleted, RunStarted, Sample
 from affidavit.ledger.entries.entry import NO_ENTRY, format_at, print_content, print_entry
 from affidavit.ledger.entries.mapper import split
-from affidavit.ledger.events import ErasureExecuted, ErasureRequested, KeyRotated, LedgerOpened
+from affidavit.ledger.entries.review import Opinion, Statement, Subject, sign_statement
+from affidavit.ledger.events import (
+    ErasureExecuted,
+    ErasureRequested,
+    KeyRotated,
+    LedgerContinued,
+    LedgerOpened,
+    ReviewSigned,
+)
 from affidavit.ledger.evidence.evidence import (
     EarlierCheckpoint,
     Evidence,
@@ -40,7 +49,9 @@ from affidavit.ledger.tlog.multiproof import prove_leaves
 from affidavit.ledger.tlog.note import (
     ED25519,
     ED25519_COSIGNATURE,
+    NoteSignature,
     VerifierKey,
+    print_signature,
     print_vkey,
     sign_note,
 )
@@ -312,6 +323,208 @@ def re_signed() -> Iterator[tuple[str, str, Evidence, str]]:
     yield "signed by a stranger", "unknown_key", replace(evidence, checkpoint=stranger), "a key of the log signs"
 
 
+def of_another_grammar() -> Iterator[tuple[str, str, Evidence, str]]:
+    """Entries that are none, signed all the same."""
+    content = print_content(Meta(), {}, {})
+    digest = "A" * 43
+
+    def bad(old: bytes, new: bytes) -> Evidence:
+        log = plain_log(3)
+        log.append_raw("run/002", "run.noted.v1", content)
+        entry = log.entries[3]
+        if entry.count(old) != 1:
+            raise RuntimeError(f"{old!r} stands {entry.count(old)} times in an entry")
+        log.entries[3] = entry.replace(old, new)
+        return plain_evidence(log, [0, 3], (0, 4))
+
+    data, sealed, meta = b'"data":{}', b'"sealed":{}', b'"meta":{}'
+    for name, old, new, why in (
+        ("a stream of no form", b'"run/002"', b'"RUN 002"', "streams have a form"),
+        ("a stream with a leading dot", b'"run/002"', b'"run/.002"', "streams have a form"),
+        ("a type of no form", b'"run.noted.v1"', b'"noted"', "types have a form"),
+        ("a position as text", b'"pos":1', b'"pos":"1"', "a position is a number"),
+        ("a position below 0", b'"pos":1', b'"pos":-1', "positions count from 0"),
+        ("meta a list", meta, b'"meta":[]', "an object"),
+        ("data a list", data, b'"data":[]', "an object"),
+        ("an actor that is a number", meta, b'"meta":{"actor":1}', "known keys of meta have a type"),
+        ("a cause below 0", meta, b'"meta":{"cause":-1}', "known keys of meta have a type"),
+        ("a field open and sealed", b'"data":{},"sealed":{}', f'"data":{{"a":1}},"sealed":{{"a":"{digest}"}}'.encode(),
+         "a field stands once"),
+        ("a digest that is none", sealed, b'"sealed":{"a":"xx"}', "digests have a form"),
+        ("a digest that is not canonical", sealed, f'"sealed":{{"a":"{digest[:-1]}B"}}'.encode(), "unused bits are 0"),
+        ("an entry too long", data, b'"data":{"a":"' + b"x" * 65_535 + b'"}', "at most 65,535 bytes"),
+        ("a time in the year 0", b'"at":"2026-', b'"at":"0000-', "a time that exists"),
+        ("a time on no day", b"-11-22T", b"-11-31T", "a time that exists"),
+    ):  # fmt: skip
+        yield name, "non_canonical", bad(old, new), why
+    log = plain_log(3)
+    log.entries[0] = log.entries[0].replace(b"0" * 64, b"0" * 63 + b"1", 1)
+    shown = plain_evidence(log, [0, 2], (0, 3))
+    yield "entry 0 chained onto something", "entry_modified", shown, "the first entry holds 64 zeros"
+
+
+def named_otherwise() -> Iterator[tuple[str, str, Evidence, str]]:
+    """Logs that say of themselves what may not be said of a log: who signs, under which name."""
+    other = "example.org/other/aaaaaaaaaaaaaaaa"
+    second, third = verifier("second", other), verifier("third")
+    going_on: dict[str, Any] = {"signed_size": 5, "signed_root": "ab" * 32, "reason": "restored"}
+
+    def opened(data: dict[str, Any], vkey: str, origin: str = ORIGIN) -> Evidence:
+        log = Log()
+        log.append_raw("ledger", "ledger.opened.v1", print_content(Meta(), data, {}))
+        note = sign_checkpoint(replace(log.checkpoint(1), origin=origin), signing_key("old"))
+        return replace(log.evidence([0], (0, 1), note, OLD), vkey=vkey)
+
+    def then(type_name: str, data: dict[str, Any], names: Sequence[str], by: VerifierKey = OLD) -> Evidence:
+        log = open_log()
+        log.append_raw("ledger", type_name, print_content(Meta(), data, {}))
+        note = log.sign(2, *names)
+        if by.name != ORIGIN:
+            note = sign_checkpoint(replace(log.checkpoint(2), origin=by.name), signing_key(names[0]))
+        return log.evidence([0, 1], (0, 2), note, by)
+
+    log = open_log()
+    for origin, key, before in ((other, second, ORIGIN), (ORIGIN, third, other)):
+        log.append("ledger", LedgerContinued(origin=origin, vkey=print_vkey(key), continues=before, **going_on))
+    yield (
+        "back to an earlier origin",
+        "wrong_ledger",
+        log.evidence(range(3), (0, 3), log.sign(3, "third"), third),
+        "an origin is new among all earlier ones",
+    )
+    for name, data in (
+        ("format 2 of the log", {"format": 2, "origin": ORIGIN, "vkey": print_vkey(OLD)}),
+        ("format as text", {"format": "1", "origin": ORIGIN, "vkey": print_vkey(OLD)}),
+        ("format true", {"format": True, "origin": ORIGIN, "vkey": print_vkey(OLD)}),
+        ("no format", {"origin": ORIGIN, "vkey": print_vkey(OLD)}),
+        ("opened with one field more", {"format": 1, "origin": ORIGIN, "vkey": print_vkey(OLD), "more": 1}),
+    ):
+        yield name, "wrong_ledger", opened(data, print_vkey(OLD)), "entry 0 has exactly its fields"
+    for origin in (
+        "x",
+        "example.org/0123456789ABCDEF",
+        "a/b/c/d/e/0123456789abcdef",
+        "b\u0430nk.example/0123456789abcdef",
+    ):
+        vkey = print_vkey(verifier("old", origin))
+        document = opened({"format": 1, "origin": origin, "vkey": vkey}, vkey, origin)
+        yield f"origin {origin!a}", "wrong_ledger", document, "origins have a form"
+    rotated = {"old": print_vkey(OLD), "new": print_vkey(NEW), "first": 1, "last": 2}
+    for name, data in (
+        ("rotated to a size as text", {**rotated, "last": "2"}),
+        ("rotated from true on", {**rotated, "first": True}),
+        ("rotated with one field more", {**rotated, "more": 1}),
+        ("rotated to a key with a space", {**rotated, "new": print_vkey(NEW) + " "}),
+    ):
+        document = then("key.rotated.v1", data, ("old", "new"))
+        yield name, "wrong_ledger", document, "the event has exactly its fields"
+    continued = {"origin": other, "vkey": print_vkey(second), "continues": ORIGIN, **going_on}
+    for name, data in (
+        ("continued without a size", {key: value for key, value in continued.items() if key != "signed_size"}),
+        ("continued with a root that is none", {**continued, "signed_root": "ab"}),
+        ("continued for a reason of no form", {**continued, "reason": "It was restored."}),
+    ):
+        document = then("ledger.continued.v1", data, ("second",), second)
+        yield name, "wrong_ledger", document, "the event has exactly its fields"
+    point = bytes([1]) + bytes(31)
+    key_id = sha256(ORIGIN.encode() + b"\n\x01" + point).digest()[:4]
+    vkey = f"{ORIGIN}+{key_id.hex()}+{b64encode(bytes([ED25519]) + point).decode()}"
+    document = opened({"format": 1, "origin": ORIGIN, "vkey": vkey}, vkey)
+    text = document.checkpoint.rpartition("\n\n")[0]
+    line = print_signature(NoteSignature(ORIGIN, key_id, point + bytes(32)))
+    yield (
+        "a key of low order",
+        "wrong_ledger",
+        replace(document, checkpoint=f"{text}\n\n{line}"),
+        "under it one signature fits many texts",
+    )
+
+
+def disclosed_otherwise() -> Iterator[tuple[str, str, Evidence, str]]:
+    """Disclosures that two readers could read as two texts, bound by their entries."""
+
+    def bound(content: bytes) -> Evidence:
+        text = encode_base64url(content)
+        log = open_log()
+        digest = encode_base64url(sha256(text.encode()).digest())
+        log.append_raw("run/001", "run.noted.v1", print_content(Meta(), {}, {"x": digest}))
+        log.disclosures[-1] = {"x": text}
+        return plain_evidence(log, [0, 1], (0, 2))
+
+    def of(value: str) -> bytes:
+        return f'["{"A" * 22}","x",{value}]'.encode()
+
+    for name, content, why in (
+        ("a key twice in a disclosure", of('{"a":1,"a":2}'), "keys are unique"),
+        ("a key twice by an escape", of('{"a":1,"\\u0061":2}'), "keys are unique"),
+        ("NaN in a disclosure", of("NaN"), "numbers are finite"),
+        ("an infinite number in a disclosure", of("1e999"), "numbers are finite"),
+        ("an integer past every number", of("1" * 400), "numbers are finite"),
+        ("half of a pair in a disclosure", of('"\\ud800"'), "no lone surrogate"),
+        ("half of a pair in a key", of('{"\\udc00":1}'), "no lone surrogate"),
+        ("a byte order mark in a disclosure", b"\xef\xbb\xbf" + of("1"), "UTF-8 without a byte order mark"),
+        ("a disclosure in UTF-16", of("1").decode().encode("utf-16"), "UTF-8"),
+        ("a disclosure that is no UTF-8", of('"?"').replace(b"?", b"\xff"), "UTF-8"),
+        ("two values in a disclosure", of("1") + b"1", "one value"),
+        ("a salt that is none", of("1").replace(b"A" * 22, b"A" * 21), "22 characters of base64url"),
+    ):
+        yield name, "payload_mismatch", bound(content), why
+
+
+def witnessed_otherwise() -> Iterator[tuple[str, str, Evidence, str]]:
+    """Policies and cosignatures that are none."""
+    log = run_log()
+    evidence = run_evidence(log)
+    for name, policy, why in (
+        ("a policy without quorum", POLICY.replace("quorum w1\n", ""), "one quorum line"),
+        ("a policy with two quorums", POLICY + "quorum none\n", "one quorum line"),
+        ("a policy of another word", POLICY + "witnesses w1\n", "known words"),
+        ("a policy cut off", POLICY[:-1], "its last line ends"),
+        ("a policy of an unknown witness", POLICY.replace("quorum w1", "quorum w2"), "names are defined first"),
+        ("a witness without key", "witness w1\nquorum none\n", "a witness has a key"),
+        ("a witness twice", POLICY.replace("quorum", f"witness w2 {print_vkey(WITNESS.verifier_key)}\nquorum"),
+         "one line for a key"),
+        ("a group of nobody", POLICY.replace("quorum", "group g 1 w2\nquorum"), "members are defined first"),
+        ("a comment that is nearly ours", POLICY + "#Affidavit-range\n", "what narrows a key is exact"),
+    ):  # fmt: skip
+        yield name, "malformed", replace(evidence, policy=policy), why
+    own = make_private_key(ORIGIN, ED25519_COSIGNATURE, lambda count: seed("new")[:count])
+    policy = f"witness w1 {print_vkey(own.verifier_key)}\nquorum w1\n"
+    note = add_signatures(log.sign(12, "new"), [cosign(log.checkpoint(12), own, COSIGNED)])
+    document = replace(evidence, checkpoint=note.decode(), policy=policy)
+    yield "a log that is its own witness", "checkpoint_invalid", document, "one key has one role"
+    time = 2**63
+    message = f"cosignature/v1\ntime {time}\n{print_checkpoint(log.checkpoint(12))}".encode()
+    line = NoteSignature(WITNESS.name, WITNESS.verifier_key.key_id, time.to_bytes(8, "big") + WITNESS.sign(message))
+    note = add_signatures(log.sign(12, "new"), [print_signature(line)])
+    yield "cosigned past all times", "checkpoint_invalid", replace(evidence, checkpoint=note.decode()), "below 2^63"
+
+
+def reviewed() -> Iterator[tuple[str, Evidence, str]]:
+    """Reviews that were signed of something else than their entries say."""
+    key = make_private_key("ada.review", ED25519, lambda count: seed("ada")[:count])
+
+    def review(origin: str = ORIGIN, said: Opinion = "approve", size: int = 2, signed: bytes | None = None) -> Evidence:
+        log = plain_log(2)
+        found = log.checkpoint(2).root if signed is None else signed
+        statement = Statement(origin, Subject(run="001"), size, found, said, "2026-11-22T10:00:00Z", "Fine.")
+        note = sign_statement(statement, key).decode()
+        vkey = print_vkey(key.verifier_key)
+        log.append(
+            "review/001",
+            ReviewSigned(run="001", verdict="approve", size=2, root=found.hex(), statement=note, vkey=vkey),
+        )
+        document = plain_evidence(log, range(3), (0, 3))
+        return replace(document, anchors=(log.earlier(2, "old"),))
+
+    yield "a review", review(), ""
+    other = "other.example/log/ffffffffffffffff"
+    yield "a review of another log", review(origin=other), "it names the log"
+    yield "a review that says otherwise", review(said="reject"), "the open fields are the signed ones"
+    yield "a review of another size", review(size=3), "the open fields are the signed ones"
+    yield "a review of another root", review(signed=b"\7" * 32), "the root is the log's at that size"
+
+
 def edits() -> Iterator[tuple[str, str, str, Sequence[Edit], str]]:
     """(name, base, kind, what is replaced, why) of what is refused."""
     document = bases()["run"]
@@ -344,6 +557,7 @@ def edits() -> Iterator[tuple[str, str, str, Sequence[Edit], str]]:
     yield "keys in another order", "run", "malformed", [
         (f'"policy":{text(POLICY)},"body":"{"5f" * 32}"', f'"body":"{"5f" * 32}","policy":{text(POLICY)}')
     ], "keys in this order"  # fmt: skip
+    yield "a newline at the end", "run", "malformed", [("5f" * 32 + '"}', "5f" * 32 + '"}\n')], "no newline"
     yield "about nothing", "run", "malformed", [('{"run":"043"}', "{}")], "a run or a window"
     yield "about both", "run", "malformed", [('{"run":"043"}', '{"run":"043","from":"","to":""}')], "a run or a window"
     yield "about a number", "run", "malformed", [('{"run":"043"}', '{"run":43}')], "a run's name is text"
@@ -521,6 +735,10 @@ def outside() -> Iterator[Row]:
     yield row("the start of the range", "ok", "the same root at that size", pinned=[log.sign(1, "old")])
     yield row("a size without proof", "not_proven", "nothing leads from there", pinned=[log.sign(8, "old", "new")])
     yield row("a larger checkpoint", "not_proven", "the document is older", pinned=[_forked(13)])
+    stranger = sign_note(print_checkpoint(log.checkpoint(12)), ORIGIN, signing_key("stranger"))
+    yield row("a checkpoint of a stranger's", "not_proven", "no key of the log signed it", pinned=[stranger])
+    lie = sign_note(print_checkpoint(replace(log.checkpoint(12), root=bytes(32))), ORIGIN, signing_key("stranger"))
+    yield row("another root of a stranger's", "not_proven", "no key of the log signed it", pinned=[lie])
     yield row("another history", "fork", "another root at that size", pinned=[_forked(12)])
     yield row("another history, earlier", "fork", "another root at that size", pinned=[_forked(6, "old")])
 
@@ -572,10 +790,15 @@ def make() -> str:
                 raise RuntimeError(f"{name}: {old!r} stands {documents[base].count(old)} times in {base!r}")
         replaced = [list(piece) for piece in pieces]
         rows.append({"name": name, "base": base, "edits": replaced, "verdict": "reject", "kind": kind, "why": why})
-    for name, kind, evidence, why in re_signed():
+    signed = (re_signed, of_another_grammar, named_otherwise, disclosed_otherwise, witnessed_otherwise)
+    for name, kind, evidence, why in (row for each in signed for row in each()):
         documents[name] = print_evidence(evidence).decode()
         rows.append({"name": name, "base": name, "edits": [], "verdict": "reject", "kind": kind, "why": why})
-    content = {"bases": documents, "rows": rows, "outside": list(outside())}
+    reviews = []
+    for name, evidence, why in reviewed():
+        documents[name] = print_evidence(evidence).decode()
+        reviews.append({"name": name, "base": name, "verdict": "reject" if why else "accept", "why": why})
+    content = {"bases": documents, "rows": rows, "outside": list(outside()), "reviews": reviews}
     return json.dumps(content, indent=1, ensure_ascii=True) + "\n"
 
 

@@ -106,6 +106,8 @@ def test_the_readers_own_key_and_checkpoint_count(ask: Ask, page: str, ledger: L
         (">0.5278<", ">0.5279<"),
         ("entries of the range are not in this file", "entries of the range are now in this file"),
         ('{"seq":3,"entry"', '{"seq":4,"entry"'),
+        ("Not checked by this page", "Checked by this page"),
+        ("\\u003c", "<"),
         ("max-width: 62rem", "max-width: 63rem"),
         ("const sha256", "const sha255"),
         ("default-src 'none'", "default-src 'self'"),
@@ -116,9 +118,22 @@ def test_a_change_that_somebody_means_is_found(ask: Ask, page: str, old: str, ne
     assert ask(page.replace(old, new, 1)).state != "ok"
 
 
+def test_a_page_that_is_as_its_digest_says_is_not_said_to_be_whole(ask: Ask, page: str) -> None:
+    (old,) = re.findall(r'"body":"([0-9a-f]{64})"', page)
+    forged = page.replace("</main>", "<p>The run reached every goal.</p></main>", 1)
+    assert ask(forged).state == "damaged"
+    answer = ask(forged.replace(old, page_digest(forged)))
+    assert answer.state == "ok"
+    assert "page: it agrees with the digest that the file states, which whoever changed it could" in answer.text
+
+
+def checker() -> str:
+    return (files("affidavit.api.pack") / "assets" / "check.js").read_text(encoding="utf-8")
+
+
 def harness(evidence: str) -> str:
     """A page with the checker and evidence in it, and nothing else."""
-    script = (files("affidavit.api.pack") / "assets" / "check.js").read_text(encoding="utf-8")
+    script = checker()
     return (
         f'<!DOCTYPE html><html lang="en"><head><meta charset="utf-8"><title>V</title><script>{script}</script></head>'
         '<body><div id="answer"></div><input id="given-vkey"><textarea id="given-pinned"></textarea>'
@@ -161,6 +176,46 @@ def test_evidence_is_decided_as_the_corpus_says(ask: Ask) -> None:
         answer = ask(harness(_without_page(text)))
         if (answer.state == "ok") != (row["verdict"] == "accept"):
             wrong.append((row["name"], answer.state, answer.text[:200]))
+    assert not wrong
+
+
+def test_reviews_are_decided_as_the_corpus_says(ask: Ask) -> None:
+    for row in CORPUS["reviews"]:
+        answer = ask(harness(CORPUS["bases"][row["base"]]))
+        assert (answer.state == "ok") == (row["verdict"] == "accept"), (row["name"], answer.text[:200])
+
+
+def test_what_is_missing_is_named(ask: Ask) -> None:
+    answer = ask(harness(_without_page(CORPUS["bases"]["run"])))
+    for words in (
+        "gaps: entries 3 of the range are not in this file",
+        "gaps: positions 1–1 of run/043 are not in this file",
+        "after: entries 8–11 of the log are not here; what happened later is not told",
+        "events: whether anchors and summaries say what is so; affidavit check tells",
+    ):
+        assert words in answer.text
+
+
+def test_values_and_entries_are_decided_as_the_corpus_says(browser: Any, tmp_path: Path) -> None:
+    """Both readers of the checker, handed out by a line that only this page has. Rows that are no text are left out."""
+    script = checker().rstrip()
+    assert script.endswith("})();")
+    inside = "globalThis.readers = { grammar: (source) => parseJson(source, STRICT), entry: parseEntry };"
+    path = tmp_path / "readers.html"
+    page = f'<!DOCTYPE html><meta charset="utf-8"><script>{script.removesuffix("})();")}{inside}}})();</script>'
+    path.write_text(page + '<div id="answer"></div><script id="evidence"></script>', encoding="utf-8")
+    context = browser.new_context(offline=True)
+    tab = context.new_page()
+    tab.goto(path.as_uri(), wait_until="load")
+    accepts = "([reader, text]) => { try { readers[reader](text); return true; } catch { return false; } }"
+    corpus = json.loads((Path(__file__).resolve().parents[2] / "vectors" / "entry_corpus.json").read_text())
+    wrong = [
+        (reader, row["name"], row["verdict"])
+        for reader in ("grammar", "entry")
+        for row in corpus[reader]
+        if "text" in row and tab.evaluate(accepts, [reader, row["text"]]) != (row["verdict"] == "accept")
+    ]
+    context.close()
     assert not wrong
 
 
