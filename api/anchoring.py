@@ -37,7 +37,13 @@ from ..ledger.store.folding import read_anchors
 from ..ledger.store.reader import LedgerReader
 from ..ledger.store.tokens import anchor_path
 from ..ledger.tlog.checkpoint import claimed_checkpoint
-from ..ledger.tlog.timestamp import Timestamp, build_request, imprint, read_token, verify_token
+from ..ledger.tlog.timestamp import (
+    Timestamp,
+    build_request,
+    imprint,
+    verify_signature_alone,
+    verify_token,
+)
 from .given_files import read_certificates
 from .settings import recorder_name
 

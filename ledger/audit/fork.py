@@ -77,7 +77,7 @@ def parse_fork(data: bytes) -> ForkEvidence:
 def verify_fork(
     evidence: ForkEvidence, keys_at: Callable[[int], Sequence[VerifierKey]]
 ) -> tuple[Checkpoint, Checkpoint]:
-    """Check that one log signed both notes, each with one of its keys at that size, and that they contradict each other.
+    """Check that one log signed both notes, each with one of its keys at that size, and that they contradict another.
 
     Returns the smaller checkpoint and the larger one. ``VerificationError`` where they prove no fork; ``Malformed``
     for a note that is none.

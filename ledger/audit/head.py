@@ -118,7 +118,9 @@ def compare_pinned(
                 Damage("wrong_ledger", None, f"the pinned checkpoint is of {kept.origin!r}", unmet=True)
             )
         elif lost is not None:
-            detail = f"the pinned checkpoint is of size {kept.size}; entry {lost} goes on under another origin before that"
+            detail = (
+                f"the pinned checkpoint is of size {kept.size}; entry {lost} goes on under another origin before that"
+            )
             verdict.damage.append(Damage("rollback", lost, detail))
         elif kept.size > head.size:
             _ask_for(
@@ -136,7 +138,7 @@ def compare_pinned(
             compared += 1
             if kept.origin != head.origin and not is_named:
                 detail = (
-                    f"the pinned checkpoint is of {kept.origin!r}, after which the log goes on as {head.origin!r} by its "
+                    f"the pinned checkpoint is of {kept.origin!r}, and the log goes on as {head.origin!r} by its "
                     "own word; --vkey or --policy says that this is right"
                 )
                 verdict.damage.append(Damage("wrong_ledger", None, detail, unmet=True))

@@ -107,7 +107,7 @@ def _compare(reader: LedgerReader, verdict: Verdict, joiner: Joiner, found: Sign
 
 
 def _is_named(found: Signatures) -> bool:
-    """Whether the reviewer has a key of the origin that the log goes by now: whoever holds a database can name one."""
+    """Whether the reviewer has a key of the present origin: whoever holds a database can name one."""
     return any(key.name == found.origin for key in found.own_keys)
 
 
@@ -124,14 +124,16 @@ def compare_ended(found: Signatures, verdict: Verdict, ended: Sequence[Checkpoin
             named = (continuation.signed_size, continuation.signed_root)
             if continuation.continues == state.origin and named != (state.size, state.root):
                 detail = (
-                    f"it goes on as {continuation.origin!r} and says that size {continuation.signed_size} was signed as "
+                    f"it goes on as {continuation.origin!r}, says that size {continuation.signed_size} was signed as "
                     f"{state.origin!r}; the signing state beside the key is of size {state.size}"
                 )
                 if continuation.signed_size == state.size:
                     detail += ", with another root"
                 verdict.damage.append(Damage("rollback", continuation.seq, detail))
     if not knows_present:
-        detail = f"the ledger goes on as {found.origin!r}; the keys here are of {ended[-1].origin!r} and never signed that"
+        detail = (
+            f"the ledger goes on as {found.origin!r}; the keys here are of {ended[-1].origin!r} and never signed that"
+        )
         verdict.damage.append(Damage("wrong_ledger", None, detail, unmet=True))
 
 

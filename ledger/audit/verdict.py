@@ -23,9 +23,9 @@ class Witnessing:
 
     ``required`` is what the log declares: True, no checkpoint is published without a quorum (fail-closed); False, it
     is published with what cosignatures there are (fail-open); None, it declares none. ``modes`` are the same for every
-    part of the log, in order: (the entry from which on checkpoints fall under it, ``required``). ``policy`` says whose policy the
-    rest was counted under: ``given`` from outside, ``declared`` by the log, or None; ``digest`` (hex) which. ``size``
-    is the largest checkpoint that met its quorum, ``at`` the time in seconds since 1970 since when it does.
+    part of the log, in order: (the entry from which on checkpoints fall under it, ``required``). ``policy`` says whose
+    policy the rest was counted under: ``given`` from outside, ``declared`` by the log, or None; ``digest`` (hex) which.
+    ``size`` is the largest checkpoint that met its quorum, ``at`` the time in seconds since 1970 since when it does.
     """
 
     required: bool | None = None

@@ -34,7 +34,7 @@ _SEQUENCE, _SET, _OCTETS, _CONTEXT_0 = 0x30, 0x31, 0x04, 0xA0
 
 
 def require_named(response: bytes, signer: x509.Certificate) -> None:
-    """``VerificationError`` where the token does not name ``signer``, by its hash, as the certificate that signed it."""
+    """``VerificationError`` where the token does not name ``signer``, by its hash, as what signed it."""
     attributes = _attributes(_signer_info(response)[3])
     if _SIGNING_CERTIFICATE_V2 in attributes:
         first = _first_named(attributes[_SIGNING_CERTIFICATE_V2])

@@ -25,8 +25,8 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.audit.fork import ForkEvidence, print_fork
 from affidavit.ledger.audit.head import Outside
-from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.continuing import continue_ledger
+from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.events import ClockSteppedBack
 from affidavit.ledger.evidence.evidence import Evidence, parse_evidence, print_evidence

@@ -185,7 +185,7 @@ def test_a_forged_signature_is_damage_whoever_is_pinned(ledger: Ledger, authorit
         assert kinds(check(ledger, root, anchors=[rewritten], tokens={1: forged})) == [("tsa_invalid", 1)]
 
 
-def test_a_token_signed_anew_by_somebody_else_proves_nothing(ledger: Ledger, authority: Authority, now: list[int]) -> None:
+def test_a_token_signed_anew_by_others_proves_nothing(ledger: Ledger, authority: Authority, now: list[int]) -> None:
     """Whoever can rewrite the entry too still lacks the pinned authority's key."""
     anchor(ledger, authority)
     token = stored_token(ledger.folder, 1)

@@ -573,7 +573,7 @@ def test_a_kept_token_by_somebody_else_is_invalid(operator: Operator, authority:
     token = anchor(operator, Authority(lambda: now[0], "Another TSA"))
     verdict = operator.verify(kept_tokens=[token], tsa_roots=[authority.root_pem])
     assert told(verdict) == ("not_proven", 3, {"tsa_invalid"})
-    assert [damage.unmet for damage in verdict.damage] == [True]  # of the recorded one it is said that it proves nothing
+    assert [damage.unmet for damage in verdict.damage] == [True]  # the recorded one proves nothing
     assert "no chain to a pinned root" in verdict.not_checked["time"]
 
 
