@@ -7,7 +7,7 @@
      "range":{"first":12,"stop":97,"root_first":"<b64>","root_stop":"<b64>","proof_first":[],"proof_stop":[]},
      "entries":[{"seq":0,"entry":"<its exact text>","disclosures":{"<field>":"<base64url>"}}],
      "proof":["<b64>"],"anchors":[{"note":"<signed note>","token":"<b64>","proof":["<b64>"]}],
-     "policy":"<tlog-policy as the maker states it>","body":"<hex SHA-256 of the page's body>"}
+     "policy":"<tlog-policy as the maker states it>","body":"<digest of the page, in hex>"}
 
 One line, in the grammar of entries, so that there is one spelling of it. ``check.py`` checks it;
 docs/format.md, "Evidence", is the prose.
@@ -100,8 +100,8 @@ class Evidence:
     """What the maker of a pack hands over; nothing in it is verified.
 
     ``about`` is ``{"run": name}`` or ``{"from": at, "to": at}``. ``entries`` rise by seq and begin with entry 0.
-    ``recorder``, ``at``, ``vkey`` and ``policy`` are what the maker states. ``body`` is the SHA-256 (hex) of the body
-    of the page that the evidence stands in.
+    ``recorder``, ``at``, ``vkey`` and ``policy`` are what the maker states. ``body`` is the digest (hex) of the
+    page that the evidence stands in, docs/format.md, "Page digest"; no signature covers it.
     """
 
     about: dict[str, str]
