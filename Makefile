@@ -7,7 +7,7 @@ PEER_VENV ?= .venv-peer
 PEER_BIN := $(PEER_VENV)/bin
 PEER_READY := $(PEER_VENV)/.ready
 
-.PHONY: demo demo-live test lint format vectors bench test-peers clean
+.PHONY: demo demo-live test test-pages screenshots lint format vectors bench test-peers clean
 
 demo: $(READY)  ## the main job on samples: import, verify, rebuild, judge, find damage; optimise, kill, resume, replay
 	$(BIN)/affidavit demo
@@ -16,8 +16,14 @@ demo-live: $(READY)  ## optional: an optimisation with real small models, 1.2 GB
 	$(BIN)/python docs/live/prepare.py .demo-live
 	$(BIN)/python docs/live/run.py .demo-live
 
-test: $(READY)  ## all tests
-	$(BIN)/python -m pytest -q -n auto
+test: $(READY)  ## all tests; those of the pages need `chromium`, and are skipped with a word where it is not
+	$(BIN)/python -m pytest -q -n auto -rs
+
+test-pages: $(READY)  ## the part of `test` that visits every page in a real browser
+	$(BIN)/python -m pytest -q -n auto -rs tests/pages tests/api/pages
+
+screenshots: $(READY)  ## the pictures in docs/images, made anew from the recorded world of the tests
+	$(BIN)/python tests/pages/screenshots.py
 
 lint: $(READY)  ## style, types, and the direction of imports
 	$(BIN)/ruff check .

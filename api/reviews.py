@@ -89,6 +89,14 @@ def read_reviews(events: EventReader, run: str | None, before: int | None = None
     ]
 
 
+def review_at(events: EventReader, seq: int) -> Review:
+    """The review that entry ``seq`` is, verified now; ``Refused`` where it is none."""
+    recorded = events.event(seq)
+    if recorded is None or not isinstance(recorded.event, ReviewSigned):
+        raise Refused("review_known", f"entry {seq} is no review")
+    return _review(events, recorded, recorded.event)
+
+
 def record_review(ledger: Ledger, note: bytes, vkey: str, actor: str | None = None) -> Acknowledged:
     """Record a signed statement. The same note again is answered as it was the first time.
 
@@ -155,8 +163,8 @@ def _require_ours(events: EventReader, statement: Statement) -> None:
         )
     if subject.run is None:
         return
-    rows = list(reader.stream(f"run/{subject.run}", statement.size))
-    if not rows:
+    rows = reader.stream(f"run/{subject.run}", statement.size)
+    if next(rows, None) is None:
         raise Refused("review_known", f"run {subject.run!r} is not among the first {statement.size} entries")
     if subject.iteration is None:
         return

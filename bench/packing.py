@@ -17,7 +17,7 @@ from affidavit.domain.optimization.events import Sample
 
 SAMPLES = 14
 _AT = "2026-11-22T10:00:00.000000Z"
-_FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
+FLAGS = ("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--no-first-run")
 
 
 def measure_pack(bench: Bench) -> list[Row]:
@@ -32,7 +32,7 @@ def measure_pack(bench: Bench) -> list[Row]:
     iterations = bench.sizes.iterations
     page, entries, rendering = _page(bench.folder, iterations)
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=chromium, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         tab = browser.new_context(offline=True).new_page()
 
         def opened() -> None:

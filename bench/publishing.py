@@ -33,7 +33,7 @@ def measure_publish(bench: Bench) -> list[Row]:
     Ledger.create(folder / "ledger", folder / "keys", REGISTRY, sign_in_background=False).close()
     singles, batches = bench.sizes.published, max(1, bench.sizes.published // 40)
     with ExitStack() as opened:
-        port = opened.enter_context(_serving(folder))
+        port = opened.enter_context(serving(folder))
         bare = opened.enter_context(closing(bare_table(folder / "bare.db")))
         clients = [opened.enter_context(closing(HTTPConnection("127.0.0.1", port))) for _ in range(CLIENTS)]
         seqs = count()
@@ -100,7 +100,8 @@ def _body(turns: int) -> bytes:
 
 
 @contextmanager
-def _serving(folder: os.PathLike[str]) -> Iterator[int]:
+def serving(folder: os.PathLike[str]) -> Iterator[int]:
+    """A server, in a process of its own, over the ledger in ``folder/ledger`` with its keys beside it; its port."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = int(free.getsockname()[1])

@@ -35,6 +35,9 @@ class Sizes:
     replayed: int = 10_000
     cosigned: int = 20
     iterations: int = 100
+    runs: int = 10_000
+    pages: int = 200
+    painted: int = 10
 
 
 QUICK = Sizes(
@@ -53,6 +56,9 @@ QUICK = Sizes(
     replayed=200,
     cosigned=2,
     iterations=3,
+    runs=60,
+    pages=3,
+    painted=1,
 )
 
 

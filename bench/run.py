@@ -1,6 +1,6 @@
 """Measure the speeds that the project holds itself to, print one table, and keep the figures in bench/results.json.
 
-``python bench/run.py`` runs everything (about ten minutes). ``--quick`` does little of each to show that it
+``python bench/run.py`` runs everything (about half an hour). ``--quick`` does little of each to show that it
 runs; its figures mean nothing. Name measurements to run only those. Only a full run of all of them writes
 bench/results.json by itself; ``--out`` names another file, for any run.
 """
@@ -22,6 +22,7 @@ from affidavit.bench.evaluating import measure_overview, measure_overview_memory
 from affidavit.bench.exporting import measure_export, measure_receipt_check
 from affidavit.bench.machine import load, machine_facts
 from affidavit.bench.packing import measure_pack
+from affidavit.bench.paging import measure_pages
 from affidavit.bench.publishing import measure_publish
 from affidavit.bench.reading import measure_help, measure_rebuild, measure_receipt
 from affidavit.bench.recording import measure_append, measure_batch, measure_growth
@@ -48,6 +49,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "pack": measure_pack,
     "overview": measure_overview,
     "overview_memory": measure_overview_memory,
+    "pages": measure_pages,
     "recording": measure_recording,
     "replay": measure_replay,
     "growth": measure_growth,  # the last one: it appends to the large ledger

@@ -13,7 +13,7 @@ import gc
 import time
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from math import comb
+from math import ceil, comb
 from statistics import median
 
 Side = Callable[[], float]
@@ -24,7 +24,7 @@ CONFIDENCE = 0.95
 
 @dataclass(frozen=True)
 class Median:
-    """A median with its interval; ``coverage`` is how surely the interval holds the true one."""
+    """A median, or another quantile, with its interval; ``coverage`` is how surely the interval holds the true one."""
 
     value: float
     low: float
@@ -67,6 +67,25 @@ def median_of(values: Sequence[float]) -> Median:
     while rank < (n - 1) // 2 and _coverage(n, rank + 1) >= CONFIDENCE:
         rank += 1
     return Median(median(ordered), ordered[rank], ordered[n - 1 - rank], _coverage(n, rank), n)
+
+
+def quantile_of(values: Sequence[float], p: float) -> Median:
+    """The ``p`` quantile of ``values`` and its interval between two of them, by the same reasoning.
+
+    Where so few values cannot hold it with 95 %, the interval ends at the largest, and ``coverage`` says how surely.
+    """
+    ordered = sorted(values)
+    n = len(ordered)
+    below = [comb(n, k) * p**k * (1 - p) ** (n - k) for k in range(n + 1)]
+    """How likely it is that exactly so many values lie below the true quantile."""
+    place = min(n - 1, ceil(n * p) - 1)
+    low, high = place, min(n - 1, place + 1)
+    while sum(below[low + 1 : high + 1]) < CONFIDENCE and (low > 0 or high < n - 1):
+        if high < n - 1 and (low == 0 or below[high + 1] >= below[low]):
+            high += 1
+        else:
+            low -= 1
+    return Median(ordered[place], ordered[low], ordered[high], sum(below[low + 1 : high + 1]), n)
 
 
 def _coverage(n: int, rank: int) -> float:

@@ -1,18 +1,43 @@
-"""The run list: one line a run, with status, lineage and scores, as of any size of the log."""
+"""The run list: one line a run, with status, lineage and scores, as of any size of the log.
+
+Lines are derived from the view's rows. What they are found by is kept (``changed_runs``); as of an earlier size it is
+derived anew for the runs that have newer rows.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
-from sqlalchemy import Connection, Table, select
+from sqlalchemy import Connection, Table
 
 from ..domain.number import parse_number
+from .changed_runs import LINES, prepare_lines
+from .lineage import ancestors_of
 from .runs_view import ENDINGS, EVALUATIONS, IMPORTS, ITERATIONS, RUNS
+from .simulated import is_simulated
 
 Found = dict[str, Any]
 """A row by column name; its values have the types of the table's columns."""
+
+Sort = Literal["recorded", "run", "iterations", "baseline", "best", "improvement", "tokens", "duration"]
+SORTS: dict[Sort, str] = {
+    "recorded": "seq",
+    "run": "run",
+    "iterations": "iterations",
+    "baseline": "baseline",
+    "best": "best",
+    "improvement": "improvement",
+    "tokens": "tokens",
+    "duration": "duration",
+}
+"""What a page can be sorted by, and the column of it."""
+
+_AT_ONCE = 500
+"""How many runs are derived together: SQLite takes some thousands of parameters."""
+_CHOICES = 200
+_WHATEVER = 2**62
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,7 +45,13 @@ class RunLine:
     """A run in the list. Scores are None where nothing was measured; ``seq`` is that of ``run.started``.
 
     ``best_train_score`` is the highest training score of an iteration, ``final_score`` the one on held-out
-    samples: they are not comparable. ``ancestors`` are the runs it was branched from, nearest first.
+    samples: they are not comparable. ``best_score`` is that of the prompt that a completed run ended with, of another
+    run the highest training score; ``best_from`` is the purpose of its evaluation. ``improvement`` is the final score
+    less the baseline, None where the two do not compare.
+
+    ``eval_tokens`` and ``reasoning_tokens`` are what the iterations state; ``tokens`` are all that are known of: those
+    of the recorded calls, where there are any, else all that is stated. They are a lower bound unless
+    ``tokens_are_whole``. ``ancestors`` are the runs it was branched from, nearest first.
     """
 
     run: str
@@ -32,12 +63,19 @@ class RunLine:
     models: str
     reasoning_model: str | None
     iterations: int
+    max_iterations: int | None
     baseline_score: float | None
     best_train_score: float | None
     final_score: float | None
+    best_score: float | None
+    best_from: str | None
+    improvement: float | None
     eval_tokens: int
     reasoning_tokens: int
+    tokens: int
+    tokens_are_whole: bool
     duration_seconds: float | None
+    is_simulated: bool
     parent_run: str | None
     parent_iteration: int | None
     ancestors: tuple[str, ...]
@@ -45,47 +83,208 @@ class RunLine:
     findings: int
 
 
+@dataclass(frozen=True, slots=True)
+class Wanted:
+    """Which runs a page is of. ``search`` is a part of a run's id, directory or models; None asks for nothing."""
+
+    status: str | None = None
+    strategy: str | None = None
+    model: str | None = None
+    simulated: bool | None = None
+    search: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RunPage:
+    """Lines from number ``first`` on (from 0) of ``total`` that are wanted, among ``known`` runs."""
+
+    lines: list[RunLine]
+    first: int
+    total: int
+    known: int
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What the runs can be filtered by, each with how many there are; the most frequent 200 of each kind."""
+
+    statuses: dict[str, int]
+    strategies: dict[str, int]
+    models: dict[str, int]
+    simulated: int
+
+
 def list_runs(connection: Connection, size: int) -> list[RunLine]:
     """Every run that the first ``size`` entries know, in order of recording."""
-    started = _rows(connection, RUNS, size)
-    endings = {row["run"]: row for row in _rows(connection, ENDINGS, size)}
-    findings = {row["run"]: row["findings"] for row in _rows(connection, IMPORTS, size)}
-    scores: dict[str, dict[int, Found]] = {}
-    for row in _rows(connection, EVALUATIONS, size):
-        scores.setdefault(row["run"], {})[row["evaluation"]] = row
-    iterations: dict[str, list[Found]] = {}
-    for row in _rows(connection, ITERATIONS, size):
-        iterations.setdefault(row["run"], []).append(row)
-    parents = {row["run"]: row["parent_run"] for row in started}
-    return [
-        _line(
-            row,
-            endings.get(row["run"], {}),
-            scores.get(row["run"], {}),
-            iterations.get(row["run"], []),
-            _ancestors(row["run"], parents),
-            findings.get(row["run"], 0),
+    runs = connection.exec_driver_sql("SELECT run FROM runs WHERE seq < ? ORDER BY seq", (size,))
+    return run_lines(connection, size, [run for (run,) in runs])
+
+
+def find_runs(
+    connection: Connection,
+    size: int,
+    wanted: Wanted,
+    *,
+    sort: Sort = "recorded",
+    descending: bool = True,
+    first: int = 0,
+    count: int = 50,
+) -> RunPage:
+    """A page of the runs as of ``size`` entries, empty beyond the last.
+
+    Runs without the figure that is sorted by come last; of equals, the newest comes first.
+    """
+    source, bound = _source(connection, size)
+    where, values = _where(wanted)
+    column = SORTS[sort]
+    total, known = connection.exec_driver_sql(
+        f"SELECT coalesce(sum({where}), 0), count(*) FROM {source}", values | bound
+    ).one()
+    direction = "DESC" if descending else "ASC"
+    order = f"seq {direction}" if column == "seq" else f"{column} IS NULL, {column} {direction}, seq DESC"
+    found = connection.exec_driver_sql(
+        f"SELECT run FROM {source} WHERE {where} ORDER BY {order} LIMIT :count OFFSET :first",
+        values | bound | {"count": count, "first": first},
+    )
+    runs = [run for (run,) in found]
+    by_run = {line.run: line for line in run_lines(connection, size, runs)}
+    lines = [by_run[run] for run in runs]
+    return RunPage(lines, first, total, known)
+
+
+def run_lines(connection: Connection, size: int, runs: Sequence[str]) -> list[RunLine]:
+    """The lines of these runs, in order of recording; of those that ``size`` entries do not know there is none."""
+    return [line for _, line in _derive(connection, runs, size)]
+
+
+def filter_choices(connection: Connection, size: int) -> Choices:
+    """What the runs as of ``size`` entries differ in."""
+    source, bound = _source(connection, size)
+    counts: tuple[dict[str, int], ...] = ({}, {}, {})
+    simulated = 0
+    grouped = f"SELECT status, strategy, models, simulated, count(*) FROM {source} GROUP BY 1, 2, 3, 4"
+    for *values, is_simulated_, count in connection.exec_driver_sql(grouped, bound):
+        for value, counted in zip(values, counts, strict=True):
+            counted[value] = counted.get(value, 0) + count
+        simulated += count if is_simulated_ else 0
+    kept = [dict(sorted(sorted(counted.items(), key=lambda item: -item[1])[:_CHOICES])) for counted in counts]
+    return Choices(kept[0], kept[1], kept[2], simulated)
+
+
+def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+    """A condition on lines that is 1 or 0, and the values that it names."""
+    values: dict[str, Any] = {
+        name: value
+        for name, value in (("status", wanted.status), ("strategy", wanted.strategy), ("models", wanted.model))
+        if value is not None
+    }
+    conditions = [f"{name} = :{name}" for name in values]
+    if wanted.simulated is not None:
+        values["simulated"] = int(wanted.simulated)
+        conditions.append("simulated = :simulated")
+    if wanted.search is not None:
+        escaped = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        values["search"] = f"%{escaped}%"
+        searched = (f"{name} LIKE :search ESCAPE '\\'" for name in ("run", "directory", "models"))
+        conditions.append(f"({' OR '.join(searched)})")
+    return " AND ".join(conditions) or "1", values
+
+
+def _source(connection: Connection, size: int) -> tuple[str, dict[str, int]]:
+    """The kept lines as of a size, to select from, and the values that it names."""
+    _bring_up_to_date(connection)
+    newest = connection.exec_driver_sql(f"SELECT max(last) FROM {LINES.name}").scalar()
+    if newest is None or newest < size:
+        return LINES.name, {}
+    columns = ", ".join(LINES.columns.keys())
+    connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS then_lines AS SELECT * FROM {LINES.name} LIMIT 0")
+    connection.exec_driver_sql("DELETE FROM then_lines")
+    newer = connection.exec_driver_sql(f"SELECT run FROM {LINES.name} WHERE seq < ? AND last >= ?", (size, size))
+    _insert(connection, "then_lines", _derive(connection, [run for (run,) in newer], size))
+    return (
+        f"(SELECT {columns} FROM {LINES.name} WHERE last < :size UNION ALL SELECT {columns} FROM then_lines)",
+        {"size": size},
+    )
+
+
+def _bring_up_to_date(connection: Connection) -> None:
+    """Derive the lines of the runs that have new rows."""
+    prepare_lines(connection)
+    changed = [run for (run,) in connection.exec_driver_sql("SELECT run FROM changed_runs")]
+    if changed:
+        _insert(connection, LINES.name, _derive(connection, changed))
+        connection.exec_driver_sql("DELETE FROM changed_runs")
+    connection.commit()  # what is kept is whole, whatever becomes of the reading
+
+
+def _insert(connection: Connection, table: str, lines: Iterable[tuple[int, RunLine]]) -> None:
+    rows = [
+        (
+            *(line.run, line.seq, last, line.directory, line.status, line.strategy, line.models),
+            *(int(line.is_simulated), line.iterations, line.baseline_score, line.best_score, line.improvement),
+            *(line.tokens, line.duration_seconds),
         )
-        for row in sorted(started, key=lambda row: row["seq"])
+        for last, line in lines
     ]
+    if rows:
+        places = ", ".join("?" * len(LINES.columns))
+        connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
 
 
-def _rows(connection: Connection, table: Table, size: int) -> list[Found]:
-    found = connection.execute(select(table).where(table.c.seq < size).order_by(table.c.seq))
-    return [dict(row) for row in found.mappings()]
+def _derive(connection: Connection, runs: Sequence[str], size: int = _WHATEVER) -> Iterator[tuple[int, RunLine]]:
+    """The lines of these runs from the rows of the first ``size`` entries, each after the seq of its newest row."""
+    for start in range(0, len(runs), _AT_ONCE):
+        some = runs[start : start + _AT_ONCE]
+        rows = {
+            table.name: _by_run(connection, table, some, size) for table in (ENDINGS, EVALUATIONS, IMPORTS, ITERATIONS)
+        }
+        calls = _calls(connection, some, size)
+        ancestors = ancestors_of(connection, size, some)
+        for run, started in sorted(_by_run(connection, RUNS, some, size).items(), key=lambda item: item[1][0]["seq"]):
+            own = {name: found.get(run, []) for name, found in rows.items()}
+            last = max(row["seq"] for found in (started, *own.values()) for row in found)
+            called = calls.get(run)
+            yield last if called is None else max(last, called["last"]), _line(started[0], own, called, ancestors[run])
 
 
-def _line(
-    started: Found,
-    ending: Found,
-    scores: dict[int, Found],
-    iterations: Sequence[Found],
-    ancestors: tuple[str, ...],
-    findings: int,
-) -> RunLine:
-    trained = [_score(scores.get(iteration["evaluation"])) for iteration in iterations]
-    baselines = [_score(row) for row in scores.values() if row["purpose"] == "baseline"]
+def _by_run(connection: Connection, table: Table, runs: Sequence[str], size: int) -> dict[str, list[Found]]:
+    names = table.columns.keys()
+    rows = connection.exec_driver_sql(
+        f"SELECT {', '.join(names)} FROM {table.name} WHERE run IN ({_places(runs)}) AND seq < ? ORDER BY seq",
+        (*runs, size),
+    )
+    found: dict[str, list[Found]] = {}
+    for row in rows.all():
+        found.setdefault(row[1], []).append(dict(zip(names, row, strict=True)))
+    return found
+
+
+def _places(values: Sequence[str]) -> str:
+    return ", ".join("?" * len(values))
+
+
+def _calls(connection: Connection, runs: Sequence[str], size: int) -> dict[str, Found]:
+    """What the recorded calls of each run sum up to; the view has them in order of run."""
+    rows = connection.exec_driver_sql(
+        "SELECT run, max(seq), sum(tokens), sum(requested) > sum(1 - requested), sum(not_counted) "
+        f"FROM calls WHERE run IN ({_places(runs)}) AND seq < ? GROUP BY run",
+        (*runs, size),
+    )
+    names = ("last", "tokens", "in_flight", "not_counted")
+    return {run: dict(zip(names, values, strict=True)) for run, *values in rows}
+
+
+def _line(started: Found, own: dict[str, list[Found]], calls: Found | None, ancestors: tuple[str, ...]) -> RunLine:
+    ending: Found = own["endings"][-1] if own["endings"] else {}
+    iterations = own["iterations"]
+    evaluations = {row["evaluation"]: row for row in own["evaluations"]}
+    baseline = next((row for row in reversed(own["evaluations"]) if row["purpose"] == "baseline"), None)
+    final = evaluations.get(ending.get("final_evaluation", -1))
+    trained = [score for item in iterations if (score := _score(evaluations.get(item["evaluation"]))) is not None]
+    best_train = max(trained, default=None)
+    best = _best(ending, final, own["evaluations"]) if ending.get("status") == "completed" else (best_train, "train")
     duration = ending.get("duration_seconds")
+    tokens, tokens_are_whole = _tokens(own["evaluations"], iterations, calls)
     return RunLine(
         run=started["run"],
         seq=started["seq"],
@@ -96,17 +295,24 @@ def _line(
         models=started["models"],
         reasoning_model=started["reasoning_model"],
         iterations=len(iterations),
-        baseline_score=baselines[-1] if baselines else None,
-        best_train_score=max((score for score in trained if score is not None), default=None),
-        final_score=_score(scores.get(ending.get("final_evaluation", -1))),
-        eval_tokens=sum(iteration["eval_tokens"] for iteration in iterations),
-        reasoning_tokens=sum(iteration["reasoning_tokens"] for iteration in iterations),
+        max_iterations=started["max_iterations"],
+        baseline_score=_score(baseline),
+        best_train_score=best_train,
+        final_score=_score(final),
+        best_score=best[0],
+        best_from=None if best[0] is None else best[1],
+        improvement=_improvement(baseline, final),
+        eval_tokens=sum(item["eval_tokens"] for item in iterations),
+        reasoning_tokens=sum(item["reasoning_tokens"] for item in iterations),
+        tokens=tokens,
+        tokens_are_whole=tokens_are_whole,
         duration_seconds=None if duration is None else parse_number(duration),
+        is_simulated=any(map(is_simulated, [*started["models"].split(", "), started["reasoning_model"] or ""])),
         parent_run=started["parent_run"],
         parent_iteration=started["parent_iteration"],
         ancestors=ancestors,
         imported_from=started["imported_from"],
-        findings=findings,
+        findings=sum(row["findings"] for row in own["imports"]),
     )
 
 
@@ -115,10 +321,31 @@ def _score(evaluation: Found | None) -> float | None:
     return parse_number(score) if isinstance(score, str) else None
 
 
-def _ancestors(run: str, parents: dict[str, str | None]) -> tuple[str, ...]:
-    found: list[str] = []
-    parent = parents.get(run)
-    while parent is not None and parent not in found and parent != run:
-        found.append(parent)
-        parent = parents.get(parent)
-    return tuple(found)
+def _best(ending: Found, final: Found | None, evaluations: Sequence[Found]) -> tuple[float | None, str]:
+    """As ``scores.best_score`` has it."""
+    score = _score(final)
+    if score is not None:
+        return score, "final"
+    for purpose in ("final", "val", "train"):
+        for row in reversed(evaluations):
+            if (row["prompt"], row["purpose"]) == (ending["best"], purpose) and (score := _score(row)) is not None:
+                return score, purpose
+    return None, ""
+
+
+def _improvement(baseline: Found | None, final: Found | None) -> float | None:
+    """As ``scores.gain_between`` has it."""
+    before, after = _score(baseline), _score(final)
+    if baseline is None or final is None or before is None or after is None:
+        return None
+    comparable = (baseline["kind"], baseline["metrics"]) == (final["kind"], final["metrics"])
+    return after - before if comparable else None
+
+
+def _tokens(evaluations: Sequence[Found], iterations: Sequence[Found], calls: Found | None) -> tuple[int, bool]:
+    """As ``tokens.counted_tokens`` has it: evaluating and reasoning together, and whether nothing is missing."""
+    if calls is not None:
+        return calls["tokens"], not (calls["in_flight"] or calls["not_counted"])
+    counts = [row["tokens"] for row in evaluations if row["purpose"] in ("baseline", "val", "final")]
+    stated = sum(item["eval_tokens"] + item["reasoning_tokens"] for item in iterations)
+    return stated + sum(count or 0 for count in counts), None not in counts

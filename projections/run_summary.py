@@ -12,9 +12,10 @@ from ..domain.event import Withheld
 from ..domain.optimization.events import PromptEvaluated
 from .reflex_profile import reflex_baseline, reflex_checkpoint, reflex_config, reflex_result
 from .rewrite_history import effect_json, run_changes, true_json
+from .run_comparisons import compare_evaluations
 from .run_record import Iteration, RunRecord
 from .scores import best_score, gain, leading_iteration
-from .statistics import PairedComparison, paired_comparison, peer_significance
+from .statistics import PairedComparison, peer_significance
 from .tokens import counted_tokens
 from .withheld import shown
 
@@ -124,14 +125,7 @@ def _paired(record: RunRecord, seed: int) -> dict[str, Any]:
 
 def compare_ends(record: RunRecord, seed: int) -> PairedComparison | str:
     """The final evaluation against the baseline, paired by sample; or why the two do not compare."""
-    baseline, final = record.baseline, record.final
-    difference = gain(record)
-    if baseline is None or final is None or difference.why_not is not None:
-        return difference.why_not or "an evaluation is missing"
-    if not isinstance(baseline.samples, tuple) or not isinstance(final.samples, tuple):
-        withheld = isinstance(baseline.samples, Withheld) or isinstance(final.samples, Withheld)
-        return f"the samples are {'withheld' if withheld else 'not recorded'}"
-    return paired_comparison(baseline.samples, final.samples, seed)
+    return compare_evaluations(record.baseline, record.final, seed)
 
 
 def _evaluation(evaluation: PromptEvaluated | None) -> dict[str, Any] | None:

@@ -37,10 +37,11 @@ from ..ledger.files import hold_lock, lock_file
 from ..ledger.store.opening import EventReader
 from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .evaluation.view import EVALUATION_VIEW
+from .reviews_view import REVIEWS_VIEW
 from .runs_view import RUNS_VIEW
 from .view import NO_ROWS, Row, View, extend_digest
 
-VIEWS: tuple[View, ...] = (RUNS_VIEW, EVALUATION_VIEW)
+VIEWS: tuple[View, ...] = (RUNS_VIEW, EVALUATION_VIEW, REVIEWS_VIEW)
 BATCH = 2000
 
 _TRACKING = Table(

@@ -6,11 +6,14 @@ stored: it is derived from these rows as of the size that is asked for.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
 
 from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
 
 from ..domain.event import Recorded
+from ..domain.model_calls import EVENTS as CALL_EVENTS
+from ..domain.model_calls import ModelAnswered, ModelRequested
 from ..domain.number import format_number
 from ..domain.optimization.events import (
     EVENTS,
@@ -22,6 +25,7 @@ from ..domain.optimization.events import (
     RunImported,
     RunStarted,
 )
+from .changed_runs import mark_changed
 from .view import Row, View
 
 METADATA = MetaData()
@@ -58,6 +62,7 @@ EVALUATIONS = _table(
     Column("n", Integer),
     Column("failed", Integer),
     Column("tokens", Integer),
+    Column("metrics", Text),
 )
 REWRITES = _table(
     "rewrites",
@@ -79,6 +84,7 @@ ITERATIONS = _table(
 ENDINGS = _table(
     "endings",
     [Column("run", Text)],
+    Column("pos", Integer),
     Column("status", Text),
     Column("reason", Text),
     Column("best", Integer),
@@ -88,7 +94,16 @@ ENDINGS = _table(
     Column("duration_seconds", Text),
 )
 IMPORTS = _table("imports", [Column("run", Text)], Column("findings", Integer))
+CALLS = _table(
+    "calls",
+    [Column("run", Text), Column("pos", Integer)],
+    Column("requested", Integer),
+    Column("tokens", Integer),
+    Column("not_counted", Integer),
+)
 Index("evaluations_by_purpose", EVALUATIONS.c.purpose, EVALUATIONS.c.run)
+Index("runs_by_seq", RUNS.c.seq)
+Index("runs_by_parent", RUNS.c.parent_run)
 
 
 def rows(recorded: Recorded) -> Sequence[Row]:
@@ -99,7 +114,8 @@ def rows(recorded: Recorded) -> Sequence[Row]:
         case PromptEvaluated():
             score = _decimal(event.score)
             scored = (event.prompt, event.purpose, event.kind, score, event.n, event.failed, event.tokens)
-            return [(EVALUATIONS, (seq, run, event.evaluation, *scored))]
+            metrics = json.dumps(sorted(event.scores_by_metric))
+            return [(EVALUATIONS, (seq, run, event.evaluation, *scored, metrics))]
         case IterationCompleted():
             cost = (event.eval_tokens, event.reasoning_tokens, _decimal(event.elapsed_seconds))
             refers = (event.evaluation, event.val_evaluation, event.rewrite)
@@ -111,13 +127,23 @@ def rows(recorded: Recorded) -> Sequence[Row]:
         case RunCompleted():
             outcome = (event.reason, event.best, event.final_evaluation)
             totals = (event.eval_tokens, event.reasoning_tokens, _decimal(event.duration_seconds))
-            return [(ENDINGS, (seq, run, "completed", *outcome, *totals))]
+            return [(ENDINGS, (seq, run, recorded.pos, "completed", *outcome, *totals))]
         case RunFailed():
-            return [(ENDINGS, (seq, run, "failed", event.reason, None, None, None, None, None))]
+            return [(ENDINGS, (seq, run, recorded.pos, "failed", event.reason, None, None, None, None, None))]
         case RunImported():
             return [(IMPORTS, (seq, run, sum(event.findings.values())))]
+        case ModelRequested() | ModelAnswered() if recorded.stream.startswith("run/"):
+            return [(CALLS, (seq, run, recorded.pos, *_called(event)))]
         case _:
             return []
+
+
+def _called(event: ModelRequested | ModelAnswered) -> tuple[int, int, int]:
+    """A request; or an answer, with its tokens and whether the server left one of the two counts out."""
+    if isinstance(event, ModelRequested):
+        return 1, 0, 0
+    counts = (event.prompt_tokens, event.completion_tokens)
+    return 0, sum(count or 0 for count in counts), int(event.outcome != "refused" and None in counts)
 
 
 def _started(recorded: Recorded, event: RunStarted) -> tuple[object, ...]:
@@ -141,4 +167,4 @@ def _decimal(value: float | None) -> str | None:
     return None if value is None else format_number(value)
 
 
-RUNS_VIEW = View("runs", 1, METADATA, rows, frozenset(kind.type_name for kind in EVENTS))
+RUNS_VIEW = View("runs", 2, METADATA, rows, frozenset(kind.type_name for kind in (*EVENTS, *CALL_EVENTS)), mark_changed)

@@ -25,7 +25,11 @@ class Gain:
 
 def gain(record: RunRecord) -> Gain:
     """How much better the final evaluation is than the baseline, where the two can be compared."""
-    baseline, final = record.baseline, record.final
+    return gain_between(record.baseline, record.final)
+
+
+def gain_between(baseline: PromptEvaluated | None, final: PromptEvaluated | None) -> Gain:
+    """How much better one evaluation is than the other, where the two can be compared."""
     if baseline is None or final is None:
         missing = "baseline" if baseline is None else "final"
         return Gain(why_not=f"there is no {missing} evaluation")

@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from affidavit.bench import report
-from affidavit.bench.windows import interleave, median_of
+from affidavit.bench.windows import interleave, median_of, quantile_of
 
 ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
@@ -22,6 +22,7 @@ ROWS = [
     *("witness", "witness_http"),
     *(["pack"] if shutil.which("chromium") else []),
     *("overview", "overview_time", "overview_lists", "overview_memory"),
+    *("pages", *(["first_paint"] if shutil.which("chromium") else []), "pages_growth"),
     *("recording", "replay", "growth_singles", "growth_batches"),
 ]
 
@@ -47,6 +48,17 @@ def test_the_interval_is_that_of_the_sign_test(n: int, low: int, high: int) -> N
     found = median_of([float(value) for value in range(n, 0, -1)])
     assert (found.low, found.high) == (low, high)
     assert found.coverage >= 0.95
+
+
+def test_the_interval_of_another_quantile_is_binomial() -> None:
+    values = [float(value) for value in range(200, 0, -1)]
+    found = quantile_of(values, 0.95)
+    assert found.value == 190
+    assert found.coverage >= 0.95
+    assert 180 <= found.low < 190 < found.high <= 200
+    few = quantile_of(values[-10:], 0.95)
+    assert (few.value, few.high) == (10, 10)
+    assert few.coverage < 0.95
 
 
 def test_another_side_begins_each_window() -> None:

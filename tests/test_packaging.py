@@ -49,7 +49,7 @@ def test_the_wheel_holds_exactly_our_four_folders(wheel: Path) -> None:
         for name in _tracked()
         if name in ("__init__.py", "py.typed")
         or (name.split("/")[0] in FOLDERS and name.endswith(".py"))
-        or name.startswith(("api/demo/", "api/pack/assets/"))
+        or name.startswith(("api/demo/", "api/pack/assets/", "api/pages/assets/", "api/pages/templates/"))
     }
     assert shipped == expected
 

@@ -5,23 +5,19 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from ...domain.errors import Refused
 from ...ledger.application import system_clock
 from ...ledger.entries.entry import format_at
 from ...ledger.errors import Unavailable
 from ...ledger.store.reader import open_snapshot
 from ...ledger.tlog.policy import print_policy
 from ..given_files import read_policy
-from ..pack.collect import Selection, collect_evidence, select_run, select_window
+from ..pack.collect import collect_evidence, require_subject, select_asked
 from ..pack.pdf import render_pdf
 from ..pack.render import render_page
-from ..reading import OpenLedger, open_for_reading, parse_window
+from ..reading import open_for_reading
 from ..settings import keys_root, ledger_folder, recorder_name
 from .opening import open_for_writing
 from .output import print_json, say, write_file
-
-_LAST_SECOND = 253_402_300_799
-"""The end of the year 9999, past which a time has no form here."""
 
 
 def write_pack(
@@ -37,16 +33,14 @@ def write_pack(
     as_json: bool,
 ) -> None:
     """Write the pack to a file that does not exist yet."""
-    windowed = start is not None or end is not None
-    if (run is not None) == windowed:
-        raise Refused("pack_subject", "pack: expected a run, or a window by --from and --to, and not both")
+    require_subject(run, start, end)
     if os.path.lexists(output):
         raise Unavailable(f"{output}: it exists already")
     stated = None if policy is None else print_policy(read_policy(policy).without_addresses())
     folder = ledger_folder(given)
     _cover(given)
     with open_for_reading(folder, keys_root()) as ledger:
-        chosen = _select(ledger, run, start, end, calls=calls, content=content)
+        chosen = select_asked(ledger, run, start, end, calls=calls, content=content)
         evidence = collect_evidence(ledger, chosen, recorder_name(), format_at(system_clock()), stated)
     page = render_pdf(evidence) if output.suffix == ".pdf" else render_page(evidence).encode()
     write_file(output, page, new=True)
@@ -77,16 +71,3 @@ def _cover(given: str | None) -> None:
             return
     with open_for_writing(given) as ledger:
         ledger.sign()
-
-
-def _select(
-    ledger: OpenLedger, run: str | None, start: str | None, end: str | None, *, calls: bool, content: bool
-) -> Selection:
-    if run is not None:
-        return select_run(ledger, run, calls=calls, content=content)
-    first, last = parse_window(start, end)
-    if first > last:
-        raise Refused("window_valid", f"--from {start}: it is after --to")
-    if last > _LAST_SECOND:
-        raise Refused("window_valid", f"--to {last}: it is after the year 9999")
-    return select_window(ledger, format_at(first * 1_000_000), format_at(last * 1_000_000), content=content)

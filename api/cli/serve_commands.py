@@ -42,7 +42,7 @@ def serve(
     *,
     public_log: bool = False,
 ) -> None:
-    """Serve the HTTP API until interrupted; requests that are being answered are finished.
+    """Serve the pages and the HTTP API until interrupted; requests that are being answered are finished.
 
     With a judge's model the judges work in this process, too; with ``public_log`` everybody may read the log itself.
     ``Refused`` (``key_needed``) where other machines could call and no key was made; ``setting_readable`` where the

@@ -5,9 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Sequence
-from contextlib import suppress
-from dataclasses import dataclass, replace
-from functools import partial
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,20 +17,18 @@ from ...ledger.audit.audit import Against, audit
 from ...ledger.audit.fork import print_fork
 from ...ledger.audit.stretches import Damage
 from ...ledger.audit.verdict import Verdict
-from ...ledger.errors import Malformed, Unavailable, UnsupportedFormat
-from ...ledger.signing.keys import KeyFolder
-from ...ledger.store.folding import read_identity
-from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot
+from ...ledger.errors import Unavailable, UnsupportedFormat
+from ...ledger.store.reader import fingerprint, open_snapshot
 from ...ledger.store.schema import LEDGER_FILE
-from ...ledger.store.tokens import stored_token
 from ...ledger.tlog.note import parse_vkey
 from ...projections.registry import REGISTRY
 from ...projections.runner import copied_views
-from ...projections.seals import check_seals, check_views
+from ...projections.seals import check_views
 from ..given_files import read_certificates, read_checkpoint, read_file, read_policy, read_receipt
-from ..reading import OpenLedger, open_reader, open_scopes
+from ..reading import OpenLedger, open_reader
 from ..run_folders import check_folder, require_runs
 from ..settings import keys_root, ledger_folder
+from ..verifying import known_here
 from .output import base64, print_json, progress, say, write_file
 from .verdicts import bounds_json, moment, print_verdict, verdict_json
 
@@ -96,9 +92,8 @@ def _verify(
     if not (folder / LEDGER_FILE).is_file():
         raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}")
     try:
-        # The signing state is read before the log is: what was signed then is there now, whoever appends.
         with open_snapshot(folder) as reader:
-            against = _against(folder, reader, asked)
+            against = known_here(folder, keys_root(), reader, asked)
         # The views are copied before the log is opened, too, so that they are not ahead of it.
         with (
             copied_views(folder) as views,
@@ -136,34 +131,6 @@ def _check_derived(ledger: OpenLedger, verdict: Verdict, views: Engine, director
         verdict.checked.append("run_directories")
         if unchecked:
             verdict.not_checked["run_directories"] = "; ".join(unchecked)
-
-
-def _against(folder: Path, reader: LedgerReader, asked: Against) -> Against:
-    """What is asked, and what this machine has to check a ledger against."""
-    why_not = {}
-    genesis = origin = reader.origin()
-    ended = []
-    with suppress(Exception):  # whatever lies there, the audit says what is wrong with it
-        identity = read_identity(reader)
-        origin = identity.origin
-        for continuation in identity.continuations:
-            with suppress(Unavailable, Malformed):
-                ended.append(KeyFolder(keys_root(), genesis, continuation.continues).signed())
-    scopes, why_not["sealed"] = open_scopes(folder, keys_root(), genesis)
-    try:
-        signed = KeyFolder(keys_root(), genesis, origin).signed()
-    except (Unavailable, Malformed) as error:
-        signed, why_not["rollback"] = None, f"no signing state to compare with: {error}"
-    tokens = partial(stored_token, folder)
-    return replace(
-        asked,
-        signed=signed,
-        ended=ended,
-        scopes=scopes,
-        check_projections=check_seals,
-        why_not=why_not,
-        tokens=tokens,
-    )
 
 
 def _keep_evidence(verdict: Verdict, path: Path | None) -> list[str]:

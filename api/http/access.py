@@ -5,6 +5,9 @@ that no browser page from elsewhere and no proxy stands behind: peer, ``Host`` a
 is no forwarding header, and ``Sec-Fetch-Site`` is absent, ``none`` or ``same-origin``. Erasing and changing the
 configuration always need a key. A server whose log is public answers everybody who asks for the log itself.
 
+A browser that signed in shows its key in a cookie. With it a page may only be changed by a page of this server: what
+writes must say that it comes from here.
+
 The peer's gate on ``User-Agent`` is not copied: it stops nobody who means harm, and stops curl.
 """
 
@@ -18,14 +21,17 @@ from typing import Any
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
+from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..keyring import Keyring
-from .errors import Problem, problem_of
+from ..keyring import ApiKey, Keyring
+from .errors import Problem, Respond, problem_of
 from .limits import Limits, RateLimiter
 
 BATCH = "/api/publish_interactions"
 ANY = "any"
+KEY_COOKIE = "affidavit_key"
+"""Where a browser that signed in keeps its key."""
 
 SCOPES: dict[tuple[str, str], str] = {
     ("POST", "/api/publish_interaction"): "publish",
@@ -74,6 +80,7 @@ SCOPES: dict[tuple[str, str], str] = {
     ("GET", "/healthz/eval"): ANY,
     ("GET", "/healthz/anchors"): ANY,
     ("GET", "/openapi.json"): ANY,
+    ("GET", "/assets/{name}"): ANY,
 }
 """The scope that each endpoint needs; ``create_app`` refuses to serve one that is not here."""
 
@@ -99,6 +106,10 @@ FORWARDING = frozenset(
 _JOB = "/api/evaluations/regenerate/"
 _CHECKPOINT = "/checkpoint"
 _TILE = "/tile/"
+_PAGES = frozenset({"", "runs", "evaluation", "ledger", "reviews"})
+"""The first parts of the paths of pages: looking needs the scope ``read``, sending a form ``review``."""
+
+_SIGNING_IN = frozenset({"/login", "/logout"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,8 +120,15 @@ class Caller:
     key_id: str | None
 
 
+def is_page(path: str) -> bool:
+    """Whether a path is one that people look at in a browser."""
+    return path.split("/", 2)[1] in _PAGES or path in _SIGNING_IN
+
+
 def scope_of(method: str, path: str) -> str:
     """What a request needs; for what is no endpoint nothing, since all it will get is a 404 or 405."""
+    if is_page(path) and path not in _SIGNING_IN:
+        return "read" if method in ("GET", "HEAD") else "review"
     if path.startswith(_JOB) and len(path) > len(_JOB):
         path = _JOB + "{job_id}"
     elif path.startswith(_TILE):
@@ -122,9 +140,17 @@ class Gate:
     """Stands before the application: access, rate, content type, size and slowness, in this order."""
 
     def __init__(
-        self, app: ASGIApp, keyring: Keyring, limits: Limits, limiter: RateLimiter, *, public_log: bool = False
+        self,
+        app: ASGIApp,
+        keyring: Keyring,
+        limits: Limits,
+        limiter: RateLimiter,
+        respond: Respond,
+        *,
+        public_log: bool = False,
     ) -> None:
         self._public_log = public_log
+        self._respond = respond
         self._app = app
         self._keyring = keyring
         self._limits = limits
@@ -153,7 +179,7 @@ class Gate:
             self._meter(caller.name)
             scope.setdefault("state", {})["caller"] = caller
             batch = scope["path"] == BATCH
-            _require_content_type(scope["method"], headers, batch=batch)
+            _require_content_type(scope["method"], headers, _content_type(scope["path"]))
             body = self._metered(receive, headers) if batch else await self._whole(receive, headers)
             # What can be got can be asked about, too, with HEAD.
             got = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
@@ -161,7 +187,7 @@ class Gate:
         except Exception as error:
             if answered:
                 raise
-            response = problem_of(error).response()
+            response = self._respond(Request(scope), problem_of(error))
             if not isinstance(error, Problem) or error.status in (408, 413):
                 response.headers["Connection"] = "close"  # what follows on this connection is the rest of a body
             await response(scope, receive, hardened)
@@ -180,7 +206,7 @@ class Gate:
             raise
 
     def _recognise(self, scope: Scope, headers: Headers) -> Caller:
-        public = self._public_log and _is_log(scope)
+        public = (self._public_log and _is_log(scope)) or _opens_door(scope["path"])
         needed = ANY if public else scope_of(scope["method"], scope["path"])
         given = headers.get("authorization")
         if given is not None:
@@ -188,9 +214,12 @@ class Gate:
             key = self._keyring.find(token.strip()) if kind.lower() == "bearer" else None
             if key is None:
                 raise _unauthenticated("this key is not known here, or was revoked")
-            if needed != ANY and not key.may(needed):
-                raise Problem(403, "scope_missing", f"this needs a key with scope {needed!r}", needed=needed)
-            return Caller(f"key {key.id}", key.id)
+            return _with_key(key, needed)
+        kept = self._keyring.find(cookie_parser(headers.get("cookie", "")).get(KEY_COOKIE, ""))
+        if kept is not None:
+            if scope["method"] not in ("GET", "HEAD") and not _from_here(scope, headers):
+                raise Problem(403, "origin_here", "a form must be sent from a page of this server")
+            return _with_key(kept, needed)
         why = None if public else _not_local(scope, headers)
         if why is not None:
             raise _unauthenticated(f"Authentication required: {why}")
@@ -252,11 +281,29 @@ class Gate:
         return metered
 
 
+def _with_key(key: ApiKey, needed: str) -> Caller:
+    if needed != ANY and not key.may(needed):
+        raise Problem(403, "scope_missing", f"this needs a key with scope {needed!r}", needed=needed)
+    return Caller(f"key {key.id}", key.id)
+
+
+def _opens_door(path: str) -> bool:
+    """Whether a path must be open to who has not signed in yet."""
+    return path in _SIGNING_IN or path.startswith("/assets/")
+
+
+def _from_here(scope: Scope, headers: Headers) -> bool:
+    """Whether a browser says that a page of this server sent the request."""
+    origin = urlsplit(headers.get("origin", ""))
+    return origin.netloc != "" and origin.netloc == headers.get("host")
+
+
 _HARDENING = (
     (b"x-content-type-options", b"nosniff"),
     (b"x-frame-options", b"DENY"),
     (b"referrer-policy", b"no-referrer"),
     (b"cache-control", b"no-store"),
+    (b"content-security-policy", b"default-src 'none'; frame-ancestors 'none'"),
 )
 
 
@@ -301,14 +348,19 @@ def _names_loopback(url: str) -> bool:
         return False
 
 
-def _require_content_type(method: str, headers: Headers, *, batch: bool) -> None:
+def _content_type(path: str) -> str:
+    if path == BATCH:
+        return "application/x-ndjson"
+    return "application/x-www-form-urlencoded" if is_page(path) else "application/json"
+
+
+def _require_content_type(method: str, headers: Headers, wanted: str) -> None:
     """Writes say what they send: a page from elsewhere cannot say JSON without being asked first."""
     if headers.get("content-encoding", "identity").lower() != "identity":
         raise Problem(415, "encoding_unsupported", "Content-Encoding: bodies are taken as they are")
     has_body = "transfer-encoding" in headers or headers.get("content-length", "0") != "0"
     if method not in ("POST", "PUT", "PATCH") and not has_body:
         return
-    wanted = "application/x-ndjson" if batch else "application/json"
     kind, *parameters = (part.strip().lower() for part in headers.get("content-type", "").split(";"))
     if method in ("GET", "HEAD") or (
         kind == wanted and all(part in ("charset=utf-8", 'charset="utf-8"', "") for part in parameters)

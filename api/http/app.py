@@ -15,10 +15,13 @@ from ...ledger.application import Ledger, system_clock
 from ..anchoring import Anchoring
 from ..keyring import Keyring
 from ..moment import LiveLedger
+from ..pages import errors as page_errors
+from ..pages import routes as pages
 from ..publishing import Publisher
+from ..verifying import Verifier
 from ..workers.judges import Judges
 from . import config, evaluation, health, outcomes, publish, requests, reviews, rules, tlog
-from .access import SCOPES, Gate
+from .access import SCOPES, Gate, is_page
 from .errors import MEDIA_TYPE, install
 from .limits import RateLimiter
 from .schemas import PublishRequest
@@ -34,6 +37,7 @@ ROUTERS = (
     reviews.router,
     health.router,
     tlog.router,
+    *pages.ROUTERS,
 )
 _PROBLEMS = {
     400: "The body broke off.",
@@ -79,7 +83,20 @@ def open_service(
         views = live or opened.enter_context(closing(LiveLedger(ledger)))
         publisher = opened.enter_context(Publisher(ledger))
         keyring = Keyring(ledger.keys.path)
-        yield Service(ledger, views, publisher, keyring, settings or Settings(), judges, clock, anchoring=anchoring)
+        roots = () if anchoring is None else anchoring.authority.roots
+        verifier = Verifier(ledger.folder, ledger.keys.path.parent, lambda: clock() // 1_000_000, roots)
+        opened.enter_context(closing(verifier))
+        yield Service(
+            ledger,
+            views,
+            publisher,
+            keyring,
+            settings or Settings(),
+            judges,
+            verifier,
+            clock,
+            anchoring=anchoring,
+        )
 
 
 def create_app(service: Service, *, seconds: Callable[[], float] = time.monotonic) -> FastAPI:
@@ -100,11 +117,18 @@ def create_app(service: Service, *, seconds: Callable[[], float] = time.monotoni
     for router in ROUTERS:
         app.include_router(router)
     _require_scopes()
-    install(app)
+    install(app, page_errors.respond)
     limits = service.settings.limits
     limiter = RateLimiter(limits.requests_per_minute, seconds)
     public_log = service.settings.public_log
-    app.add_middleware(Gate, keyring=service.keyring, limits=limits, limiter=limiter, public_log=public_log)
+    app.add_middleware(
+        Gate,
+        keyring=service.keyring,
+        limits=limits,
+        limiter=limiter,
+        respond=page_errors.respond,
+        public_log=public_log,
+    )
     _describe_publishing(app)
     return app
 
@@ -113,7 +137,7 @@ def _require_scopes() -> None:
     """An endpoint whose scope nobody has decided must not be served to everybody."""
     for router in ROUTERS:
         for route in router.routes:
-            if isinstance(route, APIRoute):
+            if isinstance(route, APIRoute) and not is_page(route.path):
                 for method in route.methods or ():
                     if (method, route.path) not in SCOPES:
                         raise RuntimeError(f"{method} {route.path}: say in access.SCOPES which scope it needs")

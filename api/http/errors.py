@@ -7,7 +7,7 @@ FastAPI's list, so that the field is named.
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from http import HTTPStatus
 from typing import Any
 
@@ -38,6 +38,9 @@ RULES: dict[str, int] = {
     "job_known": 404,
     "scope_needed": 409,
     "review_known": 404,
+    "run_known": 404,
+    "iteration_known": 404,
+    "ledger_begun": 404,
 }
 """The status of a ``Refused``, by its rule; any other is 422."""
 
@@ -111,11 +114,15 @@ def plain_errors(errors: Any) -> list[dict[str, Any]]:
     return listed
 
 
-def install(app: FastAPI) -> None:
+Respond = Callable[[Request, Problem], Response]
+"""How a problem is told to who asked."""
+
+
+def install(app: FastAPI, respond: Respond) -> None:
     """Answer every error of ``app`` by this table."""
 
     async def answer(request: Request, error: Exception) -> Response:
-        return problem_of(error).response()
+        return respond(request, problem_of(error))
 
     for kind in (Problem, RequestValidationError, HTTPException, AffidavitError, Exception):
         app.add_exception_handler(kind, answer)

@@ -28,6 +28,7 @@ from ..keyring import Keyring
 from ..moment import LiveLedger, Moment
 from ..publishing import Publisher
 from ..settings import recorder_name
+from ..verifying import Verifier
 from ..workers.judges import Judges
 from .access import key_id
 from .errors import Problem
@@ -60,6 +61,7 @@ class Service:
     keyring: Keyring
     settings: Settings
     judges: Judges | None
+    verifier: Verifier
     clock: Callable[[], int] = system_clock
     appending: threading.Lock = field(default_factory=threading.Lock)
     anchoring: Anchoring | None = None

@@ -9,7 +9,7 @@ from pathlib import Path
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, ShadowJudged
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
-from ...ledger.entries.entry import Entry, StoredEntry, parse_entry
+from ...ledger.entries.entry import Entry, StoredEntry, format_at, parse_entry
 from ...ledger.entries.mapper import scope_of
 from ...ledger.entries.seal import open_disclosure
 from ...ledger.errors import Unavailable
@@ -26,13 +26,16 @@ from ...ledger.tlog.multiproof import prove_leaves
 from ...ledger.tlog.note import print_vkey
 from ...ledger.tlog.tiles import tile_nodes
 from ...ledger.tlog.tree import ReadNode, prove_consistency
-from ..reading import OpenLedger
+from ..reading import OpenLedger, parse_window
 from ..reviews import STREAM as REVIEW_STREAM
 from .content import reviews_range
 from .window_page import EVALUATION_TYPES, asked_before, window_events, window_request
 
 MOST_ENTRIES = 50_000
 """Entries that one pack carries at most: above that a browser takes too long, and an export serves better."""
+
+_LAST_SECOND = 253_402_300_799
+"""The end of the year 9999, past which a time has no form here."""
 
 _BODIES = frozenset(event.type_name for event in MODEL_EVENTS)
 
@@ -46,6 +49,27 @@ class Selection:
     stop: int
     seqs: frozenset[int]
     disclosed: frozenset[int]
+
+
+def require_subject(run: str | None, start: str | None, end: str | None) -> None:
+    """``Refused`` (``pack_subject``) unless a pack is asked for of a run, or of a window."""
+    if (run is not None) == (start is not None or end is not None):
+        raise Refused("pack_subject", "pack: expected a run, or a window from a time to a time, and not both")
+
+
+def select_asked(
+    ledger: OpenLedger, run: str | None, start: str | None, end: str | None, *, calls: bool, content: bool
+) -> Selection:
+    """A run, or the window between two times as people write them; ``Refused`` where they do not read."""
+    require_subject(run, start, end)
+    if run is not None:
+        return select_run(ledger, run, calls=calls, content=content)
+    first, last = parse_window(start, end)
+    if first > last:
+        raise Refused("window_valid", f"the window from {start}: it is after its end")
+    if last > _LAST_SECOND:
+        raise Refused("window_valid", f"the window to {last}: it is after the year 9999")
+    return select_window(ledger, format_at(first * 1_000_000), format_at(last * 1_000_000), content=content)
 
 
 def select_run(ledger: OpenLedger, run: str, *, calls: bool, content: bool) -> Selection:

@@ -7,6 +7,7 @@ computed from the entries that the evidence carries; nothing is taken from a led
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64encode
 from dataclasses import fields, replace
 from functools import cache
@@ -26,6 +27,7 @@ from .content import page_content
 from .page_digest import page_digest
 
 _PLACE = "EVIDENCE-STANDS-HERE"
+_SHARED = "  /* tlog.js */"
 
 
 def render_page(evidence: Evidence) -> str:
@@ -36,11 +38,18 @@ def render_page(evidence: Evidence) -> str:
     content = page_content(evidence)
     shown_fields = {field.name: getattr(content, field.name) for field in fields(content)}
     bare: str = _template().render(
-        **shown_fields, evidence=evidence, carried=_PLACE, style=_asset("style.css"), script=_asset("check.js")
+        **shown_fields, evidence=evidence, carried=_PLACE, style=_asset("style.css"), script=checker()
     )
     whole = replace(evidence, body=page_digest(bare))
     before, _, after = bare.rpartition(_PLACE)  # texts that are shown may hold this word; none stands behind it
     return before + print_evidence(whole).decode().replace("<", "\\u003c") + after
+
+
+@cache
+def checker() -> str:
+    """The script of a pack's page: its own, with what the server's pages check a log with."""
+    shared = (files("affidavit.api.pages") / "assets" / "tlog.js").read_text(encoding="utf-8")
+    return _asset("check.js").replace(_SHARED, re.sub(r"^export ", "", shared, flags=re.MULTILINE).rstrip())
 
 
 @cache

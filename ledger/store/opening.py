@@ -63,6 +63,10 @@ class EventReader:
             return decode(entry, self._registry, self._opened(entry, self.reader.boxes_of([seq]).get(seq, {}), {}))
         return None
 
+    def opens(self, scope: str) -> bool:
+        """Whether what is sealed under a scope can be opened here, now."""
+        return self._scopes is not None and self._scopes.cipher(scope) is not None
+
     def _opened(self, entry: Entry, boxes: Mapping[str, bytes], ciphers: dict[str, AESGCM | None]) -> Mapping[str, Any]:
         if self._scopes is None or not entry["sealed"]:
             return {}

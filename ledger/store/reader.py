@@ -87,6 +87,57 @@ class LedgerReader:
         for row in rows:
             yield StoredEntry(*row)
 
+    def newest(self, before: int, count: int) -> list[StoredEntry]:
+        """At most ``count`` entries below seq ``before``, newest first."""
+        rows = self._db.execute(
+            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE seq < ? ORDER BY seq DESC LIMIT ?",
+            (before, count),
+        )
+        return [*map(StoredEntry._make, rows)]
+
+    def newest_of_stream(self, stream: str, stop: int, count: int) -> list[StoredEntry]:
+        """At most ``count`` entries of a stream below position ``stop``, newest first."""
+        rows = self._db.execute(
+            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE stream=? AND pos < ? "
+            "ORDER BY pos DESC LIMIT ?",
+            (stream, stop, count),
+        )
+        return [*map(StoredEntry._make, rows)]
+
+    def look_back(
+        self, before: int, count: int, most: int, *, type_name: str | None = None, category: str | None = None
+    ) -> tuple[list[StoredEntry], int]:
+        """At most ``count`` entries of a type, and of the streams ``category`` or ``category/…``, newest first.
+
+        Only the ``most`` entries below seq ``before`` are looked at, since nothing indexes a type. Also the seq down to
+        which they were: whoever goes on goes on below it.
+        """
+        low = max(0, before - most)
+        asked = ""
+        values: list[object] = [low, before]
+        if type_name is not None:
+            asked += " AND type = ?"
+            values.append(type_name)
+        if category is not None:
+            # "+" keeps SQLite from going by the index of streams, which has all history.
+            asked += " AND (+stream = ? OR (+stream > ? AND +stream < ?))"
+            values += [category, category + "/", category + "0"]  # "0" follows "/" in ASCII
+        rows = self._db.execute(
+            f"SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE seq >= ? AND seq < ?{asked} "
+            "ORDER BY seq DESC LIMIT ?",
+            (*values, count),
+        )
+        found = [*map(StoredEntry._make, rows)]
+        return found, (found[-1].seq if len(found) == count else low)
+
+    def count_types(self, start: int, stop: int) -> list[tuple[str, str, int]]:
+        """(category of the stream, type, count) of the entries ``start <= seq < stop``, the most frequent first."""
+        return self._db.execute(
+            "SELECT substr(stream, 1, instr(stream || '/', '/') - 1) AS category, type, count(*) AS n FROM entries "
+            "WHERE seq >= ? AND seq < ? GROUP BY category, type ORDER BY n DESC, category, type",
+            (start, stop),
+        ).fetchall()
+
     def extent(self) -> tuple[int, int, int]:
         """(smallest seq, largest seq, count) of the entries that are there; (0, -1, 0) for none."""
         low, high, count = self._db.execute("SELECT min(seq), max(seq), count(*) FROM entries").fetchone()
@@ -111,6 +162,48 @@ class LedgerReader:
             (category + "/", category + "0", category + "0"),  # "0" follows "/" in ASCII
         )
         return [str(row[0]) for row in rows]
+
+    def categories(self) -> list[str]:
+        """What stands before the first "/" of the names of streams, sorted; found by skipping through the index."""
+        found: list[str] = []
+        after = ""
+        while True:
+            (name,) = self._db.execute("SELECT min(stream) FROM entries WHERE stream >= ?", (after,)).fetchone()
+            if name is None:
+                return found
+            found.append(name.partition("/")[0])
+            after = found[-1] + "0"
+
+    def stream_names(self, category: str, after: str, count: int) -> list[str]:
+        """At most ``count`` names of the streams ``category`` and ``category/…`` that come after ``after``, sorted."""
+        rows = self._db.execute(
+            "WITH RECURSIVE found(name, n) AS ("
+            "SELECT (SELECT min(stream) FROM entries "
+            "WHERE stream > :after AND stream >= :category AND stream < :end), 1 UNION ALL "
+            "SELECT (SELECT min(stream) FROM entries WHERE stream > name AND stream < :end), n + 1 FROM found "
+            "WHERE name IS NOT NULL AND n < :count) "
+            "SELECT name FROM found WHERE name IS NOT NULL",
+            {"after": after, "category": category, "end": category + "0", "count": count},
+        )
+        return [str(row[0]) for row in rows]
+
+    def events_before(self, stream: str, before: int) -> int:
+        """How many events of a stream stand below seq ``before``: the position after the last of them."""
+        low, high = 0, self.next_pos(stream)
+        while low < high:
+            middle = (low + high) // 2
+            if self.seq_of(stream, middle) < before:
+                low = middle + 1
+            else:
+                high = middle
+        return low
+
+    def seq_of(self, stream: str, pos: int) -> int:
+        """The seq of the event at a position of a stream; ``Malformed`` where none stands there."""
+        row = self._db.execute("SELECT seq FROM entries WHERE stream=? AND pos=?", (stream, pos)).fetchone()
+        if row is None:
+            raise Malformed(f"stream {stream} position {pos}: expected an entry, found none")
+        return int(row[0])
 
     def next_pos(self, stream: str) -> int:
         """The position that the next event of a stream takes."""
@@ -147,6 +240,20 @@ class LedgerReader:
 
     def latest_checkpoint(self) -> tuple[int, bytes] | None:
         row = self._db.execute("SELECT size, CAST(note AS BLOB) FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
+        return None if row is None else (row[0], row[1])
+
+    def newest_checkpoints(self, most: int, count: int) -> list[tuple[int, bytes]]:
+        """(size, signed note) of at most ``count`` published checkpoints of a size up to ``most``, largest first."""
+        rows = self._db.execute(
+            "SELECT size, CAST(note AS BLOB) FROM checkpoints WHERE size <= ? ORDER BY size DESC LIMIT ?", (most, count)
+        )
+        return [(size, note) for size, note in rows]
+
+    def next_checkpoint(self, least: int) -> tuple[int, bytes] | None:
+        """(size, signed note) of the smallest published checkpoint of at least this size."""
+        row = self._db.execute(
+            "SELECT size, CAST(note AS BLOB) FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1", (least,)
+        ).fetchone()
         return None if row is None else (row[0], row[1])
 
     def tiles(self) -> Iterator[tuple[int, int, bytes, bytes]]:
@@ -231,6 +338,22 @@ def open_snapshot(folder: Path, *, copy: bool = False, hold: bool = True) -> Ite
         with closing(connect(uri)) as db:
             check_schema(db, path)
             yield LedgerReader(db, uri)
+
+
+@contextmanager
+def open_beside(folder: Path) -> Iterator[LedgerReader]:
+    """Read one state of the ledger in ``folder``, as it is now, while a writer has it open; nobody who appends waits.
+
+    Until it is closed SQLite keeps what is appended in the ``-wal`` file. Where no writer has the ledger open,
+    ``open_snapshot`` is what touches no byte.
+    """
+    path = folder / LEDGER_FILE
+    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
+        check_schema(db, path)
+        db.execute("BEGIN")
+        reader = LedgerReader(db)
+        reader.head()  # the state is taken at the first look
+        yield reader
 
 
 def fingerprint(folder: Path) -> tuple[object, ...]:

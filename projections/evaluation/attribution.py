@@ -10,7 +10,8 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from .graded import Graded, Rows, has
+from ..rates import clustered_share
+from .graded import Codes, Graded, Rows, has, last_of_each
 from .segments import REPEATED, SUCCESS, alias_of
 from .stale import fill_sessions
 
@@ -34,7 +35,12 @@ def rule_attribution(graded: Graded, rows: Rows) -> tuple[list[Rule], list[Rule]
     successes = np.bincount(numbers[won], minlength=size)
     found = [
         Rule(
-            *graded.rules[i], int(successes[i]), int(totals[i] - successes[i]), deciding["session"][owner[numbers == i]]
+            *graded.rules[i],
+            int(successes[i]),
+            int(totals[i] - successes[i]),
+            deciding["session"][owner[numbers == i]],
+            deciding["user"][owner[numbers == i]],
+            won[numbers == i],
         )
         for i in _candidates(totals, successes)
     ]
@@ -45,13 +51,15 @@ def rule_attribution(graded: Graded, rows: Rows) -> tuple[list[Rule], list[Rule]
 
 @dataclass(frozen=True, slots=True)
 class Rule:
-    """A rule, the sessions that cite it, and how many of those succeeded."""
+    """A rule, the sessions that cite it with their users and whether each succeeded, and how many of those did."""
 
     kind: str
     rule: str
     successes: int
     failures: int
     sessions: NDArray[np.uint64]
+    users: NDArray[Any]
+    won: NDArray[np.bool_]
 
     @property
     def net(self) -> int:
@@ -118,6 +126,7 @@ def rules_as_json(rules: Sequence[Rule], titles: Titles, names: SessionNames | N
             "failures_with": rule.failures,
             "net_sessions": rule.net,
             "session_count": rule.total,
+            "by_session": clustered_share(rule.won, rule.users).as_json(),
             **({} if names is None else {"cited_session_ids": _listed(rule, names)}),
         }
         for rule in rules
@@ -128,7 +137,7 @@ def _listed(rule: Rule, names: SessionNames) -> list[str]:
     return sorted(names([alias_of("session", number) for number in rule.sessions.tolist()]).values())
 
 
-def _candidates(totals: Rows, successes: Rows) -> list[int]:
+def _candidates(totals: Codes, successes: Codes) -> list[int]:
     """Rules that can be among the first or the last five, by net and total alone; all, where they are few."""
     cited = np.flatnonzero(totals)
     if len(cited) <= 4 * RULES_SHOWN:
@@ -149,13 +158,12 @@ def _deciding(rows: Rows) -> Rows:
     repeated = has(rows, REPEATED)
     if not repeated.any():
         return rows
-    several = rows[repeated]
-    several = several[np.lexsort((several["result_id"], -several["at"], several["session"]))]
-    last = np.append(several["session"][1:] != several["session"][:-1], True)
-    return np.concatenate([rows[~repeated], several[last]])
+    several = np.flatnonzero(repeated)
+    sessions, ids, at = (rows[name][several] for name in ("session", "result_id", "at"))
+    return rows[np.concatenate([np.flatnonzero(~repeated), several[last_of_each(sessions, ids, -at)]])]
 
 
-def _citations(rows: Rows, graded: Graded) -> tuple[Rows, Rows]:
+def _citations(rows: Rows, graded: Graded) -> tuple[Codes, Codes]:
     """(row, rule) for each rule that a row's session cites."""
     counts = rows["cited"].astype(np.int64)
     owner = np.repeat(np.arange(len(rows)), counts)

@@ -6,21 +6,20 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+import numpy as np
 from sqlalchemy import Connection
 
 from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
 from ...domain.event import Withheld
 from ...ledger.store.opening import EventReader
 from .effective import RESULT_COUNTS, VERDICT_COUNTS
-from .trend import MICRO, outcome_of
+from .graded import has, of_texts
+from .segments import LOST, SIGNIFICANT
+from .trend import MICRO, load_verdicts, outcome_of
 from .view import DAY
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 RECENT_DAYS = 30
-
-_SIGNIFICANT_LOSS = "t.significant = 1 AND t.better <> 'tie' AND (t.better = '1') <> (t.reflexio_is_request_1 = 1)"
-_SOURCE = """coalesce((SELECT q.source FROM requests q WHERE q.session = t.session AND q.seq < :size
-    ORDER BY q.requested_at, q.seq LIMIT 1), '')"""
 
 
 def open_results(events: EventReader, seqs: Sequence[int], names_of: NamesOf) -> list[dict[str, Any]]:
@@ -132,18 +131,16 @@ def top_disagreements(
     source: str | None = None,
 ) -> dict[str, Any]:
     """Turns whose shadow was significantly better, over the whole window, newest first, by pages, with their texts."""
-    bound = {**_window(from_at, to_at), "size": size, "version": version, "source": source}
-    where = (
-        f"FROM verdicts t WHERE t.seq < :size AND t.version = :version AND t.day BETWEEN :first AND :last "
-        f"AND t.judged_at BETWEEN :start AND :end AND {_SIGNIFICANT_LOSS} AND {VERDICT_COUNTS} "
-        f"AND (:source IS NULL OR {_SOURCE} = :source)"
-    )
-    total = views.exec_driver_sql(f"SELECT count(*) {where}", bound).scalar_one()
-    rows = views.exec_driver_sql(
-        f"SELECT t.seq {where} ORDER BY t.day DESC, t.judged_at DESC, t.seq DESC LIMIT :limit OFFSET :offset",
-        {**bound, "limit": limit, "offset": offset},
-    )
-    shown = _open_verdicts(views, events, [row[0] for row in rows], size, names_of, texts=True)
+    judged = load_verdicts(views, from_at, to_at, size)
+    wanted = of_texts(judged.rows["version"], judged.texts, [version])
+    wanted &= has(judged.rows, LOST) & has(judged.rows, SIGNIFICANT)
+    if source is not None:
+        wanted &= of_texts(judged.rows["source"], judged.texts, [source])
+    lost = judged.rows[wanted]
+    total = len(lost)
+    page = lost[np.lexsort((lost["seq"], lost["at"]))[::-1][offset : offset + limit]]
+    seqs = [int(seq) for seq in page["seq"]]
+    shown = _open_verdicts(views, events, seqs, size, names_of, texts=True)
     return {
         "disagreements": shown,
         "total": total,

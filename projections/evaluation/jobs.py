@@ -59,6 +59,73 @@ def job_progress(views: Connection, size: int, job: str) -> JobProgress | None:
     return None if row is None else _progress(views, size, row)
 
 
+@dataclass(frozen=True, slots=True)
+class JobLine:
+    """A job in a list. ``completed`` and ``failed`` are what its end says, of one that runs what is on the ledger."""
+
+    job: str
+    seq: int
+    status: Literal["running", "completed", "cancelled", "error"]
+    cancelling: bool
+    from_at: int
+    to_at: int
+    candidates: int
+    sampled: int
+    shadow: bool
+    version: str | None
+    completed: int
+    failed: int
+    started_at: str
+    finished_at: str | None
+
+
+def list_jobs(views: Connection, size: int, *, before: int | None = None, limit: int) -> tuple[list[JobLine], bool]:
+    """Jobs started below seq ``before``, the newest first; and whether older ones follow."""
+    rows = (
+        views.execute(
+            text("SELECT * FROM jobs WHERE seq < :before ORDER BY seq DESC LIMIT :limit"),
+            {"before": size if before is None else min(before, size), "limit": limit + 1},
+        )
+        .mappings()
+        .all()
+    )
+    return [_line(views, size, row) for row in rows[:limit]], len(rows) > limit
+
+
+def _line(views: Connection, size: int, row: RowMapping) -> JobLine:
+    ends = (
+        views.execute(
+            text("SELECT status, at, completed, failed FROM job_ends WHERE job=:job AND seq < :size ORDER BY seq"),
+            {"job": row["job"], "size": size},
+        )
+        .mappings()
+        .all()
+    )
+    end = next((found for found in ends if found["status"] != "cancelling"), None)
+    return JobLine(
+        job=row["job"],
+        seq=row["seq"],
+        status="running" if end is None else end["status"],
+        cancelling=end is None and bool(ends),
+        from_at=row["from_at"],
+        to_at=row["to_at"],
+        candidates=row["candidates"],
+        sampled=row["sampled"],
+        shadow=bool(row["shadow"]),
+        version=row["version"],
+        completed=_count(views, size, row["job"], "results", "session") if end is None else end["completed"],
+        failed=_count(views, size, row["job"], "undecided", "session") if end is None else end["failed"],
+        started_at=row["at"],
+        finished_at=None if end is None else end["at"],
+    )
+
+
+def _count(views: Connection, size: int, job: str, table: Literal["results", "undecided"], what: str) -> int:
+    grades = " AND judge='grade'" if table == "undecided" else ""
+    query = text(f"SELECT count(DISTINCT {what}) FROM {table} WHERE job=:job{grades} AND seq < :size")
+    return int(views.execute(query, {"job": job, "size": size}).scalar_one())
+
+
 def running_jobs(views: Connection, size: int) -> list[str]:
     """Jobs that were started and neither ended nor cancelled, the oldest first."""
     query = text(

@@ -35,30 +35,37 @@ def build_overview(
     request: OverviewRequest,
     names_of: NamesOf,
     sessions_named: SessionsNamed,
+    *,
+    graded: Graded | None = None,
+    recent: int = RECENT_RESULTS,
 ) -> dict[str, Any]:
-    """Answer an overview request from the first ``size`` entries."""
+    """Answer an overview request from the first ``size`` entries.
+
+    ``graded`` is what was loaded for this request, perhaps narrowed to one version of the judge's prompt; without it
+    every result counts. At most ``recent`` results are listed.
+    """
     windows = Windows.of(request)
-    everything = load_graded(views, windows, size)
+    everything = load_graded(views, windows, size) if graded is None else graded
     scores = load_scores(views, windows, size, sessions_named)
-    graded = everything if request.source is None else everything.of_sources([request.source])
+    shown = everything if request.source is None else everything.of_sources([request.source])
     names = shown_names(names_of)
     listing = names if request.session_lists else None
     titles_of = Titles(views, everything, size, listing)
-    trend = graded.trend
-    helpful, harmful = rule_attribution(graded, trend)
+    trend = shown.trend
+    helpful, harmful = rule_attribution(shown, trend)
     within = None if request.source is None else set(trend["session"].tolist())
     return {
-        "hero": {**_hero(graded, views, size), "buckets": buckets(trend, graded.begun, windows.step)},
-        "context_tiles": tiles(graded),
+        "hero": {**_hero(shown, views, size), "buckets": buckets(trend, shown.begun, windows.step)},
+        "context_tiles": tiles(shown),
         "rule_attribution": rules_as_json(helpful, titles_of, listing),
         "harmful_rules": rules_as_json(harmful, titles_of, None),
-        "score_distribution": distribution(graded),
+        "score_distribution": distribution(shown),
         "braintrust_tiles": score_tiles(scores, windows, within),
         "shadow_win_rate_trend": _shadow(views, windows, size, request),
-        "recent_results": open_results(events, newest_first(graded, RECENT_RESULTS), names_of),
-        "source_set_comparison": _source_sets(views, everything, graded, scores, size, request, listing, titles_of),
+        "recent_results": open_results(events, newest_first(shown, recent), names_of),
+        "source_set_comparison": _source_sets(views, everything, shown, scores, size, request, listing, titles_of),
         "windows": windows.as_json(),
-        "warnings": [*windows.warnings, *mixed_rulers(graded)],
+        "warnings": [*windows.warnings, *mixed_rulers(shown)],
     }
 
 
@@ -82,6 +89,8 @@ def newest_first(graded: Graded, count: int) -> list[int]:
     import numpy as np
 
     trend = graded.trend
+    if count == 0:
+        return []
     if len(trend) > 4 * count:  # only those at least as new as the last one that is shown need sorting
         edge = np.partition(trend["at"], len(trend) - count)[len(trend) - count]
         trend = trend[trend["at"] >= edge]

@@ -18,17 +18,16 @@ from sqlalchemy import Connection
 
 from ...domain.number import parse_number
 from ..rates import Arm, clustered_share, compare_sets, sample_ratio, weighted_difference
-from .graded import Graded, has, of_texts, one_a_session
+from .graded import Graded, Rows, counts_of, has, of_texts, one_a_session
 from .segments import FLIPPED, SUCCESS, alias_of
 from .tiles import strata_of
 from .windows import SourceSet
 
-Rows = NDArray[Any]
 NamesOf = Callable[[Sequence[str]], dict[str, str]]
 
 
 def available_sources(graded: Graded, rows: Rows) -> list[str]:
-    return sorted({graded.texts[code] for code in set(rows["source"].tolist())})
+    return sorted(counts_of(rows["source"], graded.texts))
 
 
 def source_sessions(graded: Graded, rows: Rows, names: NamesOf) -> list[dict[str, Any]]:
@@ -131,7 +130,7 @@ def _design(
     return {"design": "declared", "design_note": note, "assignment": found}
 
 
-def _in_several(arms: Sequence[Rows]) -> int:
+def _in_several(arms: Sequence[NDArray[Any]]) -> int:
     """How many users are in more than one arm."""
     if not arms:
         return 0

@@ -12,12 +12,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rates import Clusters, Share, clustered_share, clusters_in_each, mean_interval, weighted_share
+from ..rates import Clusters, Share, clustered_share, clusters_in_each, dense, mean_interval, weighted_share
 from ..rates import share as clustered
-from .graded import Graded, Rows, counts_of, has, one_a_session
+from .changes import mean_change, share_change
+from .graded import Codes, Graded, Rows, counts_of, has, one_a_session
 from .segments import ESCALATED, FLIPPED, NONE, SUCCESS, SYSTEM_ERROR
 from .view import DAY
 
+_COUNTED_PER_ROW = 8
 DISTRIBUTION = ("0", "1", "2", "3", "4", "5+")
 
 
@@ -38,7 +40,7 @@ def buckets(rows: Rows, begun: Rows, step: int) -> list[dict[str, Any]]:
     """The trend by day or week, only buckets with results. ``population`` counts the sessions that began in one."""
     if not len(rows):
         return []
-    numbers, place = np.unique(rows["at"] // step, return_inverse=True)
+    numbers, place = runs(rows["at"] // step)
     size = len(numbers)
     wins, escalated = has(rows, SUCCESS), has(rows, ESCALATED)
     counts, successes = np.bincount(place, minlength=size), np.bincount(place[wins], minlength=size)
@@ -49,7 +51,7 @@ def buckets(rows: Rows, begun: Rows, step: int) -> list[dict[str, Any]]:
     sessions = np.bincount(single_place, minlength=size)
     session_wins = np.bincount(single_place[has(single, SUCCESS)], minlength=size)
     began = begun["at"] // step
-    population = np.bincount(np.searchsorted(numbers, began[np.isin(began, numbers)]), minlength=size)
+    population = np.searchsorted(began, numbers, side="right") - np.searchsorted(began, numbers)
     spread = _clusters_in(single_place, single, size)
     found = []
     for i in range(size):
@@ -71,6 +73,14 @@ def buckets(rows: Rows, begun: Rows, step: int) -> list[dict[str, Any]]:
             }
         )
     return found
+
+
+def runs(values: Codes) -> tuple[Codes, Codes]:
+    """The values that there are, and of each which one it is; as ``numpy.unique``, of values that never fall."""
+    if not len(values):
+        return values, np.zeros(0, dtype=np.int64)
+    begins = np.append(True, values[1:] != values[:-1])
+    return values[begins], np.cumsum(begins) - 1
 
 
 def tiles(graded: Graded) -> dict[str, Any]:
@@ -174,12 +184,14 @@ def _strata(single: Rows, begun: Rows, sources: int) -> NDArray[np.int64]:
     if not len(single) and not len(begun):
         return np.empty((0, 3), dtype=np.int64)
     keys = np.concatenate([_stratum(begun, sources), _stratum(single, sources)])
-    _, place = np.unique(keys, return_inverse=True)
+    place = dense(keys - keys.min())
     size = int(place.max()) + 1
     graded_place = place[len(begun) :]
     population = np.bincount(place[: len(begun)], minlength=size)
     graded = np.bincount(graded_place, minlength=size)
     successes = np.bincount(graded_place[has(single, SUCCESS)], minlength=size)
+    present = (population > 0) | (graded > 0)
+    population, graded, successes = population[present], graded[present], successes[present]
     # Where no session is known to have begun, nobody knows what the graded ones were drawn from.
     known = np.where(population > 0, np.maximum(population, graded), 0)
     return np.stack([known, graded, successes], axis=1)
@@ -189,27 +201,44 @@ def _stratum(rows: Rows, sources: int) -> NDArray[np.int64]:
     return np.asarray((rows["at"] // DAY) * sources + rows["source"], dtype=np.int64)
 
 
-def _clusters_in(place: Rows, rows: Rows, size: int) -> list[Clusters]:
+def _clusters_in(place: Codes, rows: Rows, size: int) -> list[Clusters]:
     """For each place what its users' totals say of how much their sessions resemble each other."""
     users = int(rows["user"].max()) + 1 if len(rows) else 1
-    key, where = np.unique(place * users + rows["user"].astype(np.int64), return_inverse=True)
-    n = np.bincount(where, minlength=len(key)).astype(float)
-    won = np.bincount(where[has(rows, SUCCESS)], minlength=len(key)).astype(float)
-    return clusters_in_each(key // users, won, n, size)
+    keys = place * users + rows["user"].astype(np.int64)
+    if size * users > _COUNTED_PER_ROW * len(rows):
+        present, keys = np.unique(keys, return_inverse=True)
+    else:
+        present = None
+    n = np.bincount(keys, minlength=0 if present is None else len(present))
+    won = np.bincount(keys[has(rows, SUCCESS)], minlength=len(n))
+    if present is None:  # counting is linear in places times users, sorting in n log n
+        present = np.flatnonzero(n)
+        n, won = n[present], won[present]
+    return clusters_in_each(present // users, won.astype(float), n.astype(float), size)
 
 
 def _beside_share(current: Rows, prior: Rows, flag: int) -> dict[str, Any]:
     now, then = (clustered_share(has(rows, flag), rows["user"]) for rows in (current, prior))
+    change = share_change(has(current, flag), current["user"], has(prior, flag), prior["user"])
     return {
-        "by_session": {"current": now.as_json(), "prior": then.as_json() if then.n else None},
+        "by_session": {
+            "current": now.as_json(),
+            "prior": then.as_json() if then.n else None,
+            "change": None if change is None else change.as_json(),
+        },
         "has_baseline": then.n > 0,
     }
 
 
 def _beside_mean(current: Rows, prior: Rows, column: str) -> dict[str, Any]:
     now, then = (mean_interval(rows[column], rows["user"]) for rows in (current, prior))
+    change = mean_change(current[column], current["user"], prior[column], prior["user"])
     return {
-        "by_session": {"current": now.as_json(), "prior": then.as_json() if then.n else None},
+        "by_session": {
+            "current": now.as_json(),
+            "prior": then.as_json() if then.n else None,
+            "change": None if change is None else change.as_json(),
+        },
         "has_baseline": then.n > 0,
     }
 
@@ -223,7 +252,7 @@ def _count(rows: Rows, flag: int) -> int:
     return int(np.count_nonzero(rows["flags"] & flag))
 
 
-def _mean(values: Rows) -> float:
+def _mean(values: Codes) -> float:
     """The mean of whole numbers, 0.0 of none. Large ones are added as Python's integers, which do not overflow."""
     if not len(values):
         return 0.0
@@ -233,7 +262,7 @@ def _mean(values: Rows) -> float:
     return total / len(values)
 
 
-def _sums(place: Rows, values: Rows, size: int) -> list[int]:
+def _sums(place: Codes, values: Codes, size: int) -> list[int]:
     if len(values) and int(np.abs(values).max()) < 2**20:
         return [int(total) for total in np.bincount(place, weights=values, minlength=size)]
     sums = [0] * size

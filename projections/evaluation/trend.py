@@ -6,31 +6,31 @@ beside it stand the other readings, what the positions did, and evidence that ho
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ..rates import dense
 from ..win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject, position_check, win_rate
+from .columns import Columns
 from .counts import undecided_turns
-from .graded import counts_of, has, of_texts
-from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Segments, load_segments
-from .tiles import share
+from .graded import Rows, counts_of, has, of_texts
+from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Segments, between, load_segments
+from .tiles import runs, share
 from .view import DAY
 
 MICRO = 1_000_000
-Rows = NDArray[Any]
 
 
 def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Segments:
     """The effective verdicts of every version that were given from ``from_at`` up to and with ``to_at`` (seconds)."""
     found = load_segments(views, "judged", from_at // DAY, to_at // DAY, size)
-    at = found.rows["at"]
-    return Segments(found.rows[(at >= from_at * MICRO) & (at <= to_at * MICRO)], found.texts, found.cited, found.rules)
+    rows = between(found.rows, from_at * MICRO, to_at * MICRO)
+    return Segments(rows, found.texts, found.cited, found.rules)
 
 
 def trend_of(views: Connection, verdicts: Segments, version: str, from_at: int, size: int) -> dict[str, Any]:
@@ -54,7 +54,7 @@ def _has_earlier(views: Connection, version: str, from_at: int, size: int) -> bo
 
 
 def _of_version(verdicts: Segments, version: str) -> Rows:
-    return verdicts.rows[of_texts(verdicts.rows["version"], verdicts.texts, [version])]
+    return Columns(verdicts.rows)[of_texts(verdicts.rows["version"], verdicts.texts, [version])]
 
 
 def _with_sources(
@@ -74,7 +74,7 @@ def _with_sources(
 
 def empty_trend(version: str) -> dict[str, Any]:
     return {
-        **_trend(np.empty(0, dtype=[("at", "i8"), ("user", "u8"), ("flags", "u4")])),
+        **_trend(Columns(np.empty(0, dtype=[("at", "i8"), ("user", "u8"), ("flags", "u4")]))),
         "judge_prompt_version": version,
         "judges": {},
         "made": {},
@@ -105,6 +105,27 @@ def build_trend(
     }
 
 
+def trend_under(
+    views: Connection, size: int, *, from_at: int, to_at: int, source: str | None, version: str
+) -> dict[str, Any]:
+    """The trend of one version, of one ``source`` where it is given; ``versions`` counts the verdicts of each."""
+    verdicts = load_verdicts(views, from_at, to_at, size)
+    if source is not None:
+        narrowed = verdicts.rows[of_texts(verdicts.rows["source"], verdicts.texts, [source])]
+        verdicts = replace(verdicts, rows=narrowed)
+    return {
+        **trend_of(views, verdicts, version, from_at, size),
+        "undecided": undecided_turns(views, version, from_at, to_at, size),
+        "versions": counts_of(verdicts.rows["version"], verdicts.texts),
+    }
+
+
+def headline(total: Mapping[str, Any]) -> str:
+    """The sums of a trend in one line, as the peer prints them: 67% win rate · 134 wins · …"""
+    counts = f"{total['wins']} wins · {total['ties']} ties · {total['losses']} losses"
+    return f"{100 * total['win_rate']:.0f}% win rate · {counts} · n={total['n']} sampled"
+
+
 def outcome_of(better: str, served_first: bool) -> str:
     """``win``, ``loss`` or ``tie`` of the served answer."""
     return "tie" if better == "tie" else "win" if (better == "1") == served_first else "loss"
@@ -113,7 +134,7 @@ def outcome_of(better: str, served_first: bool) -> str:
 def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
     lost, tied, first = has(rows, LOST), has(rows, TIED), has(rows, SERVED_FIRST)
     won = ~lost & ~tied
-    days, place = np.unique(rows["at"] // (DAY * MICRO), return_inverse=True)
+    days, place = runs(rows["at"] // (DAY * MICRO))
     counted = [np.bincount(place[chosen], minlength=len(days)).tolist() for chosen in (won, lost, tied)]
     daily = [
         {"date": _date(day), "n": wins + losses + ties, "wins": wins, "losses": losses, "ties": ties}

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import random
 import subprocess
 import sys
 from math import sqrt
 
+import numpy
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import PermutationMethod, t, wilcoxon
+from scipy.stats import PermutationMethod, bootstrap, t, wilcoxon
 
 from affidavit.domain.optimization.events import Sample
 from affidavit.projections.statistics import PairedComparison, paired_comparison, peer_significance, welch_interval
@@ -133,3 +135,15 @@ def test_without_spread_or_scores_welch_has_no_interval(a: list[float], b: list[
 def test_scipy_is_imported_only_when_a_number_is_asked_for() -> None:
     program = "import sys, affidavit.projections.run_summary; sys.exit('scipy' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
+
+
+@pytest.mark.parametrize("n", [3, 8, 20, 49, 50, 120])
+def test_the_interval_is_the_one_that_scipys_bootstrap_gives(n: int) -> None:
+    stream = random.Random(n)
+    differences = [round(stream.gauss(0.1, 0.3), 2) for _ in range(n)]
+    in_order_of_ids = [differences[number] for number in sorted(range(n), key=lambda number: f"s{number}")]
+    expected = bootstrap(
+        (numpy.array(in_order_of_ids),), numpy.mean, n_resamples=9_999, rng=numpy.random.default_rng(7)
+    ).confidence_interval
+    found = compared([0.0] * n, differences, seed=7)
+    assert found.interval == pytest.approx((expected.low, expected.high), abs=1e-12)

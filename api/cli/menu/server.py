@@ -23,7 +23,7 @@ def serve(
         bool, typer.Option("--public-log", help="Let everybody read checkpoint, tiles and entries, without a key.")
     ] = False,
 ) -> None:
-    """Serve the HTTP API; with a judge's model, judge what comes in, too."""
+    """Serve the pages and the HTTP API; with a judge's model, judge what comes in, too."""
     from ..serve_commands import serve
 
     serve(context.obj, host, port, requests_per_minute, max_body_bytes, model, base_url, public_log=public_log)

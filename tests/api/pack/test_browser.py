@@ -8,13 +8,13 @@ import re
 import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from affidavit.api.pack.page_digest import page_digest
+from affidavit.api.pack.render import checker
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.tlog.note import print_vkey
 
@@ -125,10 +125,6 @@ def test_a_page_that_is_as_its_digest_says_is_not_said_to_be_whole(ask: Ask, pag
     answer = ask(forged.replace(old, page_digest(forged)))
     assert answer.state == "ok"
     assert "page: it agrees with the digest that the file states, which whoever changed it could" in answer.text
-
-
-def checker() -> str:
-    return (files("affidavit.api.pack") / "assets" / "check.js").read_text(encoding="utf-8")
 
 
 def harness(evidence: str) -> str:

@@ -1,0 +1,55 @@
+"""The frame of every page: links, time travel, errors, the policy."""
+
+from __future__ import annotations
+
+import pytest
+from starlette.testclient import TestClient
+
+from affidavit.api.pages.frame import POLICY, address
+
+
+def test_an_address_quotes_what_a_path_cannot_hold() -> None:
+    assert address("/runs/a b?c#d", {}) == "/runs/a%20b%3Fc%23d"
+    assert address("/ledger/streams/run/1", {"x": None, "y": "", "z": ["1", "a&b"]}) == (
+        "/ledger/streams/run/1?z=1&z=a%26b"
+    )
+
+
+def test_every_page_has_the_strict_policy_and_the_badge(client: TestClient) -> None:
+    answered = client.get("/ledger")
+    assert answered.headers["content-security-policy"] == POLICY
+    assert answered.headers["referrer-policy"] == "same-origin"
+    assert answered.headers["cache-control"] == "no-store"
+    assert 'id="badge"' in answered.text
+    assert 'data-size="1"' in answered.text
+
+
+def test_answers_that_are_no_pages_allow_nothing_at_all(client: TestClient) -> None:
+    assert client.get("/api/rules").headers["content-security-policy"].startswith("default-src 'none'")
+
+
+def test_an_unknown_page_is_told_as_a_page(client: TestClient) -> None:
+    answered = client.get("/runs/404/none/such")
+    assert answered.status_code == 404
+    assert answered.headers["content-type"].startswith("text/html")
+    assert "<h1>Not Found</h1>" in answered.text
+
+
+@pytest.mark.parametrize(("moment", "status"), [("999", 404), ("yesterday", 422), ("1970-01-01", 404)])
+def test_a_moment_that_is_none_is_told_and_leads_back_to_now(client: TestClient, moment: str, status: int) -> None:
+    answered = client.get("/ledger", params={"as_of": moment})
+    assert answered.status_code == status
+    assert 'href="/ledger"' in answered.text
+
+
+def test_an_earlier_moment_says_so_and_travels_with_every_link(client: TestClient) -> None:
+    client.post("/api/rules", json={"rules": [{"rule": "r", "kind": "playbook", "title": "T", "text": "x"}]})
+    text = client.get("/ledger", params={"as_of": "0"}).text
+    assert "You see the past" in text
+    assert 'href="/runs?as_of=0"' in text
+    assert 'data-size="1"' in text
+    assert 'href="/ledger/changes?since=0"' in text
+
+
+def test_an_empty_moment_is_now(client: TestClient) -> None:
+    assert "You see the past" not in client.get("/ledger", params={"as_of": ""}).text

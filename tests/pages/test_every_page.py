@@ -1,0 +1,120 @@
+"""Every page, and each state of it: accessible, inert, readable small and large, with a badge, and without a script."""
+
+from __future__ import annotations
+
+import re
+from base64 import b64decode
+from html.parser import HTMLParser
+from urllib.parse import urljoin, urlsplit
+
+import httpx2
+import pytest
+
+from affidavit.api.pages.assets import assets
+
+from .conftest import Open
+from .serving import PAGES, REFUSED, UNSAID, Site
+from .soundness import badge, unsound
+from .watching import Watched
+
+NAMES = list(PAGES)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_sound(page: Watched, name: str) -> None:
+    """axe finds nothing in light and dark; no sideways scroll on a phone or at 200 %; hostile texts are inert;
+    headings are in order; nothing is asked of another site, and the console is silent."""
+    service = page.site.service
+    page.go(PAGES[name](service), REFUSED.get(name, 200))
+    wrong = list(unsound(page))
+    assert not wrong, "\n".join(wrong)
+    shown = badge(page)
+    if name in UNSAID:
+        assert shown is None
+        return
+    assert shown is not None, "it has no badge"
+    size = shown["size"]
+    with service.ledger.recorder.reading() as reader:
+        assert b64decode(shown["root"]) == reader.frontier_at(size).root()
+        assert shown["origin"] == reader.origin()
+        past = re.search(r"[?&]as_of=(\d+)", PAGES[name](service))
+        assert size == (int(past[1]) + 1 if past else reader.head().size)
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_says_the_same_without_scripts(open_page: Open, site: Site, name: str) -> None:
+    path = PAGES[name](site.service)
+    tab = open_page(site, java_script_enabled=False)
+    tab.go(path, REFUSED.get(name, 200))
+    bare = tab.text()
+    assert len(bare) > 40
+    scripted = open_page(site)
+    scripted.go(path, REFUSED.get(name, 200))
+    assert _plain(bare) == _plain(scripted.text())
+
+
+def test_every_link_leads_somewhere(site: Site) -> None:
+    """Of links that differ in a number or a hash only, three are followed."""
+    found: dict[str, str] = {}
+    with httpx2.Client(base_url=site.url, timeout=60) as client:
+        for name, path in PAGES.items():
+            here = path(site.service)
+            for link, target in _links(client.get(here).text):
+                url = urljoin(here, link)
+                found.setdefault(url, f"{name}: {target}")
+        wrong = []
+        followed: dict[str, int] = {}
+        for url, where in found.items():
+            parts = urlsplit(url)
+            assert not parts.scheme, f"{where} leads to another site: {url}"
+            form = re.sub(r"[0-9a-f]{16,}|\d+", "#", parts.path + "?" + parts.query)
+            followed[form] = followed.get(form, 0) + 1
+            if followed[form] > 3:
+                continue
+            answer = client.get(url)
+            if answer.status_code >= 400:
+                wrong.append(f"{where} leads to {url}: {answer.status_code}")
+            elif parts.fragment and f'id="{parts.fragment}"' not in answer.text:
+                wrong.append(f"{where} leads to {url}, which has no such place")
+    assert not wrong, "\n".join(wrong)
+    assert len(followed) > 40
+
+
+def test_what_a_page_is_sent_with(site: Site) -> None:
+    """The policy that a browser enforces, and pages that name no other place."""
+    with httpx2.Client(base_url=site.url, timeout=60) as client:
+        for name, path in PAGES.items():
+            answer = client.get(path(site.service))
+            policy = answer.headers["content-security-policy"]
+            assert policy.startswith("default-src 'none'; script-src 'self'; style-src 'self'"), name
+            assert "unsafe" not in policy
+            assert answer.headers["x-content-type-options"] == "nosniff"
+            assert answer.headers["content-type"] == "text/html; charset=utf-8"
+
+
+def test_a_visit_takes_less_than_sixty_kilobytes_of_scripts() -> None:
+    scripts = {name: len(asset.packed) for name, asset in assets().items() if name.endswith(".js")}
+    assert sum(scripts.values()) < 60_000, scripts
+
+
+class _Links(HTMLParser):
+    def __init__(self) -> None:
+        super().__init__()
+        self.found: list[tuple[str, str]] = []
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        given = dict(attrs)
+        link = given.get("href") if tag in ("a", "link") else given.get("src")
+        if link is not None and not link.startswith("#"):
+            self.found.append((link, tag))
+
+
+def _links(text: str) -> list[tuple[str, str]]:
+    parser = _Links()
+    parser.feed(text)
+    return parser.found
+
+
+def _plain(text: str) -> list[str]:
+    """The lines of a page, without what scripts add: they say that by themselves."""
+    return [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]
