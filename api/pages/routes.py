@@ -2,24 +2,38 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from importlib.util import find_spec
-
 from fastapi import APIRouter
 
 from . import assets, login
+from .evaluation import comparisons, jobs, judges, overview, sessions
+from .ledger import anchors, changes, checkpoints, entries, erasures, imports, log, streams, verification, witnesses
+from .reviews import reviews
+from .runs import calls, iteration, run, run_list
 
-_MODULES = (
-    "runs run iteration calls evaluation comparisons sessions jobs judges ledger entries streams checkpoints witnesses "
-    "anchors erasures imports verification changes reviews"
-).split()
-
-ROUTERS: tuple[APIRouter, ...] = (
-    assets.router,
-    login.router,
-    *(
-        import_module(f".{name}", __package__).router
-        for name in _MODULES
-        if find_spec(f"{__package__}.{name}") is not None
-    ),
+ROUTERS: tuple[APIRouter, ...] = tuple(
+    module.router
+    for module in (
+        assets,
+        login,
+        run_list,
+        run,
+        iteration,
+        calls,
+        overview,
+        comparisons,
+        sessions,
+        jobs,
+        judges,
+        log,
+        entries,
+        streams,
+        checkpoints,
+        witnesses,
+        anchors,
+        erasures,
+        imports,
+        verification,
+        changes,
+        reviews,
+    )
 )

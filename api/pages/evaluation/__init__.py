@@ -1,0 +1,1 @@
+"""The pages of agent evaluation: overview, comparisons, sessions, jobs, judges."""

@@ -1,0 +1,1 @@
+"""The pages of reviews: what was signed, signing, and evidence packs."""

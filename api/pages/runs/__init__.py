@@ -1,0 +1,1 @@
+"""The pages of optimisation runs: the list, a run, an iteration, its calls."""

@@ -1,0 +1,131 @@
+"""The recorded calls of a run: all of them, a page at a time, and one of them whole."""
+
+from __future__ import annotations
+
+from typing import Annotated, Any, Literal
+
+from fastapi import APIRouter, Query
+from fastapi import Path as PathParameter
+from sqlalchemy import func, select
+from starlette.responses import Response
+
+from ....domain.errors import Refused
+from ....domain.event import Withheld
+from ....projections.recorded_calls import Attempt, iteration_stretch, read_call, read_calls
+from ....projections.runs_view import ITERATIONS, RUNS
+from ....projections.simulated import is_simulated
+from ...moment import Moment
+from ..formats import num
+from ..frame import Figure, VisitDep
+from .messages import read_reply, read_request
+
+router = APIRouter(include_in_schema=False)
+
+ROWS = 50
+"""Requests on a page."""
+_GLANCE = 160
+"""Characters of a text that a row shows."""
+
+
+@router.get("/runs/{run}/calls")
+def show_calls(
+    visit: VisitDep,
+    run: str,
+    iteration: Annotated[int, Query(ge=0)] | Literal[""] = "",
+    start: Annotated[int, Query(ge=0, alias="from")] = 0,
+) -> Response:
+    with visit.moment() as moment:
+        _require_run(moment, run)
+        size = moment.size
+        stretch = None if iteration == "" else iteration_stretch(moment.views, run, iteration, size)
+        page = read_calls(moment.views, moment.events, run, size, stretch=stretch, start=start, most=ROWS)
+        return visit.render(
+            "runs/calls.html",
+            moment,
+            title=f"Calls of run {run}",
+            figures=lambda then: [Figure("requests on record", num(_count(then, run)))],
+            run=run,
+            iteration=None if iteration == "" else iteration,
+            iterations=_iterations(moment, run),
+            page=page,
+            start=start,
+            rows=[call_row(attempt) for attempt in page.attempts],
+            simulated_models=_simulated(page.attempts),
+        )
+
+
+@router.get("/runs/{run}/calls/{seq}")
+def show_call(visit: VisitDep, run: str, seq: Annotated[int, PathParameter(ge=0)]) -> Response:
+    with visit.moment() as moment:
+        _require_run(moment, run)
+        call = read_call(moment.views, moment.events, run, seq, moment.size)
+        shown = call.attempts[call.shown]
+        request, answered = shown.requested, shown.answered
+        return visit.render(
+            "runs/call.html",
+            moment,
+            title=f"Call {request.site}, number {request.occurrence + 1}",
+            figures=lambda then: [
+                Figure(
+                    "attempts at this call", num(len(read_call(then.views, then.events, run, seq, then.size).attempts))
+                )
+            ],
+            run=run,
+            call=call,
+            shown=shown,
+            told=read_request(request.body),
+            reply=None if answered is None else read_reply(answered.body),
+            simulated_models=_simulated((shown,)),
+        )
+
+
+def call_row(attempt: Attempt) -> dict[str, Any]:
+    """What a list shows of a request: what became of it, and how question and answer begin."""
+    answered = attempt.answered
+    return {
+        "attempt": attempt,
+        "asked": _asked(attempt),
+        "said": None if answered is None else _said(answered.body),
+    }
+
+
+def _asked(attempt: Attempt) -> str | Withheld:
+    body = attempt.requested.body
+    if isinstance(body, Withheld):
+        return body
+    messages = read_request(body).messages or ()
+    last = next((message for message in reversed(messages) if message.role == "user"), None)
+    said = [] if last is None else [passage.text for passage in last.passages if passage.label is None]
+    told = [part for text in said for part in text.split("\n\n") if "<<<" not in part]  # how material is marked
+    return _glance("\n".join(told) or body)
+
+
+def _said(body: str | Withheld | None) -> str | Withheld | None:
+    if body is None or isinstance(body, Withheld):
+        return body
+    said = read_reply(body)
+    return _glance(body if said is None else said)
+
+
+def _glance(text: str) -> str:
+    """The beginning of a text in one line."""
+    line = " ".join(text[: 4 * _GLANCE].split())
+    return line if len(line) <= _GLANCE else f"{line[:_GLANCE]}…"
+
+
+def _iterations(moment: Moment, run: str) -> int:
+    within = (ITERATIONS.c.run == run, ITERATIONS.c.seq < moment.size)
+    return moment.views.execute(select(func.max(ITERATIONS.c.iteration)).where(*within)).scalar() or 0
+
+
+def _count(moment: Moment, run: str) -> int:
+    return read_calls(moment.views, moment.events, run, moment.size, most=0).count
+
+
+def _simulated(attempts: tuple[Attempt, ...]) -> list[str]:
+    return sorted({found.requested.model for found in attempts if is_simulated(found.requested.model)})
+
+
+def _require_run(moment: Moment, run: str) -> None:
+    if moment.views.execute(select(RUNS.c.seq).where(RUNS.c.run == run, RUNS.c.seq < moment.size)).first() is None:
+        raise Refused("run_known", f"run {run!r} is not on this ledger as of {moment.size:,} entries")

@@ -1,0 +1,122 @@
+"""Runs as they were folded for earlier pages: an answer about a long run is not made anew for every reader.
+
+Sealed content is kept open in memory, so whatever is erased empties this at once. What is kept of a run is its newest
+state that anybody looked at, and older ones that were asked for by ``as_of``.
+"""
+
+from __future__ import annotations
+
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Iterator, Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from threading import Lock
+from typing import Any, TypeVar
+from weakref import WeakKeyDictionary
+
+from ....domain.errors import Refused
+from ....domain.event import Recorded
+from ....ledger.application import Ledger
+from ....ledger.folds.erasures import ERASURE_STREAM
+from ....projections.explanation import explain
+from ....projections.run_flow import Step, run_steps
+from ....projections.run_record import RunRecord, fold_run
+from ...http.service import Service
+from ...moment import Moment
+
+Made = TypeVar("Made")
+
+MOST_KEPT = 50_000
+"""How many events and samples the runs that are kept have together; the last one is kept whatever it has."""
+
+
+@dataclass(eq=False)
+class KnownRun:
+    """A run as of some moment, and what pages derive of it, each at most once.
+
+    ``seed`` seeds intervals as for every other reader of the run: by the root at its end. ``spans`` are the first and
+    last seq of its entries that stand side by side; ``events`` counts them.
+    """
+
+    record: RunRecord
+    seed: int
+    events: int
+    spans: Sequence[tuple[int, int]]
+    _made: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
+
+    @cached_property
+    def weight(self) -> int:
+        """Events and samples."""
+        return self.events + sum(
+            len(found.samples) for found in self.record.evaluations if isinstance(found.samples, tuple)
+        )
+
+    @cached_property
+    def explained(self) -> dict[str, Any]:
+        return explain(self.record, self.seed).document
+
+    def once(self, name: str, key: Hashable, make: Callable[[], Made]) -> Made:
+        """What ``make`` gives, kept until the same name is asked for by another key."""
+        if name not in self._made or self._made[name][0] != key:
+            self._made[name] = key, make()
+        found: Made = self._made[name][1]
+        return found
+
+    @cached_property
+    def steps(self) -> list[Step]:
+        return run_steps(self.record)
+
+
+@dataclass(eq=False)
+class RunRecords:
+    """The runs that are kept of one ledger, by name and number of events, the one looked at last at the end."""
+
+    lock: Lock = field(default_factory=Lock)
+    erasures: int = 0
+    kept: OrderedDict[tuple[str, int], KnownRun] = field(default_factory=OrderedDict)
+
+    def get(self, ledger: Ledger, moment: Moment, run: str) -> KnownRun:
+        """The run as of the moment; ``Refused`` where there is none. At most one caller at a time folds."""
+        with self.lock:
+            erasures = moment.events.reader.next_pos(ERASURE_STREAM)
+            if erasures != self.erasures:
+                self.erasures = erasures
+                self.kept.clear()
+            stream = f"run/{run}"
+            key = (run, moment.events.reader.events_before(stream, moment.size))
+            # A process that ended between destroying the key and saying so leaves the number of erasures as it was.
+            if key not in self.kept or ledger.scopes.destroyed(stream) is not None:
+                self.kept[key] = _fold(moment, run, key[1])
+            self.kept.move_to_end(key)
+            while len(self.kept) > 1 and sum(known.weight for known in self.kept.values()) > MOST_KEPT:
+                self.kept.popitem(last=False)
+            return self.kept[key]
+
+
+_LEDGERS: WeakKeyDictionary[Ledger, RunRecords] = WeakKeyDictionary()
+_LEDGERS_LOCK = Lock()
+
+
+def known_run(service: Service, moment: Moment, run: str) -> KnownRun:
+    """A run as of a moment of this service; ``Refused`` (``run_known``) where there is none."""
+    with _LEDGERS_LOCK:
+        records = _LEDGERS.setdefault(service.ledger, RunRecords())
+    return records.get(service.ledger, moment, run)
+
+
+def _fold(moment: Moment, run: str, events: int) -> KnownRun:
+    spans: list[tuple[int, int]] = []
+
+    def read() -> Iterator[Recorded]:
+        for recorded in moment.events.stream(f"run/{run}", moment.size):
+            if spans and spans[-1][1] == recorded.seq - 1:
+                spans[-1] = (spans[-1][0], recorded.seq)
+            else:
+                spans.append((recorded.seq, recorded.seq))
+            yield recorded
+
+    record = fold_run(read())
+    if record is None:
+        raise Refused("run_known", f"run {run!r} is not on this ledger as of {moment.size:,} entries")
+    root = moment.events.reader.frontier_at(record.last_seq + 1).root()
+    return KnownRun(record, int.from_bytes(root[:8], "big"), events, spans)

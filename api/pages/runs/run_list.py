@@ -1,0 +1,218 @@
+"""The run list, and the family tree of a run."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from time import thread_time
+from typing import TypeVar
+
+from fastapi import APIRouter
+from starlette.responses import RedirectResponse, Response
+
+from ....domain.errors import Refused
+from ....projections.lineage import Kin, branch_counts, family_of
+from ....projections.run_comparisons import Comparisons
+from ....projections.run_list import SORTS, RunLine, Sort, Wanted, filter_choices, find_runs, run_lines
+from ....projections.statistics import PairedComparison
+from ...http.errors import Problem
+from ...moment import Moment
+from ..charts.lineage import Limb, lay_out, lineage_picture
+from ..formats import num, signed
+from ..frame import Figure, VisitDep
+
+router = APIRouter(include_in_schema=False)
+
+PAGE = 50
+FAMILY = 100
+"""How many runs of a family are shown."""
+STATUSES = ("completed", "open", "failed", "interrupted")
+COLUMNS: tuple[tuple[Sort | None, str], ...] = (
+    ("recorded", "run"),
+    (None, "status"),
+    (None, "strategy and model"),
+    ("iterations", "iterations"),
+    ("baseline", "baseline"),
+    ("best", "best"),
+    ("improvement", "improvement"),
+    ("tokens", "tokens"),
+    ("duration", "duration"),
+    (None, "lineage"),
+)
+_SECONDS = 0.03
+"""How much of the processor's time one page may take for intervals that nobody has asked for before; the rest
+follow when it is asked for again."""
+
+_COMPARISONS = Comparisons()
+
+T = TypeVar("T", bound=str)
+
+
+@dataclass(frozen=True, slots=True)
+class Row:
+    """A run of the list with what it gained: a comparison, why there is none, or None while it is not computed."""
+
+    line: RunLine
+    compared: PairedComparison | str | None
+    branches: int
+
+    @property
+    def is_pending(self) -> bool:
+        """Whether the interval is still to be computed."""
+        return self.line.improvement is not None and self.compared is None
+
+    @property
+    def paired_apart(self) -> float | None:
+        """The paired mean difference, where it is not the difference of the scores as printed."""
+        found = self.compared
+        if not isinstance(found, PairedComparison) or found.mean_difference is None:
+            return None
+        return None if signed(found.mean_difference) == signed(self.line.improvement) else found.mean_difference
+
+
+@dataclass(frozen=True, slots=True)
+class Heading:
+    """A column: how it is sorted now, in the words of ``aria-sort``, and the address that sorts by it."""
+
+    name: str
+    sorted: str | None
+    address: str | None
+
+
+@router.get("/")
+def lead_in(visit: VisitDep) -> Response:
+    return RedirectResponse(visit.link("/runs"), 307)
+
+
+@router.get("/runs")
+def show_runs(visit: VisitDep) -> Response:
+    query = visit.query
+    sort = _one_of("sort", query.get("sort") or "recorded", tuple(SORTS))
+    order = _one_of("order", query.get("order") or _first_order(sort), ("up", "down"))
+    simulated = _one_of("simulated", query.get("simulated") or "", ("", "yes", "no"))
+    page = query.get("page") or "1"
+    if not (page.isascii() and page.isdecimal() and 0 < int(page) < 10**9):
+        raise Problem(422, "page_known", f"page={page}: expected a number from 1 on")
+    wanted = Wanted(
+        query.get("status") or None,
+        query.get("strategy") or None,
+        query.get("model") or None,
+        None if not simulated else simulated == "yes",
+        query.get("q", "").strip() or None,
+    )
+    number = int(page)
+    with visit.moment() as moment:
+        found = find_runs(
+            moment.views,
+            moment.size,
+            wanted,
+            sort=sort,
+            descending=order == "down",
+            first=PAGE * (number - 1),
+            count=PAGE,
+        )
+        rows = _rows(moment, found.lines)
+        more = found.first + len(rows) < found.total
+        return visit.render(
+            "runs/list.html",
+            moment,
+            title="Runs",
+            figures=_figures,
+            found=found,
+            rows=rows,
+            pending=sum(row.is_pending for row in rows),
+            is_live=any(row.line.status == "open" for row in rows),
+            choices=filter_choices(moment.views, moment.size),
+            statuses=STATUSES,
+            wanted=wanted,
+            simulated_asked=simulated,
+            headings=[_heading(visit.here, column, name, sort, order) for column, name in COLUMNS],
+            newer=visit.here(page=number - 1 if number > 2 else None) if number > 1 else None,
+            older=visit.here(page=number + 1) if more else None,
+            signed=signed,
+            sort=query.get("sort"),
+            order=query.get("order"),
+        )
+
+
+@router.get("/runs/lineage/{run}")
+def show_lineage(visit: VisitDep, run: str) -> Response:
+    """The family of a run: what it was branched from, and everything that was branched from that."""
+    with visit.moment() as moment:
+        family = family_of(moment.views, moment.size, run, FAMILY)
+        if not family.members:
+            raise Refused("run_known", f"run {run!r} is not on this ledger; /runs lists those that are")
+        rows = {row.line.run: row for row in _rows(moment, run_lines(moment.views, moment.size, _runs(family.members)))}
+        limbs = lay_out(family.members)
+        return visit.render(
+            "runs/lineage.html",
+            moment,
+            title=f"Lineage of run {run}",
+            figures=lambda then: _family_figures(then, run),
+            signed=signed,
+            run=run,
+            family=family,
+            rows=rows,
+            steps=_steps(limbs),
+            last_lane=limbs[-1].lane,
+            pending=sum(row.is_pending for row in rows.values()),
+            picture=lineage_picture(
+                limbs, run, {name: (row.line.status, row.line.improvement) for name, row in rows.items()}
+            ),
+        )
+
+
+def _rows(moment: Moment, lines: Sequence[RunLine]) -> list[Row]:
+    deadline = thread_time() + _SECONDS
+    measured = [line.run for line in lines if line.improvement is not None]
+    compared = _COMPARISONS.of(moment.views, moment.events, moment.size, measured, lambda: thread_time() < deadline)
+    branches = branch_counts(moment.views, moment.size, [line.run for line in lines])
+    return [Row(line, compared.get(line.run), branches.get(line.run, 0)) for line in lines]
+
+
+def _figures(moment: Moment) -> list[Figure]:
+    choices = filter_choices(moment.views, moment.size)
+    return [
+        Figure("runs", num(sum(choices.statuses.values()))),
+        *(Figure(f"runs {status}", num(choices.statuses.get(status, 0))) for status in STATUSES),
+    ]
+
+
+def _family_figures(moment: Moment, run: str) -> list[Figure]:
+    family = family_of(moment.views, moment.size, run, FAMILY)
+    lines = run_lines(moment.views, moment.size, _runs(family.members))
+    return [
+        Figure("runs shown of this family", num(len(lines))),
+        *(Figure(f"of these {status}", num(sum(line.status == status for line in lines))) for status in STATUSES),
+    ]
+
+
+def _runs(members: Iterable[Kin]) -> list[str]:
+    return [kin.run for kin in members]
+
+
+def _steps(limbs: Sequence[Limb]) -> list[tuple[Kin, int, int]]:
+    """Each run of the family with how many lists end before it, and begin."""
+    lanes = [limb.lane for limb in limbs]
+    turns = [now - before for before, now in zip([lanes[0], *lanes], lanes, strict=False)]
+    return [(limb.kin, max(0, -turn), max(0, turn)) for limb, turn in zip(limbs, turns, strict=True)]
+
+
+def _heading(here: Callable[..., str], column: Sort | None, name: str, sort: str, order: str) -> Heading:
+    if column is None:
+        return Heading(name, None, None)
+    if column != sort:
+        return Heading(name, None, here(sort=column, order=_first_order(column), page=None))
+    other = "up" if order == "down" else "down"
+    return Heading(name, "descending" if order == "down" else "ascending", here(sort=column, order=other, page=None))
+
+
+def _first_order(sort: str) -> str:
+    return "up" if sort == "run" else "down"
+
+
+def _one_of(name: str, value: str, known: Sequence[T]) -> T:
+    for one in known:
+        if one == value:
+            return one
+    raise Problem(422, f"{name}_known", f"{name}={value}: expected one of {', '.join(filter(None, known))}")

@@ -1,0 +1,249 @@
+"""The page of evaluation: the figures of the API with their n and intervals, versions apart, sets, and the warning."""
+
+from __future__ import annotations
+
+import html
+import re
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from starlette.testclient import TestClient
+
+from affidavit.api.http.service import Service
+from affidavit.api.pages.evaluation.query import set_text
+from affidavit.domain.evaluation.events import SessionGraded
+from affidavit.domain.event import Meta, NewEvent
+from affidavit.projections.evaluation.windows import SourceSet
+
+from ..conftest import visiting
+from ..world import session_alias
+from ..world_sessions import (
+    CANDIDATE,
+    HOSTILE_SOURCE,
+    LOSSES,
+    OTHER_JUDGED,
+    OTHER_VERSION,
+    PIN,
+    SESSION,
+    TIES,
+    WINS,
+    WITH,
+    WITHOUT,
+)
+
+
+def text_of(page: str) -> str:
+    """What a reader sees of a page, blanks made one."""
+    return " ".join(html.unescape(re.sub(r"<[^>]*>", " ", page)).split())
+
+
+def section(page: str, name: str) -> str:
+    """One section of the page in words, by the id of its heading."""
+    found = re.search(rf'<section aria-labelledby="{name}">(.*?)</section>', page, re.S)
+    assert found is not None, f"no section {name}"
+    return text_of(found[1])
+
+
+@pytest.fixture(scope="module")
+def page(visitor: TestClient) -> str:
+    answer = visitor.get("/evaluation")
+    assert answer.status_code == 200, answer.text
+    return answer.text
+
+
+def overview(visitor: TestClient, page: str, **more: object) -> dict[str, Any]:
+    """The API's answer for the window that the page says it shows."""
+    found = re.search(r"from <strong>(.*?)</strong> to <strong>(.*?)</strong>", page)
+    assert found is not None
+    first, last = (datetime.strptime(day, "%d %B %Y").replace(tzinfo=UTC) for day in found.groups())
+    window = {"from_ts": int(first.timestamp()), "to_ts": int(last.timestamp()) + 86_399, "bucket": "day"}
+    answer = visitor.post("/api/get_evaluation_overview", json={**window, "session_lists": False, **more})
+    assert answer.status_code == 200, answer.text
+    body: dict[str, Any] = answer.json()
+    return body
+
+
+def test_the_tile_of_turns_is_in_the_words_of_the_seed(page: str) -> None:
+    turns = section(page, "turns")
+    n = WINS + TIES + LOSSES
+    assert f"67% win rate · {WINS} wins · {TIES} ties · {LOSSES} losses · n={n} sampled" in turns
+    assert "95 % interval of the win rate" in turns
+    assert "positions" in turns
+    assert "Three readings of the same verdicts" in turns
+
+
+def test_the_headline_is_the_answer_of_the_api_with_interval_and_n(visitor: TestClient, page: str) -> None:
+    answer = overview(visitor, page)
+    by_session = answer["hero"]["by_session"]
+    success = section(page, "success")
+    low, high = by_session["interval"]
+    assert f"{100 * by_session['rate']:.1f} % of {by_session['n']:,} graded sessions succeeded" in success
+    assert f"95 % interval {100 * low:.1f} % to {100 * high:.1f} %" in success
+    assert f"of {answer['hero']['sampling']['population']:,} sessions that began" in success
+
+
+def test_each_point_of_the_trend_says_its_n(visitor: TestClient, page: str) -> None:
+    buckets = overview(visitor, page)["hero"]["buckets"]
+    told = re.findall(r"n = ([\d,]+) of ([\d,]+) sessions that began", page)
+    shown = [(int(n.replace(",", "")), int(of.replace(",", ""))) for n, of in told]
+    assert shown[: len(buckets)] == [(bucket["session_count"], bucket["population"]) for bucket in buckets]
+
+
+def test_each_tile_has_an_interval_of_its_change(visitor: TestClient, page: str) -> None:
+    tiles = overview(visitor, page)["context_tiles"]
+    shown = section(page, "success")
+    for key, unit in (("success", 100), ("escalation", 100), ("corrections", 1)):
+        low, high = tiles[key]["by_session"]["change"]["interval"]
+        digits, after = (1, " pp") if unit == 100 else (2, "")
+        printed = [f"{unit * bound:+.{digits}f}".replace("-", "−") for bound in (low, high)]
+        assert f"({printed[0]} to {printed[1]}{after})" in shown
+    assert "The last 7 days against the 7 days before" in shown
+
+
+def test_both_ends_of_the_rules_are_shown_with_n(visitor: TestClient, page: str) -> None:
+    rules = section(page, "rules")
+    assert "Cited with success" in rules
+    assert "Cited with failure" in rules
+    assert "Neither end shows that a rule caused anything" in rules
+    best = overview(visitor, page)["rule_attribution"][0]
+    assert best["title"] in rules
+    assert best["by_session"]["n"] == best["session_count"]
+
+
+def test_a_version_is_chosen_and_never_added_up(visitor: TestClient, page: str) -> None:
+    chips = section(page, "turns")
+    assert f"{PIN} (pinned) n = {WINS + TIES + LOSSES}" in chips
+    assert f"{OTHER_VERSION} n = {OTHER_JUDGED}" in chips
+    other = section(visitor.get("/evaluation", params={"version": OTHER_VERSION}).text, "turns")
+    assert f"n={OTHER_JUDGED} sampled" in other
+    assert f"You look at judge prompt {OTHER_VERSION}; the configuration pins {PIN}" in other
+
+
+def test_sources_narrow_the_page_and_are_counted(visitor: TestClient, page: str) -> None:
+    whole = overview(visitor, page, source=WITH)
+    narrowed = visitor.get("/evaluation", params={"source": WITH}).text
+    n = whole["hero"]["by_session"]["n"]
+    assert f"of {n:,} graded sessions succeeded" in section(narrowed, "success")
+    assert f"sessions whose first request came from {WITH}" in text_of(narrowed)
+    nobody = visitor.get("/evaluation", params={"source": "-"})
+    assert nobody.status_code == 200
+    assert "no source" in text_of(nobody.text)
+
+
+def test_sets_are_compared_with_intervals_and_a_warning(visitor: TestClient) -> None:
+    asked = [f"rules:{WITH}", f"plain:{WITHOUT},{CANDIDATE}"]
+    sets = section(visitor.get("/evaluation", params={"set": asked}).text, "sets")
+    assert "rules − plain" in sets
+    assert re.search(r"rules − plain: [+−][\d.]+ pp \([+−][\d.]+ to [+−][\d.]+ pp\), p [<=] [\d.]+", sets)
+    assert "Observational: a gap here is a correlation, not an effect." in sets or "Assigned by chance" in sets
+    assert "p is adjusted for all pairs" in sets
+
+
+def test_an_undeclared_source_makes_a_comparison_observational(own_world: Service, own_visitor: TestClient) -> None:
+    one = {"role": "User", "content": "Hello"}
+    for number, source in enumerate(("pilot-a", "pilot-b")):
+        sent = {"user_id": f"p{number}", "session_id": f"pilot-{number}", "source": source}
+        assert own_visitor.post("/api/publish_interaction", json={**sent, "interaction_data_list": [one]}).is_success
+    answer = own_visitor.get(
+        "/evaluation", params={"set": ["a:pilot-a", "b:pilot-b"], "to": "2100-01-01", "from": "2026-01-01"}
+    )
+    assert "Observational: a gap here is a correlation, not an effect." in section(answer.text, "sets")
+
+
+def test_the_form_builds_sets_without_javascript(visitor: TestClient) -> None:
+    fields = {f"in:{WITH}": "1", f"in:{WITHOUT}": "2", f"in:{CANDIDATE}": "2", "label:1": "a, b: c%", "label:2": ""}
+    answer = visitor.get("/evaluation", params={**fields, "days": "30"})
+    assert answer.status_code == 303
+    target = answer.headers["location"]
+    assert "in%3A" not in target
+    followed = visitor.get(target)
+    shown = section(followed.text, "sets")
+    assert f"a, b: c% − {WITHOUT} + {CANDIDATE}" in shown or f"a, b: c% − {CANDIDATE} + {WITHOUT}" in shown
+
+
+def test_a_set_survives_its_address() -> None:
+    odd = SourceSet(label="50 %: a,b", sources=("", "x:y", "a,b%2C"))
+    assert set_text(odd) == "50 %25%3A a%2Cb:,x%3Ay,a%2Cb%252C"
+
+
+def test_what_cannot_be_read_is_said(visitor: TestClient) -> None:
+    cases: list[tuple[dict[str, Any], str]] = [
+        ({"from": "yesterday"}, "expected a date"),
+        ({"days": "many"}, "expected a number of days"),
+        ({"days": "0"}, "expected 1 to"),
+        ({"from": "2026-02-01", "to": "2026-01-01"}, "begins after it ends"),
+        ({"set": "label"}, "label:source"),
+        ({"set": ["a:x", "b:x"]}, "each source may stand in one set"),
+    ]
+    for asked, told in cases:
+        answer = visitor.get("/evaluation", params=asked)
+        assert answer.status_code == 422
+        assert told in text_of(answer.text)
+
+
+def test_a_window_without_sessions_and_a_ledger_without_any_say_what_to_do(
+    visitor: TestClient, service: Service
+) -> None:
+    assert "No session in this window" in visitor.get("/evaluation?from=2020-01-01&to=2020-01-31").text
+    empty = visiting(service).get("/evaluation")
+    assert empty.status_code == 200
+    assert "No session in this window" in empty.text
+
+
+def test_grades_of_two_judge_prompts_are_not_mixed(own_world: Service) -> None:
+    visitor = visiting(own_world)
+    before = section(visitor.get("/evaluation").text, "success")
+    alias = session_alias(own_world, SESSION)
+    with own_world.moment() as moment:
+        at = moment.views.exec_driver_sql(
+            "SELECT min(requested_at) FROM requests WHERE session = ?", (alias,)
+        ).scalar_one()
+        pos = moment.events.reader.next_pos(f"session/{alias}")
+    graded = SessionGraded(
+        session=alias,
+        agent_version="v9",
+        evaluation_name="another",
+        success=False,
+        corrections=0,
+        escalated=False,
+        started_at=at,
+        detail={},
+    )
+    own_world.ledger.record(
+        NewEvent(f"session/{alias}", pos, graded, Meta(recorder="affidavit/0.1.0", judge_prompt_version="v2.0.0"))
+    )
+    newest = visitor.get("/evaluation").text
+    assert "of 1 graded sessions succeeded" in section(newest, "success")
+    assert "judge prompt v2.0.0" in section(newest, "success")
+    assert "Grades under judge prompt" in text_of(newest)
+    assert section(visitor.get("/evaluation?graded=v1.0.0").text, "success") == before
+
+
+def test_texts_of_others_are_inert(visitor: TestClient) -> None:
+    answer = visitor.get(
+        "/evaluation", params={"source": HOSTILE_SOURCE, "set": f"<b>x:{WITH}", "version": "<script>x"}
+    )
+    assert answer.status_code == 200
+    assert "<script>x" not in answer.text
+    assert "<b>x" not in answer.text
+    assert "&lt;b&gt;x" in answer.text
+
+
+def test_an_earlier_moment_shows_what_changed(visitor: TestClient, world: Service) -> None:
+    with world.moment() as moment:
+        seq = moment.views.exec_driver_sql("SELECT seq FROM results ORDER BY seq DESC LIMIT 1 OFFSET 40").scalar_one()
+    page = visitor.get("/evaluation", params={"as_of": str(seq)})
+    assert page.status_code == 200
+    assert "You see the past." in text_of(page.text)
+    assert re.search(rf'href="/evaluation\?[^"]*as_of={seq}', page.text)
+
+
+def test_what_is_kept_of_a_page_is_dropped_when_something_is_recorded(own_world: Service) -> None:
+    visitor = visiting(own_world)
+    before = visitor.get("/evaluation").text
+    assert visitor.get("/evaluation").text == before
+    one = [{"role": "User", "content": "Hello"}]
+    sent = {"user_id": "new", "session_id": "new", "source": "pilot", "interaction_data_list": one}
+    assert visitor.post("/api/publish_interaction", json=sent).is_success
+    assert visitor.get("/evaluation").text != before

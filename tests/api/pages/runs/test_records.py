@@ -1,0 +1,60 @@
+"""Runs that are kept between pages."""
+
+from __future__ import annotations
+
+import pytest
+
+from affidavit.api.http.service import Service
+from affidavit.api.pages.runs import records as run_records
+from affidavit.api.pages.runs.records import known_run
+from affidavit.domain.errors import Refused
+
+from ..world_runs import BETTER, EVEN, FAILED, LONG
+
+
+def test_a_run_is_folded_once_and_an_earlier_state_of_it_apart(world: Service) -> None:
+    with world.moment() as moment:
+        now = known_run(world, moment, BETTER)
+        assert known_run(world, moment, BETTER) is now
+        first = now.spans[0][0]
+    with world.moment(str(first)) as moment:
+        begun = known_run(world, moment, BETTER)
+    assert (begun.events, begun.record.iterations) == (1, [])
+    with world.moment(str(now.record.last_seq)) as moment:
+        ended = known_run(world, moment, BETTER)
+    assert ended.record.last_seq == now.record.last_seq
+    assert ended.seed == now.seed
+
+
+def test_before_it_began_a_run_is_not_known(world: Service) -> None:
+    with world.moment() as moment:
+        first = known_run(world, moment, BETTER).spans[0][0]
+    with world.moment(str(first - 1)) as moment, pytest.raises(Refused) as refused:
+        known_run(world, moment, BETTER)
+    assert refused.value.rule == "run_known"
+
+
+def test_the_spans_are_the_entries_of_the_run(world: Service) -> None:
+    with world.moment() as moment:
+        known = known_run(world, moment, BETTER)
+        seqs = [row.seq for row in moment.events.reader.stream(f"run/{BETTER}", moment.size)]
+    assert [seq for first, last in known.spans for seq in range(first, last + 1)] == seqs
+    assert known.events == len(seqs)
+
+
+def test_little_is_kept(world: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_records, "MOST_KEPT", 1)
+    with world.moment() as moment:
+        long = known_run(world, moment, LONG)
+        assert known_run(world, moment, LONG) is long
+        known_run(world, moment, EVEN)
+        assert known_run(world, moment, LONG) is not long
+
+
+def test_what_is_derived_is_made_once_for_each_key(world: Service) -> None:
+    made: list[int] = []
+    with world.moment() as moment:
+        known = known_run(world, moment, FAILED)
+    for key in (1, 1, 2, 1):
+        known.once("thing", key, lambda: made.append(1))
+    assert len(made) == 3
