@@ -12,6 +12,7 @@ from pydantic import ValidationError
 from ...domain.errors import Refused
 from ...ledger.errors import Unavailable
 from ...projections.evaluation.overview import pinned_version
+from ...projections.evaluation.trend import headline
 from ...projections.evaluation.windows import OverviewRequest
 from ..adapters.evaluation import import_evaluation as import_file
 from ..answers import overview_answer, trend_answer
@@ -237,8 +238,7 @@ def _tile(trend: dict[str, Any]) -> str:
     total = trend["window_total"]
     if not total["n"]:
         return "no verdict in this window"
-    counts = f"{total['wins']} wins · {total['ties']} ties · {total['losses']} losses · n={total['n']} sampled"
-    return f"{100 * total['win_rate']:.0f}% win rate · {counts}"
+    return headline(total)
 
 
 def _percent(rate: dict[str, Any]) -> str:
