@@ -40,7 +40,7 @@ def with_figures(page: str, results: dict[str, Any]) -> str:
 def markdown(results: dict[str, Any]) -> str:
     """The table, the figures beside it and the machine, as Markdown."""
     rows = results["rows"]
-    lines = ["", "| name | what | median | 95 % interval | n | target | met |", "|---|---|---|---|---|---|---|"]
+    lines = ["", "| name | what | figure | 95 % interval | n | target | met |", "|---|---|---|---|---|---|---|"]
     lines += [f"| {' | '.join((row['name'], row['what'], *_cells(row)))} |" for row in rows]
     lines += ["", "Beside each:", ""]
     lines += [f"- {row['name']}: {_beside(row)}" for row in rows if row["beside"]]
@@ -53,7 +53,7 @@ def markdown(results: dict[str, Any]) -> str:
 
 def print_rows(rows: Sequence[dict[str, Any]]) -> None:
     """Print the table for a terminal, what stands beside each row under it."""
-    heads = ("name", "median", "95 % interval", "n", "target", "met")
+    heads = ("name", "figure", "95 % interval", "n", "target", "met")
     table = [heads, *((row["name"], *_cells(row)) for row in rows)]
     widths = [max(len(line[column]) for line in table) for column in range(len(heads))]
     for number, line in enumerate(table):

@@ -1,6 +1,6 @@
 """Measure the speeds that the project holds itself to, print one table, and keep the figures in bench/results.json.
 
-``python bench/run.py`` runs everything (about half an hour). ``--quick`` does little of each to show that it
+``python bench/run.py`` runs everything (about an hour). ``--quick`` does little of each to show that it
 runs; its figures mean nothing. Name measurements to run only those. Only a full run of all of them writes
 bench/results.json by itself; ``--out`` names another file, for any run.
 """

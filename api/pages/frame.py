@@ -37,6 +37,30 @@ HEADERS = {
     "Referrer-Policy": "same-origin",  # with none, a browser would not say where a form comes from
 }
 AREAS = (("Runs", "/runs"), ("Evaluation", "/evaluation"), ("Ledger", "/ledger"), ("Reviews", "/reviews"))
+SECTIONS = {
+    "/evaluation": (
+        ("Overview", "/evaluation"),
+        ("Comparisons", "/evaluation/comparisons"),
+        ("Disagreements", "/evaluation/disagreements"),
+        ("Undecided", "/evaluation/undecided"),
+        ("Sessions", "/evaluation/sessions"),
+        ("Jobs", "/evaluation/jobs"),
+        ("Judges", "/evaluation/judges"),
+    ),
+    "/ledger": (
+        ("Entries", "/ledger"),
+        ("Streams", "/ledger/streams"),
+        ("Checkpoints", "/ledger/checkpoints"),
+        ("Keys", "/ledger/keys"),
+        ("Witnesses", "/ledger/witnesses"),
+        ("Anchors", "/ledger/anchors"),
+        ("Erasures", "/ledger/erasures"),
+        ("Imports", "/ledger/imports"),
+        ("Verification", "/ledger/verification"),
+    ),
+    "/reviews": (("Reviews", "/reviews"), ("Hand in", "/reviews/upload"), ("Evidence pack", "/reviews/pack")),
+}
+"""The sections of an area, the area's own page first."""
 
 _MAX_FORM_FIELDS = 100
 
@@ -182,7 +206,9 @@ def page(template: str, request: Request, status: int, **context: Any) -> Respon
     query = [(name, value) for name, value in request.query_params.multi_items() if name != "as_of"]
     visit = context.get("visit") or Visit(request, request.app.state.service)
     given = {
-        "areas": [(name, path, here == path or here.startswith(path + "/")) for name, path in AREAS],
+        "areas": [(name, path, _lies_in(here, path)) for name, path in AREAS],
+        "sections": _sections(here),
+        "path": here,
         "link": visit.link,
         "here": visit.here,
         "as_of": visit.as_of,
@@ -193,6 +219,17 @@ def page(template: str, request: Request, status: int, **context: Any) -> Respon
         **context,
     }
     return HTMLResponse(environment().get_template(template).render(given), status, HEADERS)
+
+
+def _sections(here: str) -> list[tuple[str, str, bool]]:
+    """(name, path, whether the page lies in it) of the sections of the area that a page lies in."""
+    found = next((sections for area, sections in SECTIONS.items() if _lies_in(here, area)), ())
+    current = max((path for _, path in found if _lies_in(here, path)), key=len, default="")
+    return [(name, path, path == current) for name, path in found]
+
+
+def _lies_in(here: str, path: str) -> bool:
+    return here == path or here.startswith(path + "/")
 
 
 @cache

@@ -3,7 +3,8 @@
 A segment is one day: of sessions that began (``begun``), of results by when their session began (``graded``) and
 of verdicts by when they were judged (``judged``). It is derived from the view's rows by SQL and may be kept beside
 them; a day whose sessions have new facts is mended when it is read. An overview loads the segments of the days that
-it shows, so what it costs does not depend on what came before. As of an earlier size, segments are derived anew.
+it shows, so what it costs does not depend on what came before. As of an earlier size, what was recorded since is left
+out, and the sessions that have facts on both sides of that size are derived anew.
 
 Aliases stand in columns as the 64 random bits that they are. Texts (source, version, rule) are numbers into
 ``Segments.texts``, the same for all the days that are loaded together.
@@ -13,7 +14,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -22,7 +23,7 @@ from sqlalchemy import Connection
 
 from ..runner import tracked
 from .effective import VERDICT_COUNTS, newer_result
-from .stale import CACHE, SOURCE_TABLES, fill_sessions, kept_as
+from .stale import CACHE, SOURCE_TABLES, fill_sessions, has_nameless_since, kept_as, split_sessions
 from .view import EVALUATION_VIEW
 
 Kind = Literal["begun", "graded", "judged"]
@@ -30,6 +31,8 @@ NONE = -(2**63)
 """Stands for a missing integer."""
 MENDED_AT_MOST = 400
 """With more stale sessions than these a day is derived as a whole."""
+DERIVED_AT_MOST = 20_000
+"""With more sessions than these on both sides of an earlier size its days are derived as a whole."""
 
 SUCCESS, SYSTEM_ERROR, ESCALATED, REPEATED, FLIPPED, SUPERSEDED = 1, 2, 4, 8, 16, 32
 """Flags of a result. ``REPEATED``: its session has other results; ``FLIPPED``: its requests had several sources.
@@ -110,8 +113,14 @@ class Segments:
 def load_segments(views: Connection, kind: Kind, first_day: int, last_day: int, size: int) -> Segments:
     """The rows of the days ``first_day`` to ``last_day``, both included, over the first ``size`` entries."""
     CACHE.create_all(views)
-    if size != tracked(views, EVALUATION_VIEW)[0]:
-        return _joined(kind, _in_day_order(_derive(views, kind, first_day, last_day, size)))
+    now = tracked(views, EVALUATION_VIEW)[0]
+    if size == now:
+        return _joined(kind, _in_day_order(_present(views, kind, first_day, last_day, size)))
+    return _joined(kind, _in_day_order(_as_of(views, kind, first_day, last_day, size, now)))
+
+
+def _present(views: Connection, kind: Kind, first_day: int, last_day: int, size: int) -> dict[int, Segments]:
+    """The days as they are now: as they are kept, mended, or derived and kept."""
     kept = {
         day: _unpack(kind, content)
         for day, content in views.exec_driver_sql(
@@ -137,7 +146,28 @@ def load_segments(views: Connection, kind: Kind, first_day: int, last_day: int, 
             stale.pop(day, None)
     for day, sessions in stale.items():
         kept[day] = _mended(views, kind, day, sessions, kept[day], size)
-    return _joined(kind, _in_day_order(kept))
+    return kept
+
+
+def _as_of(views: Connection, kind: Kind, first_day: int, last_day: int, size: int, now: int) -> dict[int, Segments]:
+    """The days as they were: a session whose facts are all of then or all of since needs no deriving."""
+    split = split_sessions(views, size, now)
+    # Of a verdict on a session that is not known nobody can say what came after it.
+    nameless = kind == "judged" and has_nameless_since(views, size)
+    if nameless or len(split) > DERIVED_AT_MOST:
+        return _derive(views, kind, first_day, last_day, size)
+    numbers = np.array([number_of(session) for session in split], dtype=np.uint64)
+    found = {}
+    for day, kept in _present(views, kind, first_day, last_day, now).items():
+        rows = kept.rows[kept.rows["seq"] < size]
+        found[day] = replace(kept, rows=rows[~np.isin(rows["session"], numbers)])
+    if not split:
+        return found
+    for day, derived in _derive(views, kind, first_day, last_day, size, split).items():
+        known = [found[day]] if day in found else []
+        mended = _joined(kind, [*known, derived])
+        found[day] = replace(mended, rows=_in_order(mended.rows))
+    return found
 
 
 def between(rows: NDArray[Any], first: int, last: int) -> NDArray[Any]:
@@ -188,7 +218,8 @@ def _derive(
     where = "t.day BETWEEN :first AND :last"
     if sessions is not None:
         fill_sessions(views, sessions)
-        where += " AND t.session IN (SELECT session FROM asked)"
+        # "+" keeps SQLite from walking the days for the few sessions.
+        where = "+t.day BETWEEN :first AND :last AND t.session IN (SELECT session FROM asked)"
     bound = {"size": size, "first": first_day, "last": last_day}
     cited: dict[str, list[tuple[str, str]]] = {}
     if kind == "graded":

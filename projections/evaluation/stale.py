@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Connection, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Connection, Index, Integer, LargeBinary, MetaData, Table, Text
 
 from ..view import Added
 
@@ -29,6 +29,18 @@ STALE = Table(
     Column("session", Text, primary_key=True),
     sqlite_with_rowid=False,
 )
+SPANS = Table(
+    "session_spans",
+    CACHE,
+    Column("session", Text, primary_key=True),
+    Column("first", Integer, nullable=False),
+    Column("last", Integer, nullable=False),
+    sqlite_with_rowid=False,
+)
+"""The first and the last seq of each session's facts, of those that segments are derived from."""
+Index("session_spans_by_last", SPANS.c.last, SPANS.c.first)
+SPANNED = Table("session_spans_upto", CACHE, Column("size", Integer, primary_key=True))
+"""How many entries the spans are of."""
 SOURCE_TABLES = {"graded": "results", "judged": "verdicts", "begun": "requests"}
 """What a segment of a kind is derived from, first of all: its days are the days of these rows."""
 
@@ -74,6 +86,38 @@ def mark_stale(connection: Connection, added: Added) -> None:
             "ON t.session = asked.session WHERE EXISTS (SELECT 1 FROM segments s WHERE s.kind = ? AND s.day = t.day)",
             (kept_as(kind), kept_as(kind)),
         )
+
+
+def split_sessions(connection: Connection, size: int, now: int) -> list[str]:
+    """The sessions that have facts both among the first ``size`` entries and among those since, up to ``now``."""
+    extend_spans(connection, now)
+    found = connection.exec_driver_sql("SELECT session FROM session_spans WHERE last >= ? AND first < ?", (size, size))
+    return [session for (session,) in found]
+
+
+def extend_spans(connection: Connection, now: int) -> None:
+    """Carry the spans on to ``now`` entries, which is what the view has reached."""
+    CACHE.create_all(connection)
+    upto = connection.exec_driver_sql("SELECT coalesce(max(size), 0) FROM session_spans_upto").scalar_one()
+    if upto == now:
+        return
+    facts = " UNION ALL ".join(
+        f"SELECT session, seq FROM {table} WHERE seq >= :upto AND session IS NOT NULL" for table in _SESSION_AT
+    )
+    connection.exec_driver_sql(
+        f"INSERT INTO session_spans SELECT session, min(seq), max(seq) FROM ({facts}) WHERE true GROUP BY session "
+        "ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
+        {"upto": upto},
+    )
+    connection.exec_driver_sql("DELETE FROM session_spans_upto")
+    connection.exec_driver_sql("INSERT INTO session_spans_upto VALUES (?)", (now,))
+    connection.commit()
+
+
+def has_nameless_since(connection: Connection, size: int) -> bool:
+    """Whether there is a verdict on a session that is not known among the entries from ``size`` on."""
+    found = connection.exec_driver_sql("SELECT 1 FROM verdicts WHERE session IS NULL AND seq >= ? LIMIT 1", (size,))
+    return found.first() is not None
 
 
 def kept_as(kind: str) -> str:

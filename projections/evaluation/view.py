@@ -113,6 +113,8 @@ Index("undecided_of_job", UNDECIDED.c.job)
 Index("outcomes_of_session", OUTCOMES.c.session)
 Index("scores_by_time", SCORES.c.scored_at)
 Index("scores_of_run", SCORES.c.source, SCORES.c.run, SCORES.c.scorer)
+Index("scores_named", SCORES.c.named)
+Index("score_sessions_of_session", SCORE_SESSIONS.c.session)
 Index("rules_by_id", RULES.c.rule)
 
 

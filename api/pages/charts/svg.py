@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cache
 
 from markupsafe import Markup, escape
 
@@ -18,11 +19,14 @@ def element(tag: str, /, *children: object, **attributes: object) -> Markup:
     An attribute of None is left out. Children that are no markup are escaped.
     """
     printed = "".join(
-        f' {name.rstrip("_").replace("_", "-")}="{escape(_printed(value))}"'
-        for name, value in attributes.items()
-        if value is not None
+        [
+            f' {_attribute(name)}="{_number(value) if type(value) in _NUMBERS else escape(str(value))}"'
+            for name, value in attributes.items()
+            if value is not None
+        ]
     )
-    return Markup(f"<{tag}{printed}>{''.join(map(escape, children))}</{tag}>")
+    inside = "".join([child if type(child) is Markup else escape(child) for child in children])
+    return Markup(f"<{tag}{printed}>{inside}</{tag}>")
 
 
 def picture(
@@ -37,7 +41,7 @@ def picture(
         *named,
         *children,
         xmlns="http://www.w3.org/2000/svg",
-        viewBox=f"0 0 {_printed(width)} {_printed(height)}",
+        viewBox=f"0 0 {_number(width)} {_number(height)}",
         width=width,
         height=height,
         role="img",
@@ -48,7 +52,7 @@ def picture(
 
 def path(points: Iterable[tuple[float, float]]) -> str:
     """The ``d`` of a line through ``points``."""
-    return "".join(f"{'L' if n else 'M'}{_printed(x)},{_printed(y)}" for n, (x, y) in enumerate(points))
+    return "".join(f"{'L' if n else 'M'}{_number(x)},{_number(y)}" for n, (x, y) in enumerate(points))
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +85,17 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
         step *= 10
 
 
-def _printed(value: object) -> str:
-    if isinstance(value, float):
-        return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
-    return str(value)
+_NUMBERS = (int, float)
+
+
+@cache
+def _attribute(name: str) -> str:
+    """An attribute as it is written, of a name as Python writes it."""
+    return name.rstrip("_").replace("_", "-")
+
+
+def _number(value: float) -> str:
+    """A number rounded to hundredths, with no more digits than it needs."""
+    if type(value) is int:
+        return str(value)
+    return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"

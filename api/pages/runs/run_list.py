@@ -37,7 +37,6 @@ COLUMNS: tuple[tuple[Sort | None, str], ...] = (
     ("improvement", "improvement"),
     ("tokens", "tokens"),
     ("duration", "duration"),
-    (None, "lineage"),
 )
 _SECONDS = 0.03
 """How much of the processor's time one page may take for intervals that nobody has asked for before; the rest

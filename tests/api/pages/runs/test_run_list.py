@@ -65,7 +65,7 @@ def test_the_same_interval_stands_on_the_runs_own_page(visitor: TestClient) -> N
 def test_lineage_of_any_depth_is_told_and_leads_to_the_family(visitor: TestClient) -> None:
     text = page(visitor, "/runs")
     deepest = row_of(text, LINEAGE[-1])
-    assert f"from {LINEAGE[-2]} ← {LINEAGE[-3]} ← {LINEAGE[-4]} ← … left after iteration 3, generation 4" in deepest
+    assert f"from {LINEAGE[-2]} ← {LINEAGE[-3]} ← {LINEAGE[-4]} ← … , after iteration 3, generation 4" in deepest
     assert "2 branches" in row_of(text, BETTER)
     family = page(visitor, f"/runs/lineage/{LINEAGE[-1]}")
     runs_of = re.findall(r'<li id="run-([^"]*)">', family)
