@@ -30,8 +30,9 @@ def read_config(events: EventReader, before: int | None = None) -> Snapshot:
     """The configuration in force over the first ``before`` entries; the defaults where there is none."""
     document: dict[str, Any] = {}
     next_pos = 0
-    start = 0 if before is not None else max(0, events.reader.next_pos(STREAM) - 1)
-    for recorded in events.stream(STREAM, before, start):
+    reader = events.reader
+    count = reader.next_pos(STREAM) if before is None else reader.events_before(STREAM, before)
+    for recorded in events.stream(STREAM, before, max(0, count - 1)):
         next_pos = recorded.pos + 1
         found = recorded.event
         if isinstance(found, ConfigChanged):

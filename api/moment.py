@@ -14,7 +14,7 @@ from ..ledger.application import Ledger
 from ..ledger.files import lock_file
 from ..ledger.store.opening import EventReader
 from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
-from ..projections.runner import catch_up, views_engine
+from ..projections.runner import catch_up, has_caught_up, views_engine
 from .reading import open_for_reading, size_as_of
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
@@ -44,6 +44,7 @@ class LiveLedger:
         self._engine = views_engine(ledger.folder / VIEWS_FILE)
         self._mutex = threading.RLock()
         self._depth = 0
+        self._is_prepared = False
 
     @contextmanager
     def moment(self, as_of: str | None = None) -> Iterator[Moment]:
@@ -56,8 +57,11 @@ class LiveLedger:
         # what was added while it was derived.
         with self._mutex, self._locked(), self.ledger.recorder.reading() as reader:
             events = self.ledger.event_reader(reader)
-            size = size_as_of(reader, catch_up(self._engine, events), as_of)
             head = reader.head()
+            if not (self._is_prepared and has_caught_up(self._engine, head.size)):
+                catch_up(self._engine, events)
+                self._is_prepared = True
+            size = size_as_of(reader, head.size, as_of)
             root = head.root() if head.size == size else reader.frontier_at(size).root()
             with self._engine.connect() as views:
                 yield Moment(views, events, size, root, self.ledger.names_of, self._sessions_named)

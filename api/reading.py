@@ -25,6 +25,8 @@ from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import scratch_views
 
 _MONTH = 30 * 86_400
+_DIGITS = 18
+"""Of a number that may be a seq, or a second."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,8 +102,8 @@ def size_as_of(reader: LedgerReader, size: int, moment: str | None) -> int:
     if moment is None:
         return size
     if moment.isascii() and moment.isdecimal():
-        if int(moment) >= size:
-            raise Refused("entry_known", f"entry {moment}: the log has {size} entries, from 0 on")
+        if len(moment) > _DIGITS or int(moment) >= size:
+            raise Refused("entry_known", f"entry {moment[:_DIGITS]}: the log has {size} entries, from 0 on")
         return int(moment) + 1
     return min(size, reader.size_at(parse_time(moment)))
 
@@ -115,12 +117,13 @@ def parse_time(text: str) -> str:
         # Nothing was recorded before 1970, and the years below 1000 would print with fewer digits.
         return format_at(max(0, round(moment.astimezone(UTC).timestamp() * 1_000_000)))
     except (ValueError, OverflowError) as error:
-        raise Refused("time_readable", f"time {text!r}: expected like 2026-11-22 or 2026-11-22T10:00:00Z") from error
+        told = f"time {text[:40]!r}: expected like 2026-11-22 or 2026-11-22T10:00:00Z"
+        raise Refused("time_readable", told) from error
 
 
 def parse_seconds(text: str) -> int:
     """Seconds since 1970, given as such, or as a time as people write it."""
-    if text.isascii() and text.isdecimal():
+    if text.isascii() and text.isdecimal() and len(text) <= _DIGITS:
         return int(text)
     return int(datetime.fromisoformat(parse_time(text)).timestamp())
 

@@ -108,6 +108,7 @@ class Verifier:
         self._mutex = threading.Lock()
         self._running: Running | None = None
         self._last: Verification | None = None
+        self._alone: Verification | None = None
         self._process: multiprocessing.process.BaseProcess | None = None
         self._follower: threading.Thread | None = None
 
@@ -136,6 +137,11 @@ class Verifier:
         """What is under way, and what was found last."""
         with self._mutex:
             return self._running, self._last
+
+    def look_alone(self) -> Verification | None:
+        """What was found last with nothing brought: it says the same to everybody."""
+        with self._mutex:
+            return self._alone
 
     def close(self) -> None:
         """Stop; a verification that is under way ends without a verdict."""
@@ -168,6 +174,8 @@ class Verifier:
                     self._last = replace(over, verdict=found.verdict, signing_state=found.signing_state)
                 else:
                     self._last = replace(over, problem=found if isinstance(found, str) else "it ended half-way")
+                if running.brought == Brought():
+                    self._alone = self._last
             self._running = self._process = None
 
 

@@ -12,7 +12,7 @@ from .view import Added
 
 CACHE = MetaData()
 LINES = Table(
-    "run_lines_1",  # another number where lines hold something else, so that those that are kept are made anew
+    "run_lines_2",  # another number where lines hold something else, so that those that are kept are made anew
     CACHE,
     Column("run", Text, primary_key=True),
     Column("seq", Integer, nullable=False),

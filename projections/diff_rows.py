@@ -13,7 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from .prompt_diff import WordOp, diff_prompts
+from .prompt_diff import WordOp, Work, diff_prompts
 
 CONTEXT = 3
 MOST_ROWS = 2_000
@@ -22,6 +22,7 @@ MOST_FOLDED = 200
 """How many rows of one folded stretch are given."""
 _ALIKE = 0.35
 _MOST_PAIRS = 10_000
+_TOO_MUCH = "within lines: too much to be compared, some lines are shown as replaced"
 _COMMON = frozenset("\t\n\r\u200c\u200d")
 _WORD = re.compile(r"\w+|[^\w\s]")
 
@@ -68,16 +69,17 @@ class SideBySide:
 def side_by_side(old: str, new: str) -> SideBySide:
     """The rows of two texts, in order."""
     whole = max(old.count("\n"), new.count("\n")) + 2
-    found = diff_prompts(old, new, context=whole)
+    work = Work()
+    found = diff_prompts(old, new, context=whole, work=work)
     # the two lines of the header and the one of the only hunk
     lines = found.lines[3:] if found.lines else [" " + line for line in new.splitlines()]
-    rows = list(_rows(lines))
+    rows = list(_rows(lines, work))
     return SideBySide(
         tuple(_folded(rows[:MOST_ROWS])),
         sum(line[0] == "-" for line in lines),
         sum(line[0] == "+" for line in lines),
         max(0, len(rows) - MOST_ROWS),
-        found.limits,
+        found.limits or (_TOO_MUCH,) * work.is_exceeded,
     )
 
 
@@ -88,7 +90,7 @@ def unseen_characters(text: str) -> list[tuple[str, int]]:
     return [(f"U+{ord(sign):04X}", count) for sign, count in counts.most_common()]
 
 
-def _rows(lines: Sequence[str]) -> Iterator[DiffRow]:
+def _rows(lines: Sequence[str], work: Work) -> Iterator[DiffRow]:
     old_line = new_line = 0
     removed: list[str] = []
     added: list[str] = []
@@ -96,9 +98,9 @@ def _rows(lines: Sequence[str]) -> Iterator[DiffRow]:
         if line is not None and line[0] != " ":
             (removed if line[0] == "-" else added).append(line[1:])
             continue
-        for old, new in _paired(removed, added):
+        for old, new in _paired(removed, added, work):
             old_line, new_line = old_line + (old is not None), new_line + (new is not None)
-            yield _row(old, new, old_line, new_line)
+            yield _row(old, new, old_line, new_line, work)
         removed, added = [], []
         if line is not None:
             old_line, new_line = old_line + 1, new_line + 1
@@ -106,24 +108,24 @@ def _rows(lines: Sequence[str]) -> Iterator[DiffRow]:
             yield DiffRow("same", old_line, new_line, words, words)
 
 
-def _row(old: str | None, new: str | None, old_line: int, new_line: int) -> DiffRow:
+def _row(old: str | None, new: str | None, old_line: int, new_line: int, work: Work) -> DiffRow:
     if old is None:
         return DiffRow("added", None, new_line, (), (("equal", new or ""),))
     if new is None:
         return DiffRow("removed", old_line, None, (("equal", old),), ())
-    words = diff_prompts(old, new).words
+    words = diff_prompts(old, new, work=work).words
     before = tuple((op, text) for op, text in words if op != "added")
     after = tuple((op, text) for op, text in words if op != "removed")
     return DiffRow("changed", old_line, new_line, before, after)
 
 
-def _paired(removed: Sequence[str], added: Sequence[str]) -> Iterator[tuple[str | None, str | None]]:
+def _paired(removed: Sequence[str], added: Sequence[str], work: Work) -> Iterator[tuple[str | None, str | None]]:
     """Each removed line with the added one that stands for it, so that the pairs are as alike as they can be in all."""
-    if len(removed) * len(added) > _MOST_PAIRS or not (removed and added):
+    old, new = [Counter(_WORD.findall(line)) for line in removed], [Counter(_WORD.findall(line)) for line in added]
+    if len(old) * len(new) > _MOST_PAIRS or not (old and new) or not work.allows(len(new) * sum(map(len, old))):
         yield from ((line, None) for line in removed)
         yield from ((None, line) for line in added)
         return
-    old, new = [Counter(_WORD.findall(line)) for line in removed], [Counter(_WORD.findall(line)) for line in added]
     alike = [[_likeness(one, other) for other in new] for one in old]
     best = [[0.0] * (len(new) + 1) for _ in range(len(old) + 1)]
     for i in reversed(range(len(old))):

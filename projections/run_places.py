@@ -1,12 +1,13 @@
-"""Where the facts of a run are recorded: the entries of its prompts, evaluations and rewrites, by their numbers."""
+"""Which runs there are, and where the facts of one are recorded: the entries of what it numbers."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, select
+from sqlalchemy import Connection, func, select
 
-from .runs_view import EVALUATIONS, REWRITES, RUNS
+from ..domain.errors import Refused
+from .runs_view import EVALUATIONS, ITERATIONS, REWRITES, RUNS
 
 
 @dataclass(frozen=True, slots=True)
@@ -20,8 +21,8 @@ class RunPlaces:
 
 
 def run_places(views: Connection, run: str, size: int) -> RunPlaces:
-    """The places of a run that the first ``size`` entries know."""
-    started = views.execute(select(RUNS.c.seq).where(RUNS.c.run == run, RUNS.c.seq < size)).scalar_one()
+    """The places of a run that the first ``size`` entries know; ``Refused`` (``run_known``) where they do not."""
+    started = require_run(views, run, size)
     found = RunPlaces(started, {0: started}, {}, {})
     named: list[tuple[int, int]] = []
     for table, number, places in (
@@ -36,3 +37,22 @@ def run_places(views: Connection, run: str, size: int) -> RunPlaces:
     for seq, prompt in sorted(named):
         found.prompts.setdefault(prompt, seq)
     return found
+
+
+def require_run(views: Connection, run: str, size: int) -> int:
+    """The seq at which a run began; ``Refused`` (``run_known``) where the first ``size`` entries know of none."""
+    started = views.execute(select(RUNS.c.seq).where(RUNS.c.run == run, RUNS.c.seq < size)).scalar()
+    if started is None:
+        raise Refused("run_known", f"run {run!r} is not on this ledger as of {size:,} entries")
+    return int(started)
+
+
+def newest_runs(views: Connection, size: int, most: int) -> list[str]:
+    """At most ``most`` runs, the one that began last first."""
+    return list(views.scalars(select(RUNS.c.run).where(RUNS.c.seq < size).order_by(RUNS.c.seq.desc()).limit(most)))
+
+
+def last_iteration(views: Connection, run: str, size: int) -> int:
+    """The number of the last completed iteration, from 1 on; 0 where none is."""
+    within = (ITERATIONS.c.run == run, ITERATIONS.c.seq < size)
+    return views.execute(select(func.max(ITERATIONS.c.iteration)).where(*within)).scalar() or 0

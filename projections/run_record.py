@@ -8,10 +8,13 @@ place and every reader shows it as such.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from copy import copy
+from dataclasses import dataclass, field, fields
+from typing import TypeVar
 
 from ..domain.errors import Refused
 from ..domain.event import Event, Recorded, Withheld
+from ..domain.model_calls import ModelAnswered, ModelRequested
 from ..domain.optimization.effects import Effect, effect_of
 from ..domain.optimization.events import (
     AnalysisNoted,
@@ -29,7 +32,7 @@ from ..domain.optimization.events import (
     SourceKept,
 )
 from ..domain.optimization.run import RunState, decide, evolve
-from .calls_account import CallsAccount
+from .calls_account import CallsAccount, Tally
 
 Text = str | Withheld
 
@@ -141,6 +144,8 @@ class RunRecord:
             return  # it speaks of the record and is no part of it
         self.last_seq, self.last_at = recorded.seq, recorded.at
         self.calls.apply(recorded)
+        if isinstance(event, ModelRequested | ModelAnswered):
+            return  # of the calls the account is all that is kept
         match event:
             case RunPlanned():
                 self.planned = event
@@ -179,20 +184,52 @@ def fold_run(events: Iterable[Recorded]) -> RunRecord | None:
 
     ``Refused`` names the entry where an event was not allowed after those before it.
     """
-    record: RunRecord | None = None
-    state = RunState()
+    fold = RunFold()
     for recorded in events:
+        fold.feed(recorded)
+    return fold.record
+
+
+@dataclass(slots=True)
+class RunFold:
+    """A run folded as far as its events were fed to it."""
+
+    record: RunRecord | None = None
+    _state: RunState = field(default_factory=RunState)
+
+    def feed(self, recorded: Recorded) -> None:
+        """The next event of the stream, as ``fold_run`` has it."""
         if isinstance(recorded.event, Event):
             try:
-                evolve(state, decide(state, recorded.event))
+                evolve(self._state, decide(self._state, recorded.event))
             except Refused as error:
                 raise Refused(error.rule, f"entry {recorded.seq}: {error}") from error
-        if record is None:
-            if isinstance(recorded.event, RunStarted):
-                record = RunRecord(recorded.event, recorded.seq, recorded.at)
-                record.prompts.append(recorded.event.system_prompt)
-                record.last_seq, record.last_at = recorded.seq, recorded.at
-                record.calls.apply(recorded)
-        else:
-            record.apply(recorded)
-    return record
+        if self.record is not None:
+            self.record.apply(recorded)
+        elif isinstance(recorded.event, RunStarted):
+            record = self.record = RunRecord(recorded.event, recorded.seq, recorded.at)
+            record.prompts.append(recorded.event.system_prompt)
+            record.last_seq, record.last_at = recorded.seq, recorded.at
+            record.calls.apply(recorded)
+
+    def copy(self) -> RunFold:
+        """The same, to be fed further without changing this one."""
+        return RunFold(None if self.record is None else _copied(self.record), _copied(self._state))
+
+
+Folded = TypeVar("Folded", RunRecord, RunState, CallsAccount, Tally)
+
+
+def _copied(folded: Folded) -> Folded:
+    """A copy whose collections are its own; events and rows, which never change, are shared."""
+    made = copy(folded)
+    for each in fields(folded):
+        value = getattr(folded, each.name)
+        if isinstance(value, CallsAccount):
+            setattr(made, each.name, _copied(value))
+        elif isinstance(value, list | set):
+            setattr(made, each.name, value.copy())
+        elif isinstance(value, dict):
+            own = {key: _copied(item) if isinstance(item, Tally) else item for key, item in value.items()}
+            setattr(made, each.name, own)
+    return made

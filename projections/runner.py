@@ -85,6 +85,20 @@ def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> i
     return size
 
 
+def has_caught_up(engine: Engine, size: int, views: tuple[View, ...] = VIEWS) -> bool:
+    """Whether every view says that it has reached ``size``; for who has caught up with them before.
+
+    It is one query, and does not ask whether their tables are whole.
+    """
+    try:
+        with engine.connect() as connection:
+            rows = connection.exec_driver_sql("SELECT view, version, size FROM tracking").all()
+    except DatabaseError:
+        return False
+    reached = {name: (version, upto) for name, version, upto in rows}
+    return all(reached.get(view.name) == (view.version, size) for view in views)
+
+
 def tracked(connection: Connection, view: View) -> tuple[int, bytes]:
     """(size, digest) that a view has reached."""
     row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one()

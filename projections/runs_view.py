@@ -23,6 +23,7 @@ from ..domain.optimization.events import (
     RunCompleted,
     RunFailed,
     RunImported,
+    RunPlanned,
     RunStarted,
 )
 from .changed_runs import mark_changed
@@ -51,7 +52,9 @@ RUNS = _table(
     Column("parent_run", Text),
     Column("parent_iteration", Integer),
     Column("imported_from", Text),
+    Column("test_samples", Integer),
 )
+PLANS = _table("plans", [Column("run", Text)], Column("held_out", Integer))
 EVALUATIONS = _table(
     "evaluations",
     [Column("run", Text), Column("evaluation", Integer)],
@@ -63,6 +66,7 @@ EVALUATIONS = _table(
     Column("failed", Integer),
     Column("tokens", Integer),
     Column("metrics", Text),
+    Column("sample_set", Text),
 )
 REWRITES = _table(
     "rewrites",
@@ -115,7 +119,7 @@ def rows(recorded: Recorded) -> Sequence[Row]:
             score = _decimal(event.score)
             scored = (event.prompt, event.purpose, event.kind, score, event.n, event.failed, event.tokens)
             metrics = json.dumps(sorted(event.scores_by_metric))
-            return [(EVALUATIONS, (seq, run, event.evaluation, *scored, metrics))]
+            return [(EVALUATIONS, (seq, run, event.evaluation, *scored, metrics, event.sample_set))]
         case IterationCompleted():
             cost = (event.eval_tokens, event.reasoning_tokens, _decimal(event.elapsed_seconds))
             refers = (event.evaluation, event.val_evaluation, event.rewrite)
@@ -124,6 +128,8 @@ def rows(recorded: Recorded) -> Sequence[Row]:
             return [(REWRITES, (seq, run, event.rewrite, event.parent, event.prompt, event.tokens))]
         case RunStarted():
             return [(RUNS, _started(recorded, event))]
+        case RunPlanned():
+            return [(PLANS, (seq, run, int(event.held_out)))]
         case RunCompleted():
             outcome = (event.reason, event.best, event.final_evaluation)
             totals = (event.eval_tokens, event.reasoning_tokens, _decimal(event.duration_seconds))
@@ -160,6 +166,7 @@ def _started(recorded: Recorded, event: RunStarted) -> tuple[object, ...]:
         event.parent_run,
         event.parent_iteration,
         event.imported_from,
+        None if event.split is None else event.split.test,
     )
 
 
@@ -167,4 +174,4 @@ def _decimal(value: float | None) -> str | None:
     return None if value is None else format_number(value)
 
 
-RUNS_VIEW = View("runs", 2, METADATA, rows, frozenset(kind.type_name for kind in (*EVENTS, *CALL_EVENTS)), mark_changed)
+RUNS_VIEW = View("runs", 3, METADATA, rows, frozenset(kind.type_name for kind in (*EVENTS, *CALL_EVENTS)), mark_changed)

@@ -6,7 +6,6 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from ..domain.event import Withheld
 from ..domain.optimization.events import PromptEvaluated, Sample, sample_means
 from .run_record import RunRecord
 
@@ -94,11 +93,6 @@ def metric_rows(
     """Each metric with its mean before and after, in order of their names."""
     old = {} if before is None else before.scores_by_metric
     return [(name, old.get(name), after.scores_by_metric.get(name)) for name in sorted({*old, *after.scores_by_metric})]
-
-
-def is_closed(scored: PromptEvaluated) -> Withheld | None:
-    """What stands in the place of an evaluation's samples where they are not open here."""
-    return scored.samples if isinstance(scored.samples, Withheld) else None
 
 
 def _by_id(scored: PromptEvaluated) -> dict[str, list[Sample]]:

@@ -60,6 +60,14 @@ def best_score(record: RunRecord) -> tuple[float, str] | None:
     return None
 
 
+def held_out(planned: bool | None, test: int | None) -> bool | None:
+    """Whether the final score is of samples that nothing was optimised on: as the run's plan has it, else by how many
+    ``test`` samples its split has; None where neither is recorded."""
+    if planned is not None:
+        return planned
+    return None if test is None else test > 0
+
+
 def leading_iteration(record: RunRecord) -> Iteration | None:
     """The iteration that is ahead: by validation score where any has one, the later of two equals; else by
     training score, the earlier of two equals."""

@@ -47,6 +47,42 @@ _OF_CHECK = "## What `affidavit check` adds"
 _VERIFY_SOURCES = ("ledger/audit/*.py", "projections/seals.py", "api/run_folders.py", "api/cli/verify_commands.py")
 _CHECK_SOURCES = ("ledger/evidence/check.py", "api/checking.py")
 
+PAGES_DOC = ROOT / "docs" / "pages.md"
+SEEDS = {
+    "### Explainability and auditability": (
+        "Flow graph — each iteration as a node",
+        "Iteration detail — click any node",
+        "Phase breakdown (auto strategy)",
+        "Token summary — total eval and reasoning token costs",
+        "Duration — total wall time per iteration and for the full run",
+    ),
+    "### Measuring impact": (
+        "The Evaluation page defaults to an all-source view",
+        "Use the source filter at the top of the page",
+        "The Source-set comparison card still lets you build labeled cohorts",
+        "success rate and success trend buckets",
+        "average corrections per session",
+        "average turns to resolution",
+        "escalation rate",
+        "corrections distribution",
+        "rule attribution for sessions in that set",
+        "imported scorer tiles when external scores can be matched by session_id",
+        "Without random assignment, lift is observational",
+        "The dashboard surfaces the sampled n per point",
+        "If you click into a session that wasn't in the sampled set",
+        "A Per-turn comparison tile with the headline win rate",
+        "A View recent comparisons drawer",
+        "A Top disagreements widget",
+        "the dashboard filters to your currently pinned version",
+    ),
+}
+"""How each line begins of what the two seed pages say that their dashboards show."""
+
+_ROW = re.compile(
+    r"^\| (?P<line>.+?) \| (?P<where>.+?) \| `(?P<file>[a-z_]+\.py)::(?P<test>[a-z_]+)` \|$", re.MULTILINE
+)
+_TEST = re.compile(r"`([a-z_]+\.py)::([a-z_]+)`")
+
 
 @dataclass(frozen=True)
 class Block:
@@ -252,3 +288,31 @@ def test_the_readme_leads_to_every_page() -> None:
     text = (ROOT / "README.md").read_text(encoding="utf-8")
     pages = {f"docs/{page.name}" for page in (ROOT / "docs").glob("*.md")}
     assert pages <= set(re.findall(r"\]\((docs/[^)#]+)\)", text))
+
+
+def test_every_line_of_the_seeds_is_ticked() -> None:
+    page = PAGES_DOC.read_text(encoding="utf-8")
+    for heading, lines in SEEDS.items():
+        section = page.partition(f"\n{heading}\n")[2].partition("\n## ")[0].partition("\n### ")[0]
+        rows = list(_ROW.finditer(section))
+        assert len(rows) == len(lines), heading
+        for row, line in zip(rows, lines, strict=True):
+            assert row["line"].startswith(line)
+            assert row["where"].startswith("✓ ")
+
+
+def test_every_test_that_the_pages_name_is_there() -> None:
+    named = set(_TEST.findall(PAGES_DOC.read_text(encoding="utf-8")))
+    assert len(named) > 20
+    for file, test in named:
+        tree = ast.parse((ROOT / "tests" / "pages" / file).read_text(encoding="utf-8"))
+        assert test in {found.name for found in tree.body if isinstance(found, ast.FunctionDef)}, (file, test)
+
+
+def test_every_picture_is_shown_and_every_shown_one_is_there() -> None:
+    page = PAGES_DOC.read_text(encoding="utf-8")
+    shown = set(re.findall(r"\]\(images/([a-z-]+\.png)\)", page))
+    there = {path.name for path in (ROOT / "docs" / "images").glob("*.png")}
+    assert shown <= there
+    text = page + (ROOT / "README.md").read_text(encoding="utf-8")
+    assert {name for name in there if f"images/{name}" not in text} == set()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from ...domain.errors import Refused
-from ...ledger.audit.anchors import AnchorReport, Bound, check_anchors
+from ...ledger.audit.anchors import AnchorReport, check_anchors, print_bounds
 from ...ledger.folds.anchors import Anchor
 from ...ledger.store.folding import read_anchors, read_identity
 from ...ledger.store.reader import LedgerReader, open_snapshot
@@ -19,7 +19,7 @@ from ..given_files import read_certificates
 from ..settings import ledger_folder
 from .opening import open_for_writing
 from .output import print_json, print_table, say
-from .verdicts import bounds_json, moment
+from .verdicts import bounds_json
 
 
 def anchor_ledger(given: str | None, tsa: str | None, ca: Path | None, every: int | None, as_json: bool) -> None:
@@ -81,16 +81,12 @@ def _print(anchors: Sequence[Anchor], report: AnchorReport, size: int) -> None:
     listed = [(anchor.seq, anchor.size, anchor.time, anchor.authority) for anchor in anchors]
     print_table(("entry", "entries stamped", "time", "authority"), listed, right=("entry", "entries stamped"))
     if report.anchored_to:
-        print_table(("entries", "not before", "not after"), [_row(bound, size) for bound in report.bounds])
+        rows = [(f"{each.first} to {each.stop - 1}", *each[2:]) for each in print_bounds(report.bounds, size)]
+        print_table(("entries", "not before", "not after"), rows)
     for reason in report.unchecked:
         say(f"not checked: {reason}")
     for found in report.damage:
         say(f"damage: {found.kind} at entry {found.seq}: {found.detail}")
-
-
-def _row(bound: Bound, size: int) -> tuple[str, str | None, str | None]:
-    stop = size if bound.stop is None else bound.stop
-    return f"{bound.first} to {stop - 1}", moment(bound.not_before), moment(bound.not_after)
 
 
 def _anchor_json(anchor: Anchor) -> dict[str, Any]:

@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from pathlib import Path
 
 from ...ledger.errors import Unavailable
-from ...ledger.publishing.proving import prove_entry
-from ...ledger.publishing.static_log import read_raws
-from ...ledger.store.reader import LedgerReader, open_snapshot
-from ...ledger.tlog.receipt import Receipt
+from ...ledger.publishing.proving import prove_entry, with_entry
+from ...ledger.store.reader import open_snapshot
 from ...ledger.tlog.receipt import print_receipt as print_proof
 from ..settings import ledger_folder
 from .opening import open_for_writing
@@ -29,19 +26,14 @@ def print_receipt(given: str | None, seq: int, output: Path | None) -> None:
     with open_snapshot(ledger_folder(given)) as reader:
         receipt = prove_entry(reader, seq)
         if receipt is not None:
-            receipt = _with_entry(receipt, reader)
+            receipt = with_entry(receipt, reader)
     if receipt is None:  # no checkpoint covers it yet, so one must be signed
         with open_for_writing(given) as ledger:
             fresh = ledger.receipt(seq)
             with ledger.recorder.reading() as reader:
-                receipt = _with_entry(fresh, reader)
+                receipt = with_entry(fresh, reader)
     proof = print_proof(receipt)
     if output is None:
         put(proof.decode())
     else:
         write_file(output, proof)
-
-
-def _with_entry(receipt: Receipt, reader: LedgerReader) -> Receipt:
-    """The receipt with the bytes of its entry, so that checking it needs nothing else but the key."""
-    return replace(receipt, extra=read_raws(reader, receipt.index, 1)[0])

@@ -22,6 +22,7 @@ from ..http.service import Settings, ack
 from ..keyring import Keyring
 from ..models.settings import judge_model
 from ..moment import LiveLedger
+from ..pages.warming import Warming
 from ..retention import Retention
 from ..settings import cosigners
 from ..workers.judges import Judges
@@ -79,6 +80,9 @@ def serve(
         retention = Retention(ledger, service.publisher.forget)
         opened.callback(retention.stop)
         retention.start()
+        warming = Warming(service)
+        opened.callback(warming.stop)
+        warming.start()
         say(f"ledger   {ledger.folder}")
         say(f"judge    {chat.model if chat is not None else 'none'}")
         say(f"witness  {_told(cosigners())}")

@@ -6,19 +6,11 @@ import json
 from collections.abc import Iterable, Sequence
 from typing import Any
 
-from ...ledger.audit.anchors import Bound
+from ...ledger.audit.anchors import Bound, print_bounds
 from ...ledger.audit.fork import print_fork
-from ...ledger.audit.verdict import Verdict
-from ...ledger.entries.entry import format_at
+from ...ledger.audit.verdict import MEANINGS, Verdict
 from .output import base64, say_line
 
-_MEANING = {
-    "ok": "everything that was checked is as it was recorded",
-    "damaged": "this is not as it was recorded",
-    "not_proven": "it is not shown that this is what it was to be",
-    "rollback": "this is older than what was signed",
-    "fork": "the log has another history than one that was signed",
-}
 _MOST_LINES = 20
 
 
@@ -44,30 +36,12 @@ def verdict_json(verdict: Verdict) -> dict[str, Any]:
 
 def bounds_json(bounds: Iterable[Bound], size: int) -> list[dict[str, Any]]:
     """The bounds of a log of ``size`` entries, where the last of them ends."""
-    return [
-        {
-            "first": bound.first,
-            "stop": size if bound.stop is None else bound.stop,
-            "not_before": moment(bound.not_before),
-            "not_after": moment(bound.not_after),
-        }
-        for bound in bounds
-    ]
-
-
-def moment(microseconds: int | None) -> str | None:
-    """Microseconds since 1970 in the form of ``at``, or in seconds where that has none: others may sign any number."""
-    if microseconds is None:
-        return None
-    try:
-        return format_at(microseconds)
-    except (ValueError, OverflowError, OSError):
-        return f"{microseconds // 1_000_000} seconds after 1970"
+    return [bound._asdict() for bound in print_bounds(bounds, size)]
 
 
 def print_verdict(verdict: Verdict, about: Sequence[str], more: Sequence[str] = ()) -> None:
     """The verdict for people: the word, lines ``about`` the thing, what was checked, ``more``, and what was found."""
-    say_line(f"{verdict.verdict.upper()}: {_MEANING[verdict.verdict]}")
+    say_line(f"{verdict.verdict.upper()}: {MEANINGS[verdict.verdict]}")
     for line in about:
         say_line(f"  {line}")
     if verdict.checked:

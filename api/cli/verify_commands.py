@@ -12,7 +12,7 @@ from typing import Any
 from sqlalchemy import Engine
 
 from ...domain.errors import Refused
-from ...ledger.audit.anchors import Bound
+from ...ledger.audit.anchors import PrintedBound, print_bounds, print_time
 from ...ledger.audit.audit import Against, audit
 from ...ledger.audit.fork import print_fork
 from ...ledger.audit.stretches import Damage
@@ -30,7 +30,7 @@ from ..run_folders import check_folder, require_runs
 from ..settings import keys_root, ledger_folder
 from ..verifying import known_here
 from .output import base64, print_json, progress, say, write_file
-from .verdicts import bounds_json, moment, print_verdict, verdict_json
+from .verdicts import bounds_json, print_verdict, verdict_json
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +173,8 @@ def _print(verdict: Verdict) -> None:
     if verdict.witnessing.policy or verdict.witnessing.required is not None:
         more.append(f"witness  {_told_witnessing(verdict)}")
     more += [
-        f"time     {_told_bound(bound, verdict.size)}"
-        for bound in verdict.bounds
+        f"time     {_told_bound(bound)}"
+        for bound in print_bounds(verdict.bounds, verdict.size)
         if bound.not_before is not None or bound.not_after is not None
     ]
     print_verdict(verdict, about, more)
@@ -196,14 +196,13 @@ def _told_witnessing(verdict: Verdict) -> str:
     by = f"by the {'policy given' if found.policy == 'given' else 'log’s own policy'} {found.digest}"
     if found.size is None or found.at is None:
         return f"{told}; {by} no checkpoint has a quorum"
-    return f"{told}; {by} size {found.size} has a quorum since {moment(found.at * 1_000_000)}"
+    return f"{told}; {by} size {found.size} has a quorum since {print_time(found.at * 1_000_000)}"
 
 
-def _told_bound(bound: Bound, size: int) -> str:
-    before, after = moment(bound.not_before), moment(bound.not_after)
-    stop = size if bound.stop is None else bound.stop
+def _told_bound(bound: PrintedBound) -> str:
+    before, after = bound.not_before, bound.not_after
     times = [f"not before {before}"] * bool(before) + [f"not after {after}"] * bool(after)
-    return f"entries {bound.first} to {stop - 1} were written {' and '.join(times)}"
+    return f"entries {bound.first} to {bound.stop - 1} were written {' and '.join(times)}"
 
 
 def _fingerprint(folder: Path) -> object:

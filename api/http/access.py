@@ -6,7 +6,7 @@ is no forwarding header, and ``Sec-Fetch-Site`` is absent, ``none`` or ``same-or
 configuration always need a key. A server whose log is public answers everybody who asks for the log itself.
 
 A browser that signed in shows its key in a cookie. With it a page may only be changed by a page of this server: what
-writes must say that it comes from here.
+writes must say that it comes from here. So must signing in and out, which no key guards.
 
 The peer's gate on ``User-Agent`` is not copied: it stops nobody who means harm, and stops curl.
 """
@@ -122,11 +122,14 @@ class Caller:
 
 def is_page(path: str) -> bool:
     """Whether a path is one that people look at in a browser."""
-    return path.split("/", 2)[1] in _PAGES or path in _SIGNING_IN
+    return path.startswith("/") and (path.split("/", 2)[1] in _PAGES or path in _SIGNING_IN)
 
 
 def scope_of(method: str, path: str) -> str:
-    """What a request needs; for what is no endpoint nothing, since all it will get is a 404 or 405."""
+    """What a request needs; for what is no endpoint nothing, since all it will get is a 404 or 405.
+
+    That holds for paths of printable characters alone: a route may match although a line break follows its path.
+    """
     if is_page(path) and path not in _SIGNING_IN:
         return "read" if method in ("GET", "HEAD") else "review"
     if path.startswith(_JOB) and len(path) > len(_JOB):
@@ -175,6 +178,7 @@ class Gate:
 
         try:
             headers = Headers(scope=scope)
+            _require_path(scope["path"])
             caller = self._admit(scope, headers)
             self._meter(caller.name)
             scope.setdefault("state", {})["caller"] = caller
@@ -206,6 +210,9 @@ class Gate:
             raise
 
     def _recognise(self, scope: Scope, headers: Headers) -> Caller:
+        is_write = scope["method"] not in ("GET", "HEAD")
+        if is_write and scope["path"] in _SIGNING_IN and not _from_here(headers):
+            raise _not_from_here()
         public = (self._public_log and _is_log(scope)) or _opens_door(scope["path"])
         needed = ANY if public else scope_of(scope["method"], scope["path"])
         given = headers.get("authorization")
@@ -217,8 +224,8 @@ class Gate:
             return _with_key(key, needed)
         kept = self._keyring.find(cookie_parser(headers.get("cookie", "")).get(KEY_COOKIE, ""))
         if kept is not None:
-            if scope["method"] not in ("GET", "HEAD") and not _from_here(scope, headers):
-                raise Problem(403, "origin_here", "a form must be sent from a page of this server")
+            if is_write and not _from_here(headers):
+                raise _not_from_here()
             return _with_key(kept, needed)
         why = None if public else _not_local(scope, headers)
         if why is not None:
@@ -292,10 +299,19 @@ def _opens_door(path: str) -> bool:
     return path in _SIGNING_IN or path.startswith("/assets/")
 
 
-def _from_here(scope: Scope, headers: Headers) -> bool:
-    """Whether a browser says that a page of this server sent the request."""
-    origin = urlsplit(headers.get("origin", ""))
-    return origin.netloc != "" and origin.netloc == headers.get("host")
+def _require_path(path: str) -> None:
+    if not path.startswith("/") or any(character < " " or character == "\x7f" for character in path):
+        raise Problem(400, "path_readable", "the path: expected a leading / and no control character")
+
+
+def _from_here(headers: Headers) -> bool:
+    """Whether a browser says that a page of this server sent the request; over TLS or not, only a proxy may know."""
+    host = headers.get("host", "")
+    return host != "" and headers.getlist("origin") in ([f"http://{host}"], [f"https://{host}"])
+
+
+def _not_from_here() -> Problem:
+    return Problem(403, "origin_here", "a form must be sent from a page of this server")
 
 
 _HARDENING = (

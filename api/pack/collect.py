@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from ...domain.errors import Refused
-from ...domain.evaluation.events import InteractionPublished, ShadowJudged
+from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
+from ...domain.event import Event
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
 from ...ledger.entries.entry import Entry, StoredEntry, format_at, parse_entry
 from ...ledger.entries.mapper import scope_of
@@ -26,6 +27,7 @@ from ...ledger.tlog.multiproof import prove_leaves
 from ...ledger.tlog.note import print_vkey
 from ...ledger.tlog.tiles import tile_nodes
 from ...ledger.tlog.tree import ReadNode, prove_consistency
+from ...projections.evaluation.windows import OverviewRequest
 from ..reading import OpenLedger, parse_window
 from ..reviews import STREAM as REVIEW_STREAM
 from .content import reviews_range
@@ -89,15 +91,21 @@ def select_run(ledger: OpenLedger, run: str, *, calls: bool, content: bool) -> S
 def select_window(ledger: OpenLedger, start: str, end: str, *, content: bool) -> Selection:
     """An evaluation window: every entry about evaluation, because the figures follow from all of them.
 
-    Texts are disclosed of the verdicts and grades of the window, and of the turns that they are about.
+    Texts are disclosed of the verdicts and grades of the window, and of the turns that they are about. ``Refused``
+    (``window_recorded``) where there is nothing to show of the window, (``pack_size``) before too much is read.
     """
     about = {"from": start, "to": end}
     events = ledger.events
-    seqs = [row.seq for row in ledger.reader.entries(0, ledger.size) if row.type_name in EVALUATION_TYPES]
+    seqs = ledger.reader.seqs_of_types(sorted(EVALUATION_TYPES), ledger.size, MOST_ENTRIES + 1)
     if not seqs:
         raise Refused("window_recorded", "the ledger holds nothing about evaluation")
+    if len(seqs) > MOST_ENTRIES:
+        raise _too_large(f"more than {MOST_ENTRIES}")
+    request = window_request(about)
+    if not any(_lies_within(recorded.event, request) for recorded in events.events(types=EVALUATION_TYPES)):
+        raise Refused("window_recorded", f"the window from {start} to {end}: it holds no turn, verdict or grade")
     shown: set[int] = set()
-    for recorded in window_events(events, window_request(about)) if content else ():
+    for recorded in window_events(events, request) if content else ():
         shown.add(recorded.seq)
         turn = (
             events.event(recorded.event.turn)
@@ -123,7 +131,7 @@ def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at
         raise Unavailable(f"no published checkpoint covers entry {last} yet; `affidavit seal` signs one")
     size, note = latest
     if len(rows) > MOST_ENTRIES:
-        raise Refused("pack_size", f"{len(rows)} entries, at most {MOST_ENTRIES} fit one pack; export the log instead")
+        raise _too_large(str(len(rows)))
     nodes = tile_nodes(size, reader.hashes)
     disclosures = _disclosures(ledger, [rows[seq] for seq in sorted(rows)], selection)
     seqs = sorted(rows)
@@ -139,6 +147,23 @@ def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at
         anchors=tuple(_earlier(ledger.folder, reader, selection, _reviewed(rows.values(), selection), size, nodes)),
         policy=policy,
     )
+
+
+def _too_large(found: str) -> Refused:
+    return Refused("pack_size", f"{found} entries, at most {MOST_ENTRIES} fit one pack; export the log instead")
+
+
+def _lies_within(event: Event, request: OverviewRequest) -> bool:
+    """Whether a turn, a verdict or a grade is of the window, by the time that the figures go by."""
+    if isinstance(event, ShadowJudged):
+        at = event.judged_at // 1_000_000
+    elif isinstance(event, SessionGraded):
+        at = event.started_at
+    elif isinstance(event, InteractionPublished):
+        at = event.created_at
+    else:
+        return False
+    return request.from_ts <= at <= request.to_ts
 
 
 def _accompanying(reader: LedgerReader, selection: Selection, size: int) -> Iterable[StoredEntry]:

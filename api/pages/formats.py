@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from base64 import b64encode
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime, timedelta
 from typing import Any
 
 NONE = "—"
@@ -93,6 +94,19 @@ def iso(value: str | float) -> str:
     return moment.isoformat().replace("+00:00", "Z")
 
 
+def base64(value: bytes) -> str:
+    """A root as signed notes have it."""
+    return b64encode(value).decode()
+
+
+def eve(value: str) -> str:
+    """The day before a date, whose end is where that date begins; empty for what is no date alone."""
+    try:
+        return str(date.fromisoformat(value) - timedelta(days=1))
+    except (ValueError, OverflowError):
+        return ""
+
+
 def short(value: str | None) -> str:
     """The beginning of a hash."""
     return NONE if value is None else value[:10]
@@ -120,4 +134,6 @@ FILTERS: dict[str, Callable[..., str]] = {
     "at": at,
     "iso": iso,
     "short": short,
+    "base64": base64,
+    "eve": eve,
 }

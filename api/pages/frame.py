@@ -17,6 +17,7 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
+from pydantic import Field
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ...domain.errors import Refused
@@ -61,6 +62,9 @@ SECTIONS = {
     "/reviews": (("Reviews", "/reviews"), ("Hand in", "/reviews/upload"), ("Evidence pack", "/reviews/pack")),
 }
 """The sections of an area, the area's own page first."""
+
+Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
+"""A whole number in a query or a path: bounded, because SQLite takes none beyond 64 bits."""
 
 _MAX_FORM_FIELDS = 100
 

@@ -27,7 +27,8 @@ async def sign_in(visit: VisitDep) -> Response:
         told = "This key is not known here, or was revoked."
         return page("login.html", visit.request, 401, title="Sign in", visit=visit, told=told, target=target)
     response = RedirectResponse(_ours(target), 303)
-    secure = visit.request.url.scheme == "https"
+    # Behind a proxy that ends TLS this server sees http; the browser says what it sees itself.
+    secure = visit.request.headers.get("origin", "").startswith("https:")
     response.set_cookie(KEY_COOKIE, token, httponly=True, samesite="lax", secure=secure)
     return response
 

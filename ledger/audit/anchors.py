@@ -10,10 +10,11 @@ Each token is named by its hash in the entry. Nothing here reads a clock: a toke
 from __future__ import annotations
 
 from bisect import bisect_right
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from hashlib import sha256
+from typing import NamedTuple
 
 from ..entries.entry import format_at
 from ..errors import LedgerError, UnsupportedFormat, UntrustedAuthority
@@ -40,6 +41,15 @@ class Bound:
     not_after: int | None
 
 
+class PrintedBound(NamedTuple):
+    """A bound in the form of ``at``; ``stop`` is where it ends in the log as it is."""
+
+    first: int
+    stop: int
+    not_before: str | None
+    not_after: str | None
+
+
 @dataclass(frozen=True, slots=True)
 class AnchorReport:
     """What the anchors of a log prove. ``bounds`` come from verified tokens only, in order of entries, without gaps.
@@ -53,6 +63,30 @@ class AnchorReport:
     anchored_from: int | None = None
     anchored_to: int = 0
     unchecked: tuple[str, ...] = ()
+
+
+def print_bounds(bounds: Iterable[Bound], size: int) -> list[PrintedBound]:
+    """The bounds of a log of ``size`` entries, in order; those of no entries are left out."""
+    return [
+        PrintedBound(
+            bound.first,
+            size if bound.stop is None else bound.stop,
+            print_time(bound.not_before),
+            print_time(bound.not_after),
+        )
+        for bound in bounds
+        if bound.first < size
+    ]
+
+
+def print_time(microseconds: int | None) -> str | None:
+    """Microseconds since 1970 in the form of ``at``, or in seconds where that has none: others may sign any number."""
+    if microseconds is None:
+        return None
+    try:
+        return format_at(microseconds)
+    except (ValueError, OverflowError, OSError):
+        return f"{microseconds // 1_000_000} seconds after 1970"
 
 
 def check_anchors(

@@ -14,6 +14,13 @@ NOT_CHECKED = (
     *("sealed", "projections", "run_directories"),
 )
 """Every name that ``Verdict.not_checked`` uses of a ledger."""
+MEANINGS = {
+    "ok": "everything that was checked is as it was recorded",
+    "damaged": "this is not as it was recorded",
+    "not_proven": "it is not shown that this is what it was to be",
+    "rollback": "this is older than what was signed",
+    "fork": "the log has another history than one that was signed",
+}
 EXIT_CODES = {"ok": 0, "damaged": 1, "not_proven": 3, "rollback": 4, "fork": 4}
 
 

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from ..errors import LedgerError
 from ..store.reader import LedgerReader
 from ..tlog.checkpoint import Checkpoint
 from ..tlog.hashing import leaf_hash
-from ..tlog.proof import verify_inclusion
+from ..tlog.proof import verify_consistency, verify_inclusion
 from ..tlog.receipt import Receipt
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_nodes
-from ..tlog.tree import ReadNode, prove_inclusion
+from ..tlog.tree import ReadNode, prove_consistency, prove_inclusion
 from .published import open_published
 from .static_log import read_raws
 
@@ -19,6 +21,21 @@ _MOST_NODES = 65_536
 def prove_entry(reader: LedgerReader, seq: int) -> Receipt | None:
     """The receipt of one entry, as ``Prover.prove`` gives it."""
     return Prover().prove(reader, seq)
+
+
+def with_entry(receipt: Receipt, reader: LedgerReader) -> Receipt:
+    """The receipt with the bytes of its entry, so that checking it needs nothing else but the key."""
+    return replace(receipt, extra=read_raws(reader, receipt.index, 1)[0])
+
+
+def prove_extension(reader: LedgerReader, older: int, newer: int) -> list[bytes]:
+    """The hashes that show that the tree of ``older`` entries is the beginning of that of ``newer``, verified.
+
+    Raises as ``verify_consistency`` does.
+    """
+    path = prove_consistency(older, newer, tile_nodes(newer, reader.hashes))
+    verify_consistency(older, newer, path, reader.frontier_at(older).root(), reader.frontier_at(newer).root())
+    return path
 
 
 class Prover:

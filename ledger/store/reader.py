@@ -163,16 +163,35 @@ class LedgerReader:
         )
         return [str(row[0]) for row in rows]
 
-    def categories(self) -> list[str]:
-        """What stands before the first "/" of the names of streams, sorted; found by skipping through the index."""
+    def categories(self, before: int | None = None) -> list[str]:
+        """What stands before the first "/" of the names of streams, sorted; found by skipping through the index.
+
+        Of the entries below seq ``before`` where it is given, which may look at every entry of a category.
+        """
         found: list[str] = []
         after = ""
         while True:
             (name,) = self._db.execute("SELECT min(stream) FROM entries WHERE stream >= ?", (after,)).fetchone()
             if name is None:
-                return found
+                break
             found.append(name.partition("/")[0])
             after = found[-1] + "0"
+        return found if before is None else [name for name in found if self._begins(name, before)]
+
+    def _begins(self, category: str, before: int) -> bool:
+        row = self._db.execute(
+            "SELECT EXISTS (SELECT 1 FROM entries WHERE stream >= ? AND stream < ? AND +seq < ?)",
+            (category, category + "0", before),
+        ).fetchone()
+        return bool(row[0])
+
+    def seqs_of_types(self, types: Sequence[str], before: int, most: int) -> list[int]:
+        """At most ``most`` seqs below ``before`` of the entries of some types, in order; their bytes are not read."""
+        rows = self._db.execute(
+            f"SELECT seq FROM entries WHERE seq < ? AND type IN ({','.join('?' * len(types))}) ORDER BY seq LIMIT ?",
+            (before, *types, most),
+        )
+        return [row[0] for row in rows]
 
     def stream_names(self, category: str, after: str, count: int) -> list[str]:
         """At most ``count`` names of the streams ``category`` and ``category/…`` that come after ``after``, sorted."""

@@ -5,7 +5,7 @@ A user may have sessions in both windows, so the two figures are correlated; by 
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from math import sqrt
 from typing import Any
 
@@ -21,12 +21,14 @@ Values = NDArray[Any]
 class Change(Figures):
     """The current figure minus the prior one; ``interval`` is None where a side shows no spread between users.
 
-    ``n`` and ``n_before`` count sessions, ``users_in_both`` those with sessions in both windows.
+    ``n`` and ``n_before`` count sessions, ``users_in_both`` the users with sessions in both windows. ``users_worth``
+    is how many users of even size the users of the window that has fewer are worth.
     """
 
     n: int
     n_before: int
     users_in_both: int
+    users_worth: float
     difference: float
     interval: Interval | None
 
@@ -46,30 +48,31 @@ def share_change(current: Values, users: Values, prior: Values, users_before: Va
     assert of_before.interval is not None
     correlation = _correlation(now, before)
     interval = newcombe(of_now.rate, of_now.interval, of_before.rate, of_before.interval, correlation)
-    return Change(of_now.n, of_before.n, in_both, of_now.rate - of_before.rate, interval)
+    return Change(of_now.n, of_before.n, in_both, _worth(now, before), of_now.rate - of_before.rate, interval)
 
 
 def mean_change(current: Values, users: Values, prior: Values, users_before: Values) -> Change | None:
     """The difference of two means, by the jackknife over users and Student's t with Satterthwaite's degrees of
-    freedom. None where a window is empty."""
+    freedom, with users in both windows at most those of both together. None where a window is empty."""
     if not len(current) or not len(prior):
         return None
     now, before, in_both = _sides(current, users, prior, users_before)
     difference = float(current.mean() - prior.mean())
-    found = Change(len(current), len(prior), in_both, difference, None)
+    found = Change(len(current), len(prior), in_both, _worth(now, before), difference, None)
     if min(now.clusters.count, before.clusters.count) < 2:
         return found
     from scipy.special import stdtrit
 
     of_now, of_before = now.clusters.variance, before.clusters.variance
-    variance = of_now + of_before - 2 * _correlation(now, before) * sqrt(of_now * of_before)
+    correlation = _correlation(now, before)
+    variance = of_now + of_before - 2 * correlation * sqrt(of_now * of_before)
     if variance <= 0:
         return found
-    degrees = (of_now + of_before) ** 2 / (
-        of_now**2 / _degrees(len(current), now.clusters) + of_before**2 / _degrees(len(prior), before.clusters)
-    )
+    degrees = (of_now + of_before) ** 2 / (of_now**2 / _degrees(now.rows) + of_before**2 / _degrees(before.rows))
+    if correlation:
+        degrees = min(degrees, _degrees(now.rows + before.rows))
     margin = float(stdtrit(degrees, (1 + LEVEL) / 2)) * sqrt(variance)
-    return Change(found.n, found.n_before, in_both, difference, Interval(difference - margin, difference + margin))
+    return replace(found, interval=Interval(difference - margin, difference + margin))
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,5 +104,14 @@ def _correlation(now: _Side, before: _Side) -> float:
     return min(1.0, max(-1.0, float(first @ second) / size)) if size > 0 else 0.0
 
 
-def _degrees(n: int, clusters: Clusters) -> float:
-    return max(1.0, clusters.worth(n) - 1)
+def _degrees(rows: Values) -> float:
+    return max(1.0, _even(rows) - 1)
+
+
+def _worth(now: _Side, before: _Side) -> float:
+    return min(_even(now.rows), _even(before.rows))
+
+
+def _even(rows: Values) -> float:
+    """How many users of even size users with so many rows are worth (Kish 1965)."""
+    return float(rows.sum() ** 2 / (rows @ rows))

@@ -53,6 +53,7 @@ def open_results(events: EventReader, seqs: Sequence[int], names_of: NamesOf) ->
             "is_escalated": graded.escalated,
             "tags": detail.get("tags"),
             "seq": seq,
+            "session": graded.session,
             "graded_at": recorded.at,
             "made": graded.made,
             "judge_model": graded.model,

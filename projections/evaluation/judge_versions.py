@@ -155,6 +155,14 @@ def _bounds(views: Connection, version: str, size: int) -> tuple[int, int]:
     return int(first) // MICRO, int(last) // MICRO
 
 
+def prompt_seq(views: Connection, size: int, version: str) -> int | None:
+    """The entry that published the shadow judge's prompt of a version."""
+    row = views.exec_driver_sql(
+        "SELECT seq FROM judge_prompts WHERE judge = 'shadow' AND version = ? AND seq < ?", (version, size)
+    ).first()
+    return None if row is None else int(row[0])
+
+
 def published_prompts(views: Connection, events: EventReader, size: int) -> list[PublishedPrompt]:
     """The prompts that the ledger published, the newest first."""
     known = {("shadow", prompt.version): prompt.digest for prompt in SHADOW_PROMPTS.values()}

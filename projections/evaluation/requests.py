@@ -99,6 +99,12 @@ def find_sessions(
     return listed, len(found) > len(listed)
 
 
+def newest_day(views: Connection, size: int) -> int | None:
+    """The day of the newest request, in days since 1970."""
+    row = views.exec_driver_sql("SELECT day FROM requests WHERE seq < ? ORDER BY day DESC LIMIT 1", (size,)).first()
+    return None if row is None else int(row[0])
+
+
 def _session(
     views: Connection, events: EventReader, size: int, rows: Sequence[Any], names: _Names, names_of: NamesOf
 ) -> tuple[dict[str, Any], int]:

@@ -159,8 +159,10 @@ def _as_of(views: Connection, kind: Kind, first_day: int, last_day: int, size: i
     numbers = np.array([number_of(session) for session in split], dtype=np.uint64)
     found = {}
     for day, kept in _present(views, kind, first_day, last_day, now).items():
-        rows = kept.rows[kept.rows["seq"] < size]
-        found[day] = replace(kept, rows=rows[~np.isin(rows["session"], numbers)])
+        stays = kept.rows["seq"] < size
+        if split:
+            stays &= ~np.isin(kept.rows["session"], numbers)
+        found[day] = kept if stays.all() else replace(kept, rows=kept.rows[stays])
     if not split:
         return found
     for day, derived in _derive(views, kind, first_day, last_day, size, split).items():
@@ -315,7 +317,10 @@ def _joined(kind: Kind, parts: Iterable[Segments]) -> Segments:
     held = [part for part in parts if len(part.rows)]
     texts = {text: number for number, text in enumerate(sorted({text for part in held for text in part.texts}))}
     rules = {rule: number for number, rule in enumerate(sorted({rule for part in held for rule in part.rules}))}
-    rows = np.concatenate([part.rows for part in held]) if held else np.empty(0, dtype=DTYPES[kind])
+    rows = np.empty(sum(len(part.rows) for part in held), dtype=DTYPES[kind])
+    if held:  # as bytes, whose columns numpy does not look at
+        whole = np.dtype((np.void, DTYPES[kind].itemsize))
+        np.concatenate([part.rows.view(whole) for part in held], out=rows.view(whole))
     cited: list[NDArray[np.int32]] = []
     start = offset = 0
     for part in held:

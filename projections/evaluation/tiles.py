@@ -151,6 +151,7 @@ def sampling(graded: Graded) -> dict[str, Any]:
     return {
         "sessions": len(single),
         "population": len(graded.begun),
+        "sessions_begun": _known_to_begin(single, graded.begun),
         "made": counts_of(single["made"], graded.texts),
         "judges": counts_of(single["model"], graded.texts),
         "judge_prompt_versions": counts_of(single["prompt"], graded.texts),
@@ -159,6 +160,16 @@ def sampling(graded: Graded) -> dict[str, Any]:
         "weighted": None if weighted is None else weighted.as_json(),
         "mid_session_source_flips": _count(single, FLIPPED),
     }
+
+
+def _known_to_begin(single: Rows, begun: Rows) -> int:
+    """How many of these sessions are among those that began."""
+    if not len(begun):
+        return 0
+    place = np.minimum(np.searchsorted(begun["at"], single["at"]), len(begun) - 1)
+    rest = single["session"][begun["session"][place] != single["session"]]  # sorting all of them takes long
+    found = int(np.count_nonzero(np.isin(rest, begun["session"]))) if len(rest) else 0
+    return len(single) - len(rest) + found
 
 
 def mixed_rulers(graded: Graded) -> list[str]:

@@ -12,6 +12,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ..rates import dense
@@ -31,6 +32,19 @@ def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Seg
     found = load_segments(views, "judged", from_at // DAY, to_at // DAY, size)
     rows = between(found.rows, from_at * MICRO, to_at * MICRO)
     return Segments(rows, found.texts, found.cited, found.rules)
+
+
+def of_source(verdicts: Segments, source: str | None) -> Segments:
+    """The verdicts on sessions of one source, if it is given."""
+    if source is None:
+        return verdicts
+    return replace(verdicts, rows=verdicts.rows[of_texts(verdicts.rows["source"], verdicts.texts, [source])])
+
+
+def total_under(loaded: Segments, source: str | None, version: str) -> dict[str, Any]:
+    """The sums of ``trend_under`` alone."""
+    rows = _of_version(of_source(loaded, source), version)
+    return _total(*_outcomes(rows))
 
 
 def trend_of(views: Connection, verdicts: Segments, version: str, from_at: int, size: int) -> dict[str, Any]:
@@ -91,10 +105,7 @@ def build_trend(
     version: str | None = None,
 ) -> dict[str, Any]:
     """The trend of each version apart, of one ``source`` or ``version`` where it is given."""
-    verdicts = load_verdicts(views, from_at, to_at, size)
-    if source is not None:
-        narrowed = verdicts.rows[of_texts(verdicts.rows["source"], verdicts.texts, [source])]
-        verdicts = replace(verdicts, rows=narrowed)
+    verdicts = of_source(load_verdicts(views, from_at, to_at, size), source)
     present = sorted({verdicts.texts[code] for code in set(verdicts.rows["version"].tolist())})
     wanted = present if version is None else [version]
     return {
@@ -106,13 +117,13 @@ def build_trend(
 
 
 def trend_under(
-    views: Connection, size: int, *, from_at: int, to_at: int, source: str | None, version: str
+    views: Connection, size: int, loaded: Segments, *, from_at: int, to_at: int, source: str | None, version: str
 ) -> dict[str, Any]:
-    """The trend of one version, of one ``source`` where it is given; ``versions`` counts the verdicts of each."""
-    verdicts = load_verdicts(views, from_at, to_at, size)
-    if source is not None:
-        narrowed = verdicts.rows[of_texts(verdicts.rows["source"], verdicts.texts, [source])]
-        verdicts = replace(verdicts, rows=narrowed)
+    """The trend of one version, of one ``source`` where it is given; ``versions`` counts the verdicts of each.
+
+    ``loaded`` is what ``load_verdicts`` gives for the window.
+    """
+    verdicts = of_source(loaded, source)
     return {
         **trend_of(views, verdicts, version, from_at, size),
         "undecided": undecided_turns(views, version, from_at, to_at, size),
@@ -132,16 +143,15 @@ def outcome_of(better: str, served_first: bool) -> str:
 
 
 def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
-    lost, tied, first = has(rows, LOST), has(rows, TIED), has(rows, SERVED_FIRST)
-    won = ~lost & ~tied
+    won, lost, tied = _outcomes(rows)
+    first = has(rows, SERVED_FIRST)
     days, place = runs(rows["at"] // (DAY * MICRO))
     counted = [np.bincount(place[chosen], minlength=len(days)).tolist() for chosen in (won, lost, tied)]
     daily = [
         {"date": _date(day), "n": wins + losses + ties, "wins": wins, "losses": losses, "ties": ties}
         for day, wins, losses, ties in zip(days.tolist(), *counted, strict=True)
     ]
-    n, wins, losses, ties = len(rows), int(won.sum()), int(lost.sum()), int(tied.sum())
-    total = {"n": n, "wins": wins, "losses": losses, "ties": ties}
+    n = len(rows)
     outcomes = np.where(won, WIN, np.where(lost, LOSS, TIE))
     subjects = dense(rows["user"])
     found = evidence(
@@ -153,7 +163,7 @@ def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
         day["evidence"] = {"e_value": followed.e_value, "interval": [followed.interval.low, followed.interval.high]}
     return {
         "daily": daily,
-        "window_total": {**total, "win_rate": share(wins, n), "net_win": share(wins - losses, n)},
+        "window_total": _total(won, lost, tied),
         "statistics": {
             "n": n,
             "significant_losses": int((lost & has(rows, SIGNIFICANT)).sum()),
@@ -166,6 +176,18 @@ def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
             ).as_json(),
         },
     }
+
+
+def _outcomes(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:
+    """Which of the rows the served answer won, lost and tied."""
+    lost, tied = has(rows, LOST), has(rows, TIED)
+    return ~lost & ~tied, lost, tied
+
+
+def _total(won: NDArray[np.bool_], lost: NDArray[np.bool_], tied: NDArray[np.bool_]) -> dict[str, Any]:
+    n, wins, losses, ties = len(won), int(won.sum()), int(lost.sum()), int(tied.sum())
+    counts = {"n": n, "wins": wins, "losses": losses, "ties": ties}
+    return {**counts, "win_rate": share(wins, n), "net_win": share(wins - losses, n)}
 
 
 def _date(day: int) -> str:

@@ -173,6 +173,14 @@ def judged_versions(views: Connection, size: int) -> list[str]:
     return [row[0] for row in rows]
 
 
+def newest_verdict(views: Connection, size: int, version: str) -> int | None:
+    """The seq of the verdict under a version of the judge's prompt that was judged last."""
+    row = views.exec_driver_sql(
+        "SELECT seq FROM verdicts WHERE version = ? AND seq < ? ORDER BY judged_at DESC LIMIT 1", (version, size)
+    ).first()
+    return None if row is None else int(row[0])
+
+
 def _opened(
     views: Connection,
     events: EventReader,

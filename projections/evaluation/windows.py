@@ -92,7 +92,8 @@ class Windows:
         found = []
         if self.last >= MILLISECONDS_FROM:
             found.append(f"to_ts {self.last} is read as seconds since 1970; it looks like milliseconds")
-        if self.last - self.current < self.current - self.prior:
+        # both ends of the current window are in it, so that seven whole days are a second less than WEEK
+        if self.last - self.current + 1 < self.current - self.prior:
             found.append(
                 f"the current window has {self.last - self.current} s, the prior {self.current - self.prior} s"
             )

@@ -378,7 +378,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
     shell: Shell, place: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evidence or free space: the answer is a verdict, and never an exception."""
-    from affidavit.api.cli.verify_commands import _against
+    from affidavit.api.verifying import known_here
     from affidavit.ledger.audit.audit import Against, audit
     from affidavit.ledger.errors import LedgerError
     from affidavit.ledger.store.reader import open_snapshot
@@ -392,7 +392,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(shell.keys))
     try:
         with open_snapshot(database.parent) as reader:
-            verdict = audit(reader, REGISTRY, _against(database.parent, reader, Against()))
+            verdict = audit(reader, REGISTRY, known_here(database.parent, shell.keys, reader, Against()))
     except (LedgerError, sqlite3.Error):
         return  # the command reports it as storage_damaged
     assert verdict.verdict in ("ok", "damaged", "rollback", "fork", "not_proven")

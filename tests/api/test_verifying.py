@@ -73,6 +73,14 @@ def test_what_is_brought_is_checked_against(ledger: Ledger, verifier: Verifier) 
     assert {"key_pinned", "pinned"} <= set(verdict.checked)
 
 
+def test_what_somebody_brought_is_not_what_everybody_is_told(ledger: Ledger, verifier: Verifier) -> None:
+    verifier.start(Brought())
+    alone = _finish(verifier)
+    verifier.start(Brought(print_vkey(ledger.verifier_key())))
+    assert _finish(verifier) is not alone
+    assert verifier.look_alone() is alone
+
+
 def test_damage_is_found(ledger: Ledger, verifier: Verifier) -> None:
     _append(ledger, 3)
     ledger.sign()

@@ -204,7 +204,7 @@ def test_sampled_n_of_each_point(page: Watched, world: Service) -> None:
     buckets = _overview(world)["hero"]["buckets"]
     rows = page.page.locator("table", has_text="By day, UTC").locator("tbody tr")
     assert rows.count() == len(buckets)
-    assert f"n = {buckets[0]['session_count']} of" in (page.page.locator("main svg").first.text_content() or "")
+    assert f"n = {buckets[0]['session_count']} graded;" in (page.page.locator("main svg").first.text_content() or "")
 
 
 def test_a_session_outside_the_sample_is_graded_on_a_click(open_page: Open, own_site: Site) -> None:

@@ -118,6 +118,39 @@ def test_about_a_log_that_does_not_verify_nothing_is_signed(site: Site, open_pag
     assert site.service.head()[0] == size
 
 
+@pytest.mark.parametrize(("name", "value"), [("size", "777"), ("root", "A" * 43 + "="), ("origin", "other.example/0")])
+def test_what_was_not_checked_is_not_signed(site: Site, open_page: Open, key_file: Path, name: str, value: str) -> None:
+    page = open_page(site, f"/reviews/new?run={EVEN}").page
+    size = site.service.head()[0]
+    page.check("#verdict-approve")
+    page.fill("#words", "Good.")
+    page.set_input_files("#key-file", key_file)
+    page.wait_for_selector("[data-sign]:enabled")
+    page.evaluate("([name, value]) => { document.getElementById('signing').dataset[name] = value }", [name, value])
+    assert "names another log, size or root than the one that was checked" in signed(page)
+    assert site.service.head()[0] == size
+
+
+def test_what_is_shown_at_the_press_is_signed_once(own_site: Site, open_page: Open, key_file: Path) -> None:
+    page = open_page(own_site, f"/reviews/new?run={EVEN}").page
+    sent: list[str] = []
+    page.on("request", lambda request: sent.append(request.post_data or "") if request.method == "POST" else None)
+    page.check("#verdict-approve")
+    page.fill("#words", "As I read it.")
+    page.set_input_files("#key-file", key_file)
+    page.wait_for_selector("[data-sign]:enabled")
+    page.evaluate("""() => {
+      const form = document.getElementById("signing");
+      form.requestSubmit();
+      form.words.value = "Something else.";
+      form.dispatchEvent(new Event("input"));
+      form.requestSubmit();
+    }""")
+    page.wait_for_selector("#signed strong.good")
+    assert "entries" in page.inner_text("#signed")
+    assert (len(sent), newest(own_site).words) == (1, "As I read it.")
+
+
 def test_words_that_no_statement_can_hold(site: Site, open_page: Open, key_file: Path) -> None:
     page = open_page(site, f"/reviews/new?run={EVEN}").page
     page.check("#verdict-approve")

@@ -96,3 +96,10 @@ def test_a_difference_in_line_endings_only_is_said() -> None:
 def test_characters_that_do_not_show_are_named() -> None:
     assert unseen_characters("a\u202eb\u202e\u200bc\n\t\x1b") == [("U+202E", 2), ("U+200B", 1), ("U+001B", 1)]
     assert unseen_characters("👩\u200d👧 می\u200cخواهم\n") == []
+
+
+def test_lines_that_take_too_much_work_stand_alone_and_that_is_told() -> None:
+    words = " ".join(f"word{number}" for number in range(30_000))
+    found = side_by_side(f"{words}\nlast", "\n".join(f"line {number}" for number in range(100)) + "\nlast")
+    assert {row.kind for row in _rows(found)} == {"removed", "added", "same"}
+    assert any("shown as replaced" in limit for limit in found.limits)

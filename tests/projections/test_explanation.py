@@ -318,7 +318,7 @@ def test_a_reported_prompt_that_is_not_recorded_is_said_to_be_so(explained: Expl
 def test_the_verdict_comes_first(explained: Explained, events: list[Event]) -> None:
     lines = explained(events).text().splitlines()
     assert lines[1].startswith("  gain: +0.3000, 95 % interval [+0.")
-    assert lines[1].endswith(", n = 10, p = 0.0312: significant")
+    assert lines[1].endswith(", n = 10, p = 0.0293: significant")
     assert lines[2] == "  reported: the prompt of iteration 2, made by change 1"
     lost = explained([*events[:-2], evaluation(6, 1, "final", [0.0] * 10), events[-1]]).text().splitlines()[1]
     assert lost.startswith("  loss: −0.3200")

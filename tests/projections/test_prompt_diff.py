@@ -10,7 +10,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from affidavit.domain.errors import Refused
-from affidavit.projections.prompt_diff import MAX_LINES, diff_iterations, diff_prompts, render_words
+from affidavit.projections.prompt_diff import MAX_LINES, Work, diff_iterations, diff_prompts, render_words
 from affidavit.projections.run_record import RunRecord
 
 _texts = st.text(st.sampled_from("ab \n.é"), max_size=60)
@@ -79,3 +79,17 @@ def test_the_hardest_texts_within_the_bound_do_not_hang() -> None:
     hard = [str(draw.randrange(100)) for _ in range(MAX_LINES)]
     other = draw.sample(hard, len(hard))
     diff_prompts("\n".join(hard), "\n".join(other))
+
+
+def test_few_lines_that_take_much_work_are_shown_as_replaced() -> None:
+    """Each of 49 lines stands 20 times on either side, never beside the same one: difflib alone takes seconds."""
+    often, once = [f"often {n}" for n in range(49)], [f"once {n}" for n in range(2_000)]
+    old, new = ("\n".join(f"{often[n % 49]}\n{once[start + n]}" for n in range(1_000)) for start in (0, 1_000))
+    found = diff_prompts(old, new)
+    assert any(limit.startswith("lines: ") for limit in found.limits)
+    assert [line[1:] for line in found.lines if line[0] == "-"][1:] == old.splitlines()[1:]
+
+
+def test_what_is_asked_together_shares_the_bound_of_its_work() -> None:
+    assert not diff_prompts("one two", "two one").limits
+    assert diff_prompts("one two", "two one", work=Work(left=3)).limits

@@ -11,7 +11,7 @@ from sqlalchemy import Connection
 
 from affidavit.domain.event import Event, NewEvent
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
-from affidavit.domain.optimization.events import PromptEvaluated
+from affidavit.domain.optimization.events import PromptEvaluated, RunCompleted, RunPlanned, Split
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.store.opening import EventReader
 from affidavit.projections.run_comparisons import Comparisons
@@ -163,7 +163,7 @@ def test_what_is_kept_may_be_lost(ledger: Ledger, begin: Begin) -> None:
     begin("b", 4)
     assert found(ledger, status="completed") == ["a"]
     with looking(ledger) as (views, _, _):
-        views.exec_driver_sql("DROP TABLE run_lines_1")
+        views.exec_driver_sql("DROP TABLE run_lines_2")
         views.commit()
     begin("c")
     assert found(ledger) == ["c", "b", "a"]
@@ -218,3 +218,42 @@ def test_no_more_comparisons_are_kept_than_said(ledger: Ledger, begin: Begin) ->
     of(kept, ledger, "a")
     of(kept, ledger, "c")
     assert set(of(kept, ledger, "a", "b", "c", go_on=False)) == {"a", "c"}
+
+
+@pytest.mark.parametrize(
+    ("test_samples", "planned", "told"),
+    [(3, None, True), (0, None, False), (None, None, None), (3, False, False), (None, True, True)],
+)
+def test_held_out_is_what_the_plan_says_else_the_split_else_not_known(
+    ledger: Ledger, run_events: list[Event], test_samples: int | None, planned: bool | None, told: bool | None
+) -> None:
+    started = run_events[0].model_copy(update={"run": "a", "split": Split(test=test_samples)})
+    plans = [] if planned is None else [_plan(planned)]
+    events = [started, *plans, *run_events[1:]]
+    ledger.record(*(NewEvent("run/a", pos, event, {}) for pos, event in enumerate(events)))
+    assert line_of(ledger, "a").held_out is told
+
+
+def test_the_best_of_a_run_that_goes_on_is_a_mean_and_not_a_share_of_duels(
+    ledger: Ledger, run_events: list[Event]
+) -> None:
+    """However high the share."""
+    begun = [event for event in run_events if not isinstance(event, RunCompleted)]
+    trained = [place for place, event in enumerate(begun) if getattr(event, "purpose", "") == "train"]
+    duels = begun[trained[-1]].model_copy(update={"kind": "win_rate", "score": 0.99, "samples": None})
+    events = [*begun[: trained[-1]], duels, *begun[trained[-1] + 1 :]]
+    ledger.record(
+        *(
+            NewEvent("run/a", pos, event.model_copy(update={"run": "a"}) if not pos else event, {})
+            for pos, event in enumerate(events)
+        )
+    )
+    means = [event.score for place in trained[:-1] if isinstance(event := begun[place], PromptEvaluated)]
+    line = line_of(ledger, "a")
+    assert line.best_score == line.best_train_score == max(score for score in means if score is not None)
+    assert not line.best_is_batch
+
+
+def _plan(held_out: bool) -> RunPlanned:
+    sealed: dict[str, Any] = {"options": {}, "rows": [{"id": "a"}], "split": {}, "sources": {}}
+    return RunPlanned(seed=1, rows_count=1, held_out=held_out, versions={}, draws=(), **sealed)

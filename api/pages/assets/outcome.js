@@ -2,6 +2,9 @@
 
 const HEADS = {
   ok: ["good", "✓", "Verified."],
+  unpinned: ["warn", "≈", "Consistent, under a key that this server named:"],
+  changed: ["warn", "?", "The page has changed since: verify again."],
+  forgotten: ["warn", "?", "Forgotten: verify again."],
   not_proven: ["warn", "?", "Not proven:"],
   damaged: ["bad", "✕", "Damaged:"],
   fork: ["bad", "✕", "Another history:"],

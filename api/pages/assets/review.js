@@ -2,7 +2,7 @@
 
 import { ED25519, NAME, base64, concat, decode64, hex, parseVkey, require, sha256, signers, splitNote, text } from "./tlog.js";
 import { head, make, saving, shown } from "./outcome.js";
-import { checkThisPage } from "./pagecheck.js";
+import { checkThisPage, isGood } from "./pagecheck.js";
 
 const PREFIX = "PRIVATE+KEY+";
 const KEY_LINE = new RegExp(`^PRIVATE\\+KEY\\+(${NAME})\\+([0-9a-f]{8})\\+(\\S+)\\n?$`);
@@ -63,9 +63,10 @@ const form = document.getElementById("signing");
 if (form && globalThis.isSecureContext && globalThis.crypto?.subtle) {
   const find = (what) => form.querySelector(what);
   const told = find("#key-told"), preview = find("#preview"), button = find("[data-sign]"), outcome = find("#signed");
-  let key = null;
+  let key = null, busy = false;
   const now = () => `${new Date().toISOString().slice(0, 19)}Z`;
   const draw = () => {
+    if (busy) return;
     preview.textContent = statement(form, now()).body + (key ? `\n— ${key.name} (your signature)\n` : "");
     button.disabled = key === null;
   };
@@ -97,28 +98,37 @@ if (form && globalThis.isSecureContext && globalThis.crypto?.subtle) {
   form.addEventListener("input", draw);
   form.addEventListener("submit", async (event) => {
     event.preventDefault();
-    if (key === null) return;
-    button.disabled = true;
+    if (key === null || busy) return;
+    busy = button.disabled = true;
+    const signing = key, { words, body } = statement(form, now());
+    preview.textContent = body;
     outcome.replaceChildren(make("p", {}, "Checking the log that you sign about …"));
     let note = null;
     try {
-      const checked = await checkThisPage();
-      if (checked.state !== "ok") {
+      require(words !== "", "malformed", "say something: a verdict without words helps nobody");
+      require(words.isWellFormed() && !/[\u0000-\u0009\u000b-\u001f]/.test(words), "malformed", "your words hold a tab or another control character");
+      const checked = await checkThisPage(), { page } = checked;
+      if (!isGood(checked)) {
         outcome.replaceChildren(make("p", {}, "Nothing was signed. ", ...head(checked)), ...shown(checked));
         return;
       }
-      const { words, body } = statement(form, now());
-      require(words !== "", "malformed", "say something: a verdict without words helps nobody");
-      require(words.isWellFormed() && !/[\u0000-\u0009\u000b-\u001f]/.test(words), "malformed", "your words hold a tab or another control character");
-      note = await sign(key, body);
+      const { origin, size, root } = page;
+      require(body.startsWith(`affidavit-review@v1\norigin ${origin}\nsubject ${form.dataset.subject}\nsize ${size}\nroot ${root}\nverdict `)
+        && body.split("\n\n")[0].split("\n").length === 7, "page_differs",
+        "what you would sign names another log, size or root than the one that was checked");
+      require(page.left === 0 || confirm(`${page.left} of the entries that you sign about were not checked here; the evidence pack has all of them. Sign all the same?`),
+        "not_proven", "not all entries were checked, and you did not want to sign");
+      note = await sign(signing, body);
       preview.textContent = note;
-      const seq = await handIn(note, key.vkey);
+      const seq = await handIn(note, signing.vkey);
       outcome.replaceChildren(make("p", {}, make("strong", { class: "good" }, "✓ Recorded"), " as ",
-        make("a", { href: `/reviews?before=${seq + 1}#review-${seq}` }, `entry ${seq}`), ". ", saving("Keep a copy of what you signed", `review-${seq}.txt`, note)));
+        make("a", { href: `/reviews?before=${seq + 1}#review-${seq}` }, `entry ${seq}`), ". ", saving("Keep a copy of what you signed", `review-${seq}.txt`, note)),
+        make("p", {}, ...head(checked)), ...shown(checked));
     } catch (error) {
       outcome.replaceChildren(make("p", { class: "warning" }, `⚠ Not recorded: ${error.message}. `,
         ...(note === null ? [] : [saving("Save the signed statement", "statement.txt", note), "; it can be handed in later."])));
     } finally {
+      busy = false;
       button.disabled = key === null;
     }
   });

@@ -15,11 +15,12 @@ _MOST_LETTERS = 34
 
 @dataclass(frozen=True, slots=True)
 class Versus:
-    """Successes and failures of one thing."""
+    """Successes and failures of one thing; ``remark`` stands behind the numbers."""
 
     label: str
     successes: int
     failures: int
+    remark: str = ""
 
 
 def distribution(labels: Sequence[str], current: Sequence[int], prior: Sequence[int], title: str) -> Markup:
@@ -59,7 +60,7 @@ def distribution(labels: Sequence[str], current: Sequence[int], prior: Sequence[
                 else {"class_": "stroke-series-2 dash", "fill": "none", "stroke_width": 2}
             )
             of = f"{share(shares[series][place], 1)} of the {'prior' if series else 'current'} window"
-            told = f"{num(counts[place])} sessions with {label} corrections, {of}"
+            told = f"{num(counts[place])} results with {label} corrections, {of}"
             drawn.append(
                 element(
                     "g",
@@ -72,7 +73,13 @@ def distribution(labels: Sequence[str], current: Sequence[int], prior: Sequence[
             )
         drawn.append(element("text", label, x=middle, y=foot + 18, class_="text middle"))
     drawn.append(
-        element("text", "corrections in a session", x=(left + right) / 2, y=foot + 38, class_="text-soft middle")
+        element(
+            "text",
+            "corrections in the session of a result",
+            x=(left + right) / 2,
+            y=foot + 38,
+            class_="text-soft middle",
+        )
     )
     return picture(width, foot + 46, title, *drawn)
 
@@ -140,7 +147,8 @@ def versus(rows: Sequence[Versus], title: str) -> Markup:
     for place, found in enumerate(rows):
         y = top + place * row + 5
         left, right = reach(found.failures), reach(found.successes)
-        told = f"{found.label}: {num(found.successes)} succeeded, {num(found.failures)} failed"
+        remark = f" · {found.remark}" if found.remark else ""
+        told = f"{found.label}: {num(found.successes)} succeeded, {num(found.failures)} failed{remark}"
         drawn.append(
             element(
                 "g",
@@ -153,7 +161,7 @@ def versus(rows: Sequence[Versus], title: str) -> Markup:
                     "rect", x=line, y=y, width=right, height=22, class_="fill-good-tint stroke-good", stroke_width=1
                 ),
                 element("text", num(found.failures), x=line - left - 6, y=y + 16, class_="text small end"),
-                element("text", num(found.successes), x=line + right + 6, y=y + 16, class_="text small"),
+                element("text", num(found.successes) + remark, x=line + right + 6, y=y + 16, class_="text small"),
             )
         )
     drawn.append(element("line", x1=line, x2=line, y1=top, y2=foot, class_="stroke-ink", stroke_width=1.5))

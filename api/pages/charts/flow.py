@@ -13,12 +13,11 @@ from itertools import pairwise
 
 from markupsafe import Markup
 
+from ....domain.optimization.effects import THRESHOLD
 from ..formats import score, signed
 from .svg import element
 
 SERIES = 6
-_ARROWS = {"helped": "▲", "hurt": "▼", "no effect": "●"}
-_TONES = {"helped": "text-good", "hurt": "text-bad", "no effect": "text-soft"}
 _MOST_PILLS = 3
 
 
@@ -52,7 +51,9 @@ class Pill:
 
 @dataclass(frozen=True, slots=True)
 class Card:
-    """What a card shows. ``told`` says it in words. ``made_from`` is the number of the card it was made from.
+    """What a card shows. ``told`` says it in words. ``beats_noise`` colours ``delta``.
+
+    ``made_from`` is the number of the card it was made from.
 
     ``filled`` is how much of the bar at its lower edge the score fills, from 0 to 1.
 
@@ -65,7 +66,7 @@ class Card:
     href: str
     score: float | None
     delta: float | None = None
-    direction: str | None = None
+    beats_noise: bool = False
     no_delta: str = ""
     val: str = ""
     cost: str = ""
@@ -261,8 +262,7 @@ def _body(card: Card, x: float, y: float, look: Look) -> Iterator[Markup]:
     if card.delta is None:
         yield element("text", card.no_delta, x=left, y=y + line_y[2], class_="text-soft")
     else:
-        told = f"{_ARROWS.get(card.direction or '', '')} {signed(card.delta)}"
-        yield element("text", told, x=left, y=y + line_y[2], class_=f"{_TONES.get(card.direction or '', 'text')} bold")
+        yield element("text", _delta(card.delta), x=left, y=y + line_y[2], class_=f"{_tone(card)} bold")
     yield element("text", card.cost, x=left, y=y + line_y[3], class_="text-soft small")
     if card.val and not look.compact:
         yield element("text", card.val, x=right, y=y + line_y[3], class_="text-soft small end")
@@ -288,15 +288,22 @@ def _ending(card: Card, x: float, y: float, look: Look) -> Iterator[Markup]:
         dense = " dense" if look.compact else ""
         yield element("text", score(card.score), x=middle, y=y + offsets[1], class_=f"text figure middle{dense}")
     if card.delta is not None:
-        told = f"{_ARROWS.get(card.direction or '', '')} {signed(card.delta)}"
-        yield element(
-            "text", told, x=middle, y=y + offsets[2], class_=f"{_TONES.get(card.direction or '', 'text')} bold middle"
-        )
+        yield element("text", _delta(card.delta), x=middle, y=y + offsets[2], class_=f"{_tone(card)} bold middle")
     elif card.no_delta:
         yield element("text", card.no_delta, x=middle, y=y + offsets[2], class_="text-soft small middle")
     if card.cost:
         yield element("text", card.cost, x=middle, y=y + offsets[3], class_="text-soft small middle")
     yield from _marks(card, x + look.width - 14, y, look)
+
+
+def _delta(delta: float) -> str:
+    return f"{'▲' if delta > THRESHOLD else '▼' if delta < -THRESHOLD else '●'} {signed(delta)}"
+
+
+def _tone(card: Card) -> str:
+    if not card.beats_noise or not card.delta:
+        return "text"
+    return "text-good" if card.delta > 0 else "text-bad"
 
 
 def _marks(card: Card, right: float, y: float, look: Look) -> Iterator[Markup]:

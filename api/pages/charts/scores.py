@@ -30,7 +30,7 @@ class Dot:
 
 @dataclass(frozen=True, slots=True)
 class HeldOut:
-    """A score on the samples that were kept from optimising."""
+    """A score of the baseline or the final prompt; ``Scores.test_name`` says on what samples."""
 
     name: str
     score: float
@@ -199,7 +199,7 @@ def _told(scores: Scores) -> str:
         for name, dots in ((scores.train_name, scores.train), (scores.val_name, scores.val))
         if dots
     ]
-    parts += [f"{test.name} on test samples: {score(test.score)}" for test in scores.test]
+    parts += [f"{test.name} ({scores.test_name}): {score(test.score)}" for test in scores.test]
     return "; ".join(parts)
 
 

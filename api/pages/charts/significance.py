@@ -112,6 +112,7 @@ def _told(found: Differences) -> str:
     same = len(found.values) - better - worse
     bounds = "no interval" if found.bounds is None else f"95 % interval {interval(found.bounds, signed)}"
     return (
-        f"{num(len(found.values))} samples: {num(better)} better, {num(worse)} worse, {num(same)} the same; "
+        f"{num(len(found.values))} {'sample' if len(found.values) == 1 else 'samples'}: "
+        f"{num(better)} better, {num(worse)} worse, {num(same)} the same; "
         f"mean difference {signed(found.mean)}, {bounds}"
     )

@@ -1,4 +1,5 @@
-"""The win rate day by day, small: the rate, the turns behind it, and the bound that holds however often one looks."""
+"""The win rate day by day, small: the rate, the turns behind it, and where there is one the bound that holds however
+often one looks."""
 
 from __future__ import annotations
 
@@ -12,6 +13,7 @@ from ..formats import num, share
 from .svg import Scale, element, path, picture
 
 WIDTH, HEIGHT = 540, 250
+_UNBOUNDED_HEIGHT = 166
 _LEFT, _RIGHT = 44, 530
 _RATE = (96.0, 22.0)
 _BARS = (146.0, 116.0)
@@ -20,7 +22,8 @@ _BOUND = (232.0, 176.0)
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Verdicts of one day; ``low`` and ``high`` bound the share of wins among all decided ones up to its end."""
+    """Verdicts of one day; ``bound`` is that on the share of wins among the first decided turns of each user up to its
+    end, None where none holds."""
 
     number: int
     date: str
@@ -28,8 +31,7 @@ class Day:
     wins: int
     ties: int
     losses: int
-    low: float
-    high: float
+    bound: tuple[float, float] | None
 
 
 def sparkline(days: Sequence[Day], title: str) -> Markup:
@@ -39,15 +41,17 @@ def sparkline(days: Sequence[Day], title: str) -> Markup:
     first, last = days[0].number, days[-1].number
     x = Scale(first, last + 1, _LEFT, _RIGHT)
     width = (_RIGHT - _LEFT) / (last + 1 - first)
+    bounds = [day.bound for day in days if day.bound is not None]
+    height = HEIGHT if bounds else _UNBOUNDED_HEIGHT
     drawn = [
         *_rates(days, x, width),
         *_counts(days, x, width),
-        *_bound(days, x, width),
-        element("text", days[0].date, x=_LEFT, y=HEIGHT - 4, class_="text-soft small"),
-        element("text", days[-1].date, x=_RIGHT, y=HEIGHT - 4, class_="text-soft small end"),
+        *(_bound(days, bounds, x, width) if bounds else ()),
+        element("text", days[0].date, x=_LEFT, y=height - 4, class_="text-soft small"),
+        element("text", days[-1].date, x=_RIGHT, y=height - 4, class_="text-soft small end"),
         *(_hover(day, x(day.number), width) for day in days),
     ]
-    return picture(WIDTH, HEIGHT, title, *drawn, class_="wide")
+    return picture(WIDTH, height, title, *drawn, class_="wide")
 
 
 def _rates(days: Sequence[Day], x: Scale, width: float) -> list[Markup]:
@@ -79,17 +83,17 @@ def _counts(days: Sequence[Day], x: Scale, width: float) -> list[Markup]:
     return drawn
 
 
-def _bound(days: Sequence[Day], x: Scale, width: float) -> list[Markup]:
+def _bound(days: Sequence[Day], bounds: Sequence[tuple[float, float]], x: Scale, width: float) -> list[Markup]:
     """The bound as steps: what holds from the end of a day on."""
     y = Scale(0, 1, *_BOUND)
     above: list[tuple[float, float]] = []
     below: list[tuple[float, float]] = []
     ends = [*(x(day.number) for day in days[1:]), x(days[-1].number) + width]
-    for day, end in zip(days, ends, strict=True):
-        above += [(x(day.number), y(day.high)), (end, y(day.high))]
-        below += [(x(day.number), y(day.low)), (end, y(day.low))]
+    for day, (low, high), end in zip(days, bounds, ends, strict=True):
+        above += [(x(day.number), y(high)), (end, y(high))]
+        below += [(x(day.number), y(low)), (end, y(low))]
     return [
-        _caption("bound on the share of wins among decided turns so far (95 %)", _BOUND[1] - 8),
+        _caption("first decided turn of each user, ties left out: bound on the share of wins", _BOUND[1] - 8),
         element("path", d=path([*above, *reversed(below)]) + "Z", class_="fill-accent band"),
         *_axis(y),
         *(
@@ -109,12 +113,18 @@ def _axis(y: Scale) -> list[Markup]:
 
 
 def _hover(day: Day, start: float, width: float) -> Markup:
-    told = (
-        f"{day.date}: {day.wins} wins, {day.ties} ties, {day.losses} losses, n = {day.n}; "
-        f"bound {share(day.low, 1)} to {share(day.high, 1)}"
-    )
+    told = f"{day.date}: {day.wins} wins, {day.ties} ties, {day.losses} losses, n = {day.n}"
+    if day.bound is not None:
+        low, high = day.bound
+        told += f"; first decided turn of each user: bound {share(low, 1)} to {share(high, 1)}"
     area = element(
-        "rect", x=start, y=_RATE[1], width=width, height=_BOUND[0] - _RATE[1], fill="none", pointer_events="all"
+        "rect",
+        x=start,
+        y=_RATE[1],
+        width=width,
+        height=(_BARS if day.bound is None else _BOUND)[0] - _RATE[1],
+        fill="none",
+        pointer_events="all",
     )
     return element("g", element("title", told), area)
 

@@ -19,11 +19,7 @@ def element(tag: str, /, *children: object, **attributes: object) -> Markup:
     An attribute of None is left out. Children that are no markup are escaped.
     """
     printed = "".join(
-        [
-            f' {_attribute(name)}="{_number(value) if type(value) in _NUMBERS else escape(str(value))}"'
-            for name, value in attributes.items()
-            if value is not None
-        ]
+        [f' {_attribute(name)}="{_value(value)}"' for name, value in attributes.items() if value is not None]
     )
     inside = "".join([child if type(child) is Markup else escape(child) for child in children])
     return Markup(f"<{tag}{printed}>{inside}</{tag}>")
@@ -85,17 +81,21 @@ def ticks(low: float, high: float, most: int = 5) -> list[float]:
         step *= 10
 
 
-_NUMBERS = (int, float)
-
-
 @cache
 def _attribute(name: str) -> str:
     """An attribute as it is written, of a name as Python writes it."""
     return name.rstrip("_").replace("_", "-")
 
 
-def _number(value: float) -> str:
-    """A number rounded to hundredths, with no more digits than it needs."""
+def _value(value: object) -> str:
+    """An attribute's value as it is written."""
     if type(value) is int:
         return str(value)
-    return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
+    return _number(value) if isinstance(value, float) else escape(str(value))
+
+
+def _number(value: float) -> str:
+    """A number rounded to hundredths, with no more digits than it needs."""
+    if isinstance(value, float):
+        return f"{value:.2f}".rstrip("0").rstrip(".") if math.isfinite(value) else "0"
+    return str(value)

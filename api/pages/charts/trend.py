@@ -20,7 +20,8 @@ _DATES_AT_MOST = 12
 
 @dataclass(frozen=True, slots=True)
 class Point:
-    """One bucket: ``rate`` and its 95 % bounds, 0 to 1, of ``n`` outcomes; ``of`` how many there might have been."""
+    """One bucket: ``rate`` and its 95 % bounds, 0 to 1, of ``n`` graded sessions; ``of`` how many are known to have
+    begun, fewer than ``n`` where graded ones came without their beginning."""
 
     at: int
     rate: float
@@ -47,7 +48,7 @@ def trend(points: Sequence[Point], step: int, overall: tuple[float, float, float
     drawn = [
         *_grid(low, high, y),
         *_dates(points, step, x, width),
-        _caption(_LEFT, _BARS_TOP - 24, "graded sessions, n (outline: all that began)"),
+        _caption(_LEFT, _BARS_TOP - 24, "graded sessions, n (outline: all known to have begun)"),
         *([] if overall is None else _overall(overall, y)),
         *_line(points, step, x, y, width),
         *(_point(point, x(point.at) + width / 2, width, y, tall, labelled=_labelled(points)) for point in points),
@@ -123,7 +124,7 @@ def _line(points: Sequence[Point], step: int, x: Scale, y: Scale, width: float) 
 def _point(point: Point, middle: float, width: float, y: Scale, tall: Scale, *, labelled: bool) -> Markup:
     told = (
         f"{_date(point.at)}: {share(point.rate, 1)} ({share(point.low, 1)} to {share(point.high, 1)}), "
-        f"n = {num(point.n)} of {num(point.of)} sessions that began"
+        f"n = {num(point.n)} graded; {num(point.of)} sessions began"
     )
     bar = min(26.0, 0.7 * width)
     drawn = [

@@ -35,6 +35,12 @@ def versions_picture(times: VersionTimes) -> Markup:
     )
 
 
+def left_out(times: VersionTimes) -> int:
+    """How many versions were pinned or judged, and neither in the time of the picture."""
+    known = {pin.version for pin in times.pins} | {found.version for found in times.versions}
+    return len(known) - len(_lanes(times))
+
+
 def _lanes(times: VersionTimes) -> list[VersionCounts]:
     counted = {found.version: found for found in times.versions}
     begun = {found.version: found.first_at for found in times.versions}

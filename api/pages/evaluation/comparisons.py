@@ -7,6 +7,7 @@ from typing import Literal, cast
 from fastapi import APIRouter
 from starlette.responses import Response
 
+from ....projections.evaluation.judge_versions import prompt_seq
 from ....projections.evaluation.overview import pinned_version
 from ....projections.evaluation.session_list import recent_sources
 from ....projections.evaluation.undecided import LOOKED_AT_MOST, newest_undecided
@@ -14,12 +15,13 @@ from ....projections.evaluation.verdicts import (
     Outcome,
     judged_versions,
     list_verdicts,
+    newest_verdict,
     read_verdict,
     verdicts_of_turn,
 )
 from ...http.errors import Problem
 from ...moment import Moment
-from ..frame import Figure, Visit, VisitDep
+from ..frame import Figure, Visit, VisitDep, Whole
 from .places import MADE, REASONS, place, place_of, seq_of, source_named, source_of
 
 router = APIRouter(include_in_schema=False)
@@ -42,7 +44,7 @@ def show_disagreements(visit: VisitDep) -> Response:
 
 
 @router.get("/evaluation/comparisons/{seq}")
-def show_verdict(visit: VisitDep, seq: int) -> Response:
+def show_verdict(visit: VisitDep, seq: Whole) -> Response:
     """One verdict, side by side, with what the judge saw and all that proves it."""
     with visit.moment() as moment:
         found = read_verdict(moment.views, moment.events, moment.size, seq, moment.names_of)
@@ -54,10 +56,6 @@ def show_verdict(visit: VisitDep, seq: int) -> Response:
             if verdict.turn is None
             else verdicts_of_turn(moment.views, moment.events, moment.size, verdict.turn, moment.names_of)
         )
-        prompt = moment.views.exec_driver_sql(
-            "SELECT seq FROM judge_prompts WHERE judge = 'shadow' AND version = ? AND seq < ?",
-            (verdict.version, moment.size),
-        ).first()
         proven = [known for known in (verdict.turn, verdict.call, verdict.seq) if known is not None]
         return visit.render(
             "evaluation/comparison.html",
@@ -66,7 +64,7 @@ def show_verdict(visit: VisitDep, seq: int) -> Response:
             verdict=verdict,
             earlier=earlier,
             others=others,
-            prompt=None if prompt is None else int(prompt[0]),
+            prompt=prompt_seq(moment.views, moment.size, verdict.version),
             pinned=pinned_version(moment.views, moment.size),
             proven=",".join(str(known) for known in sorted(proven)),
             made_words=MADE,
@@ -138,18 +136,13 @@ def _list(visit: Visit, kind: Literal["comparisons", "disagreements"]) -> Respon
             source=source,
             sources=[(source_named(name), name) for name in sorted({*sources, *([source] if source else [])})],
             simulated=sorted({found.model for found in page.verdicts if found.simulated and found.model}),
-            made_words=MADE,
         )
 
 
 def _newest_verdict(moment: Moment) -> list[Figure]:
     version = pinned_version(moment.views, moment.size)
-    row = moment.views.exec_driver_sql(
-        "SELECT max(seq) AS seq FROM (SELECT seq FROM verdicts WHERE version = ? AND seq < ? "
-        "ORDER BY judged_at DESC LIMIT 1)",
-        (version, moment.size),
-    ).one()
+    newest = newest_verdict(moment.views, moment.size, version)
     return [
         Figure("pinned version of the judge's prompt", version),
-        Figure("newest verdict under it", "none" if row.seq is None else f"entry {row.seq}"),
+        Figure("newest verdict under it", "none" if newest is None else f"entry {newest}"),
     ]

@@ -14,7 +14,8 @@ from ....domain.evaluation.events import RegenerationStarted
 from ....domain.event import Withheld
 from ....projections.evaluation.jobs import JobProgress, job_progress, list_jobs, running_jobs
 from ....projections.evaluation.overview import pinned_version
-from ...config import current_config
+from ....projections.evaluation.requests import newest_day
+from ...config import read_config
 from ...http.errors import Problem
 from ...moment import Moment
 from ...workers.regeneration import cancel_regeneration, start_regeneration
@@ -53,7 +54,7 @@ def show_jobs(visit: VisitDep, before: str | None = None, told: str = "") -> Res
             first=query.get("from") or first,
             last=query.get("to") or last,
             version=pinned_version(moment.views, moment.size),
-            most=current_config(visit.service.ledger).eval_sample_n_per_stratum,
+            most=read_config(moment.events, moment.size).document["eval_sample_n_per_stratum"],
             judged_here=visit.service.judges is not None,
         )
 
@@ -127,10 +128,8 @@ def _progress(moment: Moment, job: str) -> JobProgress:
 
 def _window(moment: Moment, now: int) -> tuple[str, str]:
     """The days that the form offers: the last seven up to the newest request."""
-    row = moment.views.exec_driver_sql(
-        "SELECT day FROM requests WHERE seq < ? ORDER BY day DESC LIMIT 1", (moment.size,)
-    ).first()
-    last = now // _DAY if row is None else row[0]
+    newest = newest_day(moment.views, moment.size)
+    last = now // _DAY if newest is None else newest
     try:
         days = [datetime.fromtimestamp(day * _DAY, UTC).date().isoformat() for day in (max(0, last - 6), last)]
     except (OverflowError, ValueError, OSError):

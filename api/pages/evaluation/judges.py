@@ -17,8 +17,8 @@ from ....projections.evaluation.overview import pinned_version
 from ....projections.simulated import is_simulated
 from ...http.errors import Problem
 from ...moment import Moment
-from ..charts.versions import versions_picture
-from ..frame import Figure, VisitDep
+from ..charts.versions import left_out, versions_picture
+from ..frame import Figure, VisitDep, Whole
 
 router = APIRouter(include_in_schema=False)
 
@@ -27,7 +27,7 @@ SPANS = {"90": "the last 90 days", "365": "the last year", "all": "all times"}
 
 
 @router.get("/evaluation/judges")
-def show_judges(visit: VisitDep, changes: int = 1, span: str = "90") -> Response:
+def show_judges(visit: VisitDep, changes: Whole = 1, span: str = "90") -> Response:
     """Judges through time. ``changes`` is the first change of the configuration on the page, from 1 on."""
     changes = max(1, min(changes, 2**31))
     if span not in SPANS:
@@ -48,10 +48,12 @@ def show_judges(visit: VisitDep, changes: int = 1, span: str = "90") -> Response
             figures=lambda at: _figures(at, times if at.size == moment.size else None),
             times=times,
             picture=versions_picture(times),
+            left_out=left_out(times),
             span=span,
             spans=SPANS,
             pinned=pinned_version(moment.views, moment.size),
             prompts=prompts,
+            published={prompt.version: prompt for prompt in prompts if prompt.judge == "shadow"},
             recent=recent,
             of_late=RECENT,
             simulated=sorted(model for model in models if is_simulated(model)),

@@ -7,7 +7,8 @@ version of each and says what else there is.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections import OrderedDict
+from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -16,11 +17,13 @@ from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
 from ....projections.evaluation.comparisons import open_results
-from ....projections.evaluation.graded import Graded, counts_of, load_graded
+from ....projections.evaluation.graded import Graded, counts_of, load_graded, one_a_session
 from ....projections.evaluation.latest import last_day
 from ....projections.evaluation.newest import Key
 from ....projections.evaluation.overview import build_overview, newest_first, pinned_version
-from ....projections.evaluation.trend import MICRO, headline, trend_under
+from ....projections.evaluation.segments import Segments
+from ....projections.evaluation.tiles import clustered_rate, tiles
+from ....projections.evaluation.trend import MICRO, headline, load_verdicts, total_under, trend_under
 from ....projections.evaluation.verdicts import list_verdicts
 from ....projections.evaluation.windows import OverviewRequest, Windows
 from ....projections.simulated import is_simulated
@@ -65,7 +68,7 @@ def show_evaluation(visit: VisitDep) -> Response:
             "evaluation/overview.html",
             moment,
             title="Evaluation",
-            figures=lambda other: _figures(_Shown.of(visit, other, window)),
+            figures=lambda other: _figures(visit, other, window),
             parts=parts,
             window=window,
             window_step=Windows.of(shown.request).step,
@@ -106,13 +109,7 @@ class _Shown:
     @classmethod
     def of(cls, visit: Visit, moment: Moment, window: Window) -> _Shown:
         views, size = moment.views, moment.size
-        windows = Windows.of(request_of(visit, window, []))
-        everything = load_graded(views, windows, size)
-        versions = everything.versions()
-        chosen = source_of_query(visit.query.get("graded"))
-        graded = chosen if chosen is not None else next(iter(versions), None)
-        if graded is not None and set(versions) != {graded}:
-            everything = everything.under(graded)
+        everything, graded, versions = _graded(visit, moment, window)
         sources = _sources(everything)
         asked = sets_asked(visit)
         sets = asked or one_each([source for source, count, _ in sources if count])
@@ -132,7 +129,13 @@ class _Shown:
         pin = pinned_version(views, size)
         version = visit.query.get("version") or pin
         shadow = trend_under(
-            views, size, from_at=window.first, to_at=window.last, source=source_of(visit), version=version
+            views,
+            size,
+            _judged(visit, moment, window),
+            from_at=window.first,
+            to_at=window.last,
+            source=source_of(visit),
+            version=version,
         )
         return cls(request, overview, shadow, pin, version, graded, versions, sources, not asked, newest)
 
@@ -147,24 +150,78 @@ class _Shown:
         return {source: number for number, given in enumerate(self.request.source_sets, 1) for source in given.sources}
 
 
-_KEPT: WeakKeyDictionary[LiveLedger, tuple[int, dict[tuple[str, Window], _Shown]]] = WeakKeyDictionary()
-_KEPT_MOST = 32
+def _graded(visit: Visit, moment: Moment, window: Window) -> tuple[Graded, str | None, dict[str, int]]:
+    """The results of the window under one version of the judge's prompt, that version, and how many each has."""
+    windows = Windows.of(request_of(visit, window, []))
+    loaded = _kept(visit, moment).loaded.get(
+        ("graded", moment.size, windows), lambda: load_graded(moment.views, windows, moment.size)
+    )
+    versions = loaded.versions()
+    chosen = source_of_query(visit.query.get("graded"))
+    # a version that is named before none, then the one with the most results
+    graded = (
+        chosen if chosen is not None else max(versions, key=lambda name: (name != "", versions[name]), default=None)
+    )
+    if graded is not None and set(versions) != {graded}:
+        loaded = loaded.under(graded)
+    return loaded, graded, versions
+
+
+def _judged(visit: Visit, moment: Moment, window: Window) -> Segments:
+    """The verdicts of the window, of every version."""
+    found: Segments = _kept(visit, moment).loaded.get(
+        ("judged", moment.size, window),
+        lambda: load_verdicts(moment.views, window.first, window.last, moment.size),
+    )
+    return found
+
+
+class _Few:
+    """The things that were asked for last, by key."""
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._found: OrderedDict[Hashable, Any] = OrderedDict()
+
+    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
+        if key not in self._found:
+            self._found[key] = make()
+            while len(self._found) > self._most:
+                self._found.popitem(last=False)
+        self._found.move_to_end(key)
+        return self._found[key]
+
+
+class _Kept:
+    """What was computed of a ledger of one size: for who looks again, at another source, or from another moment.
+
+    ``loaded`` are the rows that answers are computed from, some megabytes each.
+    """
+
+    def __init__(self, size: int) -> None:
+        self.size = size
+        self.shown = _Few(32)
+        self.loaded = _Few(6)
+
+
+_KEPT: WeakKeyDictionary[LiveLedger, _Kept] = WeakKeyDictionary()
+
+
+def _kept(visit: Visit, moment: Moment) -> _Kept:
+    """What is kept until something is recorded. Those who look do so one after another."""
+    live, size = visit.service.live, moment.events.reader.head().size
+    found = _KEPT.get(live)
+    if found is None or found.size != size:
+        found = _KEPT[live] = _Kept(size)
+    return found
 
 
 def _shown(visit: Visit, moment: Moment, window: Window) -> _Shown:
-    """What the page shows; of the present it is kept until something is recorded, for those who look again."""
-    if visit.as_of is not None:
-        return _Shown.of(visit, moment, window)
-    size, known = _KEPT.get(visit.service.live, (0, {}))
-    if size != moment.size:
-        known = {}
-        _KEPT[visit.service.live] = (moment.size, known)
-    asked = (visit.request.url.query, window)
-    found = known.get(asked)
-    if found is None:
-        if len(known) >= _KEPT_MOST:
-            known.clear()
-        found = known[asked] = _Shown.of(visit, moment, window)
+    """What the page shows."""
+    asked = tuple(pair for pair in visit.request.query_params.multi_items() if pair[0] != "as_of")
+    found: _Shown = _kept(visit, moment).shown.get(
+        (asked, window, moment.size), lambda: _Shown.of(visit, moment, window)
+    )
     return found
 
 
@@ -193,15 +250,19 @@ def _disagreements(visit: Visit, moment: Moment, window: Window, shown: _Shown) 
     return [verdict for verdict in page.verdicts if verdict.judged_at >= window.first * MICRO]
 
 
-def _figures(shown: _Shown) -> list[Figure]:
-    hero = shown.overview["hero"]
-    success = hero["by_session"]
+def _figures(visit: Visit, moment: Moment, window: Window) -> list[Figure]:
+    everything, _, _ = _graded(visit, moment, window)
+    source = source_of(visit)
+    graded = everything if source is None else everything.of_sources([source])
+    success = clustered_rate(one_a_session(graded.trend)).as_json()
     figures = [
         Figure("Success", f"{parts.tenth(success['rate'])}, n = {num(success['n'])}" if success["n"] else NONE),
-        Figure("Sessions that began", num(hero["sampling"]["population"])),
+        Figure("Sessions that began", num(len(graded.begun))),
     ]
-    tiles = parts.tiles_of(shown.overview["context_tiles"])
-    figures += [Figure(f"{tile.label}, last 7 days", tile.value) for tile in tiles]
-    figures.append(Figure(f"Per turn, judge prompt {shown.version}", headline(shown.shadow["window_total"])))
-    figures.append(Figure("Pinned judge prompt", shown.pin))
+    figures += [Figure(f"{tile.label}, last 7 days", tile.value) for tile in parts.tiles_of(tiles(graded))]
+    pin = pinned_version(moment.views, moment.size)
+    version = visit.query.get("version") or pin
+    total = total_under(_judged(visit, moment, window), source, version)
+    figures.append(Figure(f"Per turn, judge prompt {version}", headline(total)))
+    figures.append(Figure("Pinned judge prompt", pin))
     return figures

@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from ....projections.evaluation.view import DAY
+from ....projections.rates import MINIMUM_N
 from ..charts.bars import Versus, distribution, outcomes, versus
 from ..charts.intervals import Estimate, against_zero, intervals
 from ..charts.sparkline import Day, sparkline
@@ -96,7 +97,7 @@ def hero_picture(hero: Mapping[str, Any], step: int) -> Markup:
             low=bucket["session_rate_interval"][0],
             high=bucket["session_rate_interval"][1],
             n=bucket["session_count"],
-            of=max(bucket["population"], bucket["session_count"]),
+            of=bucket["population"],
         )
         for bucket in hero["buckets"]
         if bucket["session_rate_interval"] is not None
@@ -136,6 +137,9 @@ def _tile(kind: _Kind, found: Mapping[str, Any]) -> Tile:
         return tile._replace(verdict="no interval: too few users, or no spread")
     low, high = bounds
     tile = tile._replace(picture=against_zero(difference, low, high, f"Change of {kind.label.lower()} against none"))
+    if change["users_worth"] < MINIMUM_N:
+        worth = num(int(change["users_worth"]))
+        return tile._replace(verdict=f"○ too few to tell: users worth {worth} in a window, a verdict needs {MINIMUM_N}")
     if low <= 0 <= high:
         return tile._replace(verdict="○ no clear change")
     better = (difference > 0) == kind.more_is_better
@@ -147,12 +151,25 @@ def corrections_picture(found: Mapping[str, Any]) -> Markup:
         found["labels"],
         found["current_bins"],
         found["baseline_bins"],
-        "Corrections per session, current and prior window",
+        "Results by corrections in their session, current and prior window",
     )
 
 
+def is_few(n: int) -> bool:
+    """Whether so many sessions are too few for a verdict."""
+    return n < MINIMUM_N
+
+
 def rules_picture(rules: Sequence[Mapping[str, Any]], title: str) -> Markup:
-    rows = [Versus(rule["title"] or rule["rule_id"], rule["successes_with"], rule["failures_with"]) for rule in rules]
+    rows = [
+        Versus(
+            rule["title"] or rule["rule_id"],
+            rule["successes_with"],
+            rule["failures_with"],
+            "few" if is_few(rule["session_count"]) else "",
+        )
+        for rule in rules
+    ]
     return versus(rows, title)
 
 
@@ -166,24 +183,19 @@ def arms_picture(comparison: Mapping[str, Any]) -> Markup:
 
 
 def differences_picture(comparison: Mapping[str, Any]) -> Markup:
-    """The difference of each two sets, as graded and weighted by stratum, against none."""
+    """The difference of each two sets against none."""
     rows = []
     for found in comparison["differences"]:
         label = f"{found['a']} − {found['b']}"
         low, high = found["interval"] or (None, None)
         printed = f"{pp(_percent(found['difference']))} ({points_between(found['interval'])})"
         rows.append(Estimate(label, found["difference"], low, high, printed))
-        weighted = found["weighted"]
-        if weighted["difference"] is not None:
-            low, high = weighted["interval"] or (None, None)
-            printed = f"{pp(_percent(weighted['difference']))} ({points_between(weighted['interval'])})"
-            rows.append(Estimate("… weighted by day and source", weighted["difference"], low, high, printed, shape=1))
     return intervals(
         rows,
         "Difference of success between sets with 95 % intervals",
         lambda value: pp(100 * value, 0),
         reference=0.0,
-        about="dashed: no difference; circles as graded, squares weighted by day and source",
+        about="dashed: no difference",
     )
 
 
@@ -198,8 +210,13 @@ def readings_picture(rates: Mapping[str, Any]) -> Markup:
     return intervals(rows, "The win rate in three readings, with 95 % intervals", share, reference=0.5, width=540)
 
 
-def turns_picture(daily: Sequence[Mapping[str, Any]]) -> Markup:
-    """The win rate day by day with its bound."""
+def is_bounded(statistics: Mapping[str, Any]) -> bool:
+    """Whether the bounds of a trend hold: its looks begin at the first verdict, where alone they are sure to."""
+    return statistics["evidence"]["p_anytime"] is not None
+
+
+def turns_picture(daily: Sequence[Mapping[str, Any]], *, bounded: bool) -> Markup:
+    """The win rate day by day, where it holds with its bound."""
     days = [
         Day(
             int(datetime.fromisoformat(day["date"]).replace(tzinfo=UTC).timestamp()) // DAY,
@@ -208,11 +225,12 @@ def turns_picture(daily: Sequence[Mapping[str, Any]]) -> Markup:
             day["wins"],
             day["ties"],
             day["losses"],
-            *day["evidence"]["interval"],
+            (day["evidence"]["interval"][0], day["evidence"]["interval"][1]) if bounded else None,
         )
         for day in daily
     ]
-    return sparkline(days, "Win rate by day, turns judged by day, and the bound on the share of wins")
+    also = "; of the first decided turn of each user the bound on the share of wins" if bounded else ""
+    return sparkline(days, f"Win rate by day, turns judged by day{also}")
 
 
 def outcomes_picture(total: Mapping[str, Any]) -> Markup:

@@ -13,7 +13,6 @@ from ....projections.evaluation.overview import pinned_version
 from ....projections.evaluation.pending import earliest_session, session_rows
 from ....projections.evaluation.session_list import Glance, GradedAs, glances, newest_sessions, recent_sources
 from ....projections.evaluation.session_record import (
-    MOST_LISTED,
     TURNS,
     session_judgements,
     session_outcomes,
@@ -27,7 +26,7 @@ from ...moment import Moment
 from ...scoring import NAMED_SESSION
 from ...workers.on_demand import CACHE_SECONDS, GradedOnDemand, JudgeFailed, Ungraded, look_up
 from ..charts.grades import grades_picture
-from ..frame import Figure, VisitDep
+from ..frame import Figure, VisitDep, Whole
 from .places import MADE, REASONS, place, place_of, source_named, source_of
 
 router = APIRouter(include_in_schema=False)
@@ -104,7 +103,7 @@ def show_sessions(visit: VisitDep) -> Response:
 
 
 @router.get("/evaluation/sessions/{session}")
-def show_session(visit: VisitDep, session: str, first: int = 1, told: str = "") -> Response:
+def show_session(visit: VisitDep, session: str, first: Whole = 1, told: str = "") -> Response:
     """One session whole. ``first`` is the first turn on the page, from 1 on."""
     with visit.moment() as moment:
         version = pinned_version(moment.views, moment.size)
@@ -123,7 +122,6 @@ def show_session(visit: VisitDep, session: str, first: int = 1, told: str = "") 
             title=f"Session {glance.name if glance.name is not None else session}",
             figures=lambda then: _session_figures(then, session),
             session=glance,
-            rows=rows,
             turns=turns,
             first=first,
             per_page=TURNS,
@@ -132,7 +130,6 @@ def show_session(visit: VisitDep, session: str, first: int = 1, told: str = "") 
             outcomes=session_outcomes(moment.views, moment.events, moment.size, session),
             scores=session_scores(moment.views, moment.events, moment.size, session, named),
             searches=session_searches(moment.views, moment.events, moment.size, session),
-            most=MOST_LISTED,
             version=version,
             grading=_grading(visit.service, moment, glance),
             told=TOLD.get(told),

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from functools import partial
 
 from fastapi import APIRouter
 from starlette.responses import Response
 
-from ....ledger.audit.anchors import ALLOWED_SKEW_US, AnchorReport, check_anchors
-from ....ledger.entries.entry import format_at
+from ....ledger.audit.anchors import ALLOWED_SKEW_US, check_anchors, print_bounds
 from ....ledger.folds.anchors import ANCHOR_STREAM
 from ....ledger.store.folding import read_anchors, read_identity
 from ....ledger.store.tokens import stored_token
@@ -17,7 +15,7 @@ from ...anchoring import recorded_at
 from ...http.errors import Problem
 from ...moment import Moment
 from ..formats import num
-from ..frame import Figure, VisitDep
+from ..frame import Figure, VisitDep, Whole
 from .entries import attached
 
 router = APIRouter(include_in_schema=False)
@@ -25,18 +23,9 @@ router = APIRouter(include_in_schema=False)
 PAGE = 25
 
 
-@dataclass(frozen=True, slots=True)
-class BoundRow:
-    """Entries ``first`` to ``last``, written between two times as far as the anchors of this page say."""
-
-    first: int
-    last: int
-    not_before: str | None
-    not_after: str | None
-
-
 @router.get("/ledger/anchors")
-def list_anchors(visit: VisitDep, before: int | None = None) -> Response:
+def list_anchors(visit: VisitDep, before: Whole | None = None) -> Response:
+    """Anchors below position ``before`` of their stream, newest first, ``PAGE`` at a time; any number is taken."""
     with visit.moment() as moment:
         reader, folder = moment.events.reader, visit.service.ledger.folder
         total = reader.events_before(ANCHOR_STREAM, moment.size)
@@ -66,7 +55,7 @@ def list_anchors(visit: VisitDep, before: int | None = None) -> Response:
             report=report,
             has_roots=bool(roots),
             damaged={damage.seq: damage.detail for damage in report.damage},
-            bounds=_bounds(report, moment.size),
+            bounds=print_bounds(report.bounds, moment.size)[::-1] if report.anchored_to else [],
             schedule=None if anchoring is None else anchoring.status(),
             size=moment.size,
             skew=ALLOWED_SKEW_US // 60_000_000,
@@ -74,28 +63,12 @@ def list_anchors(visit: VisitDep, before: int | None = None) -> Response:
 
 
 @router.get("/ledger/anchors/{size}/token")
-def download_token(visit: VisitDep, size: int) -> Response:
+def download_token(visit: VisitDep, size: Whole) -> Response:
     """The authority's answer as it came (RFC 3161), to keep."""
     token = stored_token(visit.service.ledger.folder, size)
     if token is None:
         raise Problem(404, "token_known", f"no timestamp token of a checkpoint of size {size} lies here")
     return attached(token, f"{size}.tsr", "application/timestamp-reply")
-
-
-def _bounds(report: AnchorReport, size: int) -> list[BoundRow]:
-    """The proven times, newest first; empty where no token was verified."""
-    if not report.anchored_to:
-        return []
-    return [
-        BoundRow(
-            bound.first,
-            (size if bound.stop is None else bound.stop) - 1,
-            None if bound.not_before is None else format_at(bound.not_before),
-            None if bound.not_after is None else format_at(bound.not_after),
-        )
-        for bound in reversed(report.bounds)
-        if bound.first < size
-    ]
 
 
 def _figures(moment: Moment) -> list[Figure]:

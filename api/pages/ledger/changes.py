@@ -7,7 +7,7 @@ from starlette.responses import Response
 
 from ....domain.errors import Refused
 from ...anchoring import recorded_at
-from ..frame import VisitDep
+from ..frame import VisitDep, Whole
 from .rows import CATEGORIES, entry_rows
 
 router = APIRouter(include_in_schema=False)
@@ -18,7 +18,8 @@ COUNTED = 10_000
 
 
 @router.get("/ledger/changes")
-def show_changes(visit: VisitDep, since: int = 0, before: int | None = None) -> Response:
+def show_changes(visit: VisitDep, since: Whole = 0, before: Whole | None = None) -> Response:
+    """Entries behind ``since`` and below seq ``before``, newest first, ``PAGE`` at a time; ``since`` unknown is 404."""
     with visit.moment() as moment:
         reader = moment.events.reader
         if not 0 <= since < moment.size:

@@ -13,18 +13,16 @@ from ....ledger.audit.witnesses import read_declarations
 from ....ledger.errors import LedgerError
 from ....ledger.folds.anchors import ANCHOR_STREAM, Anchor
 from ....ledger.folds.identity import Identity
+from ....ledger.publishing.proving import prove_extension
 from ....ledger.store.folding import read_anchors, read_identity
 from ....ledger.store.reader import LedgerReader
 from ....ledger.tlog.cosignature import CosignedCheckpoint, open_cosigned
 from ....ledger.tlog.note import VerifierKey, parse_note
-from ....ledger.tlog.proof import verify_consistency
-from ....ledger.tlog.tiles import tile_nodes
-from ....ledger.tlog.tree import prove_consistency
 from ...anchoring import recorded_at
 from ...http.errors import Problem
 from ...moment import Moment
 from ..formats import num
-from ..frame import Figure, VisitDep
+from ..frame import Figure, VisitDep, Whole
 from .entries import attached
 
 router = APIRouter(include_in_schema=False)
@@ -64,7 +62,8 @@ class Consistency:
 
 
 @router.get("/ledger/checkpoints")
-def list_checkpoints(visit: VisitDep, below: int | None = None) -> Response:
+def list_checkpoints(visit: VisitDep, below: Whole | None = None) -> Response:
+    """Published checkpoints of sizes below ``below``, the largest first, ``PAGE`` at a time; any number is taken."""
     with visit.moment() as moment:
         reader = moment.events.reader
         most = moment.size if below is None else min(below - 1, moment.size)
@@ -85,7 +84,7 @@ def list_checkpoints(visit: VisitDep, below: int | None = None) -> Response:
 
 
 @router.get("/ledger/checkpoints/{size}")
-def show_checkpoint(visit: VisitDep, size: int) -> Response:
+def show_checkpoint(visit: VisitDep, size: Whole) -> Response:
     with visit.moment() as moment:
         reader = moment.events.reader
         note = _note(moment, size)
@@ -116,7 +115,7 @@ def show_checkpoint(visit: VisitDep, size: int) -> Response:
 
 
 @router.get("/ledger/checkpoints/{size}/note")
-def download_checkpoint(visit: VisitDep, size: int) -> Response:
+def download_checkpoint(visit: VisitDep, size: Whole) -> Response:
     """The signed note, to keep out of the operator's reach."""
     with visit.moment() as moment:
         note = _note(moment, size)
@@ -185,9 +184,7 @@ def _note(moment: Moment, size: int) -> bytes:
 
 def _consistency(reader: LedgerReader, older: int, newer: int) -> Consistency:
     try:
-        path = prove_consistency(older, newer, tile_nodes(newer, reader.hashes))
-        roots = reader.frontier_at(older).root(), reader.frontier_at(newer).root()
-        verify_consistency(older, newer, path, *roots)
+        path = prove_extension(reader, older, newer)
     except (LedgerError, ValueError) as error:
         return Consistency(older, newer, [], str(error))
     return Consistency(older, newer, [each.hex() for each in path], None)

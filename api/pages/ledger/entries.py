@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from inspect import getdoc
 from typing import Any
 
@@ -17,7 +17,7 @@ from ....domain.event import Event, Withheld
 from ....ledger.entries.entry import NO_ENTRY, Entry, StoredEntry, parse_entry
 from ....ledger.entries.mapper import scope_of
 from ....ledger.errors import LedgerError, VerificationError
-from ....ledger.publishing.proving import prove_entry
+from ....ledger.publishing.proving import prove_entry, with_entry
 from ....ledger.publishing.published import open_published
 from ....ledger.store.folding import read_identity
 from ....ledger.store.opening import EventReader
@@ -32,7 +32,7 @@ from ....ledger.tlog.tree import prove_inclusion
 from ...http.errors import Problem
 from ...moment import Moment
 from ..charts.merkle import draw_path
-from ..frame import VisitDep
+from ..frame import VisitDep, Whole
 from .rows import CATEGORIES, about
 
 router = APIRouter(include_in_schema=False)
@@ -66,7 +66,7 @@ class Proof:
 
 
 @router.get("/ledger/entries/{seq}")
-def show_entry(visit: VisitDep, seq: int, under: int | None = None) -> Response:
+def show_entry(visit: VisitDep, seq: Whole, under: Whole | None = None) -> Response:
     with visit.moment() as moment:
         reader = moment.events.reader
         row = _row(moment, seq)
@@ -107,7 +107,7 @@ def show_entry(visit: VisitDep, seq: int, under: int | None = None) -> Response:
 
 
 @router.get("/ledger/entries/{seq}/raw")
-def download_entry(visit: VisitDep, seq: int) -> Response:
+def download_entry(visit: VisitDep, seq: Whole) -> Response:
     """The stored bytes, and nothing else."""
     with visit.moment() as moment:
         row = _row(moment, seq)
@@ -115,15 +115,17 @@ def download_entry(visit: VisitDep, seq: int) -> Response:
 
 
 @router.get("/ledger/entries/{seq}/receipt")
-def download_receipt(visit: VisitDep, seq: int) -> Response:
+def download_receipt(visit: VisitDep, seq: Whole) -> Response:
     """The receipt under the newest checkpoint, with the entry in it, as ``affidavit receipt`` writes it."""
     with visit.moment() as moment:
-        row = _row(moment, seq)
-        receipt = prove_entry(moment.events.reader, seq)
+        _row(moment, seq)
+        reader = moment.events.reader
+        receipt = prove_entry(reader, seq)
+        if receipt is not None:
+            receipt = with_entry(receipt, reader)
     if receipt is None:
         raise Problem(404, "receipt_made", f"entry {seq}: no published checkpoint covers it yet; try again in a moment")
-    proof = print_receipt(replace(receipt, extra=row.raw))
-    return attached(proof, f"entry-{seq}.tlog-proof", "text/plain; charset=utf-8")
+    return attached(print_receipt(receipt), f"entry-{seq}.tlog-proof", "text/plain; charset=utf-8")
 
 
 def attached(content: bytes, name: str, media_type: str) -> Response:

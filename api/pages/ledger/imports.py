@@ -15,7 +15,7 @@ from ....ledger.events import ImportCompleted
 from ...http.errors import Problem
 from ...moment import Moment
 from ..formats import num
-from ..frame import Figure, VisitDep
+from ..frame import Figure, VisitDep, Whole
 
 router = APIRouter(include_in_schema=False)
 
@@ -71,7 +71,7 @@ def list_imports(visit: VisitDep, after: str = "") -> Response:
 
 
 @router.get("/ledger/imports/{seq}")
-def show_import(visit: VisitDep, seq: int, kind: str = "", start: int = 0, files: int = 0) -> Response:
+def show_import(visit: VisitDep, seq: Whole, kind: str = "", start: Whole = 0, files: Whole = 0) -> Response:
     with visit.moment() as moment:
         recorded = moment.events.event(seq) if 0 <= seq < moment.size else None
         row = None if recorded is None else _row(recorded)

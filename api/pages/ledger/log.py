@@ -22,8 +22,8 @@ from ...http.errors import Problem
 from ...moment import Moment
 from ..charts.growth import draw_growth
 from ..formats import num
-from ..frame import Figure, Visit, VisitDep
-from .rows import CATEGORIES, EntryRow, entry_rows
+from ..frame import Figure, Visit, VisitDep, Whole
+from .rows import EntryRow, entry_rows
 
 router = APIRouter(include_in_schema=False)
 
@@ -57,16 +57,21 @@ class Growth:
 @router.get("/ledger")
 def show_ledger(
     visit: VisitDep,
-    before: int | None = None,
+    before: Whole | None = None,
     stream: str = "",
     type_name: Annotated[str, Query(alias="type")] = "",
     category: str = "",
 ) -> Response:
+    """Entries below seq ``before``, newest first, ``PAGE`` at a time.
+
+    A ``stream`` goes before ``type`` and ``category``, which look back over at most ``LOOKED_AT`` entries a page. A
+    name that no stream can have is 422.
+    """
     with visit.moment() as moment:
         reader = moment.events.reader
         shown = _page(visit, moment, before, stream.strip(), type_name.strip(), category.strip())
         newest = reader.newest_checkpoints(moment.size, 1)
-        running, verified = visit.service.verifier.look()
+        running, _ = visit.service.verifier.look()
         return visit.render(
             "ledger/log.html",
             moment,
@@ -76,16 +81,14 @@ def show_ledger(
             is_newest=before is None,
             filters={"stream": stream.strip(), "type": type_name.strip(), "category": category.strip()},
             types=REGISTRY.names(),
-            categories=reader.categories(),
-            meanings=CATEGORIES,
+            categories=reader.categories(None if visit.as_of is None else moment.size),
             size=moment.size,
             last_at=recorded_at(reader, moment.size - 1),
             signed=newest[0][0] if newest else None,
-            signed_at=recorded_at(reader, newest[0][0] - 1) if newest and newest[0][0] else None,
             declared=declared_by(reader, moment.size),
             anchor=newest_anchor(reader, moment.size),
             running=running,
-            verified=verified,
+            verified=visit.service.verifier.look_alone(),
             growth=_growth(reader, moment.size, newest[0][0] if newest else None) if before is None else None,
         )
 

@@ -14,7 +14,7 @@ from ...anchoring import recorded_at
 from ...http.errors import Problem
 from ...moment import Moment
 from ..formats import num
-from ..frame import Figure, VisitDep
+from ..frame import Figure, VisitDep, Whole
 from .rows import CATEGORIES, about, entry_rows
 
 router = APIRouter(include_in_schema=False)
@@ -40,7 +40,7 @@ class StreamRow:
 def list_streams(visit: VisitDep, category: str = "", after: str = "") -> Response:
     with visit.moment() as moment:
         reader = moment.events.reader
-        categories = reader.categories()
+        categories = reader.categories(None if visit.as_of is None else moment.size)
         if category and category not in categories:
             raise Problem(404, "category_known", f"no stream begins with {category!r}")
         rows, more = _rows(reader, category, after, moment.size) if category else ([], None)
@@ -58,7 +58,7 @@ def list_streams(visit: VisitDep, category: str = "", after: str = "") -> Respon
 
 
 @router.get("/ledger/streams/{name:path}")
-def show_stream(visit: VisitDep, name: str, before: int | None = None) -> Response:
+def show_stream(visit: VisitDep, name: str, before: Whole | None = None) -> Response:
     try:
         require_stream(name)
     except Malformed as error:

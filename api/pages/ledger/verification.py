@@ -8,8 +8,9 @@ from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
 
+from ....ledger.audit.anchors import print_bounds
 from ....ledger.audit.fork import print_fork
-from ....ledger.entries.entry import format_at
+from ....ledger.audit.verdict import MEANINGS
 from ....ledger.errors import Malformed
 from ....ledger.store.folding import read_identity
 from ....ledger.tlog.note import print_vkey
@@ -24,13 +25,6 @@ PATH = "/ledger/verification"
 SHOWN = 100
 """How many lines of damage, and of time, a page shows."""
 
-MEANINGS = {
-    "ok": "everything that was checked is as it was recorded",
-    "damaged": "this is not as it was recorded",
-    "not_proven": "it is not shown that this is what it was to be",
-    "rollback": "this is older than what was signed",
-    "fork": "the log has another history than one that was signed",
-}
 CHECKED = {
     "grammar": "every entry's bytes are one entry of the format, and say of themselves what is stored beside them",
     "chain": "every entry names the leaf hash of the one before; times and positions are in order",
@@ -66,6 +60,7 @@ NOT_CHECKED = {
 def show_verification(visit: VisitDep) -> Response:
     verifier = visit.service.verifier
     running, last = verifier.look()
+    verdict = None if last is None else last.verdict
     with visit.moment() as moment:
         identity = read_identity(moment.events.reader)
         return visit.render(
@@ -74,12 +69,13 @@ def show_verification(visit: VisitDep) -> Response:
             title="Verification",
             running=running,
             last=last,
-            verdict=None if last is None else last.verdict,
-            root=b64encode(last.verdict.root).decode() if last is not None and last.verdict is not None else "",
+            verdict=verdict,
+            alone=verifier.look_alone(),
+            root="" if verdict is None else b64encode(verdict.root).decode(),
             against=[] if last is None else _against(last),
-            bounds=[] if last is None else _bounds(last),
+            bounds=[] if verdict is None else print_bounds(verdict.bounds, verdict.size)[::-1],
             shown=SHOWN,
-            since=0 if last is None or last.verdict is None else moment.size - last.verdict.size,
+            since=0 if verdict is None else moment.size - verdict.size,
             meanings=MEANINGS,
             checked=CHECKED,
             questions=NOT_CHECKED,
@@ -123,20 +119,3 @@ def _against(last: Verification) -> list[tuple[str, str]]:
     if last.brought.policy:
         told.append(("a witness policy that was brought", last.brought.policy))
     return told
-
-
-def _bounds(last: Verification) -> list[tuple[int, int, str, str]]:
-    """(first entry, last entry, not before, not after), newest first."""
-    if last.verdict is None:
-        return []
-    size = last.verdict.size
-    return [
-        (
-            bound.first,
-            (size if bound.stop is None else bound.stop) - 1,
-            "—" if bound.not_before is None else format_at(bound.not_before),
-            "—" if bound.not_after is None else format_at(bound.not_after),
-        )
-        for bound in reversed(last.verdict.bounds)
-        if bound.first < size
-    ]

@@ -86,6 +86,7 @@ class Considered:
     subject: Subject
     facts: list[tuple[str, str]]
     models: list[str]
+    spans: str
 
 
 @router.get("/reviews/new")
@@ -110,7 +111,6 @@ def show_signing(
             title=f"Review {_in_words(subject)}",
             subject=subject,
             considered=considered,
-            opinions=OPINIONS,
             statement={
                 "origin": read_identity(moment.events.reader, moment.size).origin_at(moment.size),
                 "subject": str(subject),
@@ -140,11 +140,12 @@ def _considered(visit: Visit, moment: Moment, run: str, iteration: str, first: s
         ("recorded", f"{_recorded_at(moment, start)} to {_recorded_at(moment, stop)}"),
         ("published checkpoint", "covers all of them" if (reader.latest_checkpoint() or (0,))[0] > stop else "not yet"),
     ]
-    return Considered(Subject(first=start, last=stop), facts, [])
+    return Considered(Subject(first=start, last=stop), facts, [], f"{start}-{stop}")
 
 
 def _considered_run(service: Service, moment: Moment, run: str, iteration: int | None) -> Considered:
-    record = known_run(service, moment, run).record
+    known = known_run(service, moment, run)
+    record = known.record
     found = [each for each in record.iterations if each.number == iteration]
     if iteration is not None and not found:
         raise Refused("iteration_known", f"run {run}: iteration {iteration} is not recorded as of this moment")
@@ -153,7 +154,12 @@ def _considered_run(service: Service, moment: Moment, run: str, iteration: int |
         ("status", record.status),
         ("iterations", f"{len(record.iterations)}"),
     ]
-    return Considered(Subject(run=run, iteration=iteration), facts, simulated_models(record))
+    return Considered(
+        Subject(run=run, iteration=iteration),
+        facts,
+        simulated_models(record),
+        ",".join(f"{first}-{last}" for first, last in known.spans),
+    )
 
 
 def _seqs(moment: Moment, start: str, end: str) -> tuple[int, int]:

@@ -6,17 +6,15 @@ from typing import Annotated, Any, Literal
 
 from fastapi import APIRouter, Query
 from fastapi import Path as PathParameter
-from sqlalchemy import func, select
 from starlette.responses import Response
 
-from ....domain.errors import Refused
 from ....domain.event import Withheld
 from ....projections.recorded_calls import Attempt, iteration_stretch, read_call, read_calls
-from ....projections.runs_view import ITERATIONS, RUNS
+from ....projections.run_places import last_iteration, require_run
 from ....projections.simulated import is_simulated
 from ...moment import Moment
 from ..formats import num
-from ..frame import Figure, VisitDep
+from ..frame import Figure, VisitDep, Whole
 from .messages import read_reply, read_request
 
 router = APIRouter(include_in_schema=False)
@@ -31,11 +29,15 @@ _GLANCE = 160
 def show_calls(
     visit: VisitDep,
     run: str,
-    iteration: Annotated[int, Query(ge=0)] | Literal[""] = "",
-    start: Annotated[int, Query(ge=0, alias="from")] = 0,
+    iteration: Annotated[Whole, Query(ge=0)] | Literal[""] = "",
+    start: Annotated[Whole, Query(ge=0, alias="from")] = 0,
 ) -> Response:
+    """Requests in the order of recording, ``ROWS`` at a time from position ``from`` of the run's stream on.
+
+    ``iteration`` keeps those of one stretch, 0 those before the first iteration. An unknown run is 404.
+    """
     with visit.moment() as moment:
-        _require_run(moment, run)
+        require_run(moment.views, run, moment.size)
         size = moment.size
         stretch = None if iteration == "" else iteration_stretch(moment.views, run, iteration, size)
         page = read_calls(moment.views, moment.events, run, size, stretch=stretch, start=start, most=ROWS)
@@ -46,7 +48,7 @@ def show_calls(
             figures=lambda then: [Figure("requests on record", num(_count(then, run)))],
             run=run,
             iteration=None if iteration == "" else iteration,
-            iterations=_iterations(moment, run),
+            iterations=last_iteration(moment.views, run, size),
             page=page,
             start=start,
             rows=[call_row(attempt) for attempt in page.attempts],
@@ -55,9 +57,10 @@ def show_calls(
 
 
 @router.get("/runs/{run}/calls/{seq}")
-def show_call(visit: VisitDep, run: str, seq: Annotated[int, PathParameter(ge=0)]) -> Response:
+def show_call(visit: VisitDep, run: str, seq: Annotated[Whole, PathParameter(ge=0)]) -> Response:
+    """The call that entry ``seq`` is a request of or an answer to, with all its attempts; 404 where it is neither."""
     with visit.moment() as moment:
-        _require_run(moment, run)
+        require_run(moment.views, run, moment.size)
         call = read_call(moment.views, moment.events, run, seq, moment.size)
         shown = call.attempts[call.shown]
         request, answered = shown.requested, shown.answered
@@ -113,19 +116,9 @@ def _glance(text: str) -> str:
     return line if len(line) <= _GLANCE else f"{line[:_GLANCE]}…"
 
 
-def _iterations(moment: Moment, run: str) -> int:
-    within = (ITERATIONS.c.run == run, ITERATIONS.c.seq < moment.size)
-    return moment.views.execute(select(func.max(ITERATIONS.c.iteration)).where(*within)).scalar() or 0
-
-
 def _count(moment: Moment, run: str) -> int:
     return read_calls(moment.views, moment.events, run, moment.size, most=0).count
 
 
 def _simulated(attempts: tuple[Attempt, ...]) -> list[str]:
     return sorted({found.requested.model for found in attempts if is_simulated(found.requested.model)})
-
-
-def _require_run(moment: Moment, run: str) -> None:
-    if moment.views.execute(select(RUNS.c.seq).where(RUNS.c.run == run, RUNS.c.seq < moment.size)).first() is None:
-        raise Refused("run_known", f"run {run!r} is not on this ledger as of {moment.size:,} entries")

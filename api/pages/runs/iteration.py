@@ -30,9 +30,11 @@ from ...moment import Moment
 from ..charts.differences import delta_bar
 from ..charts.significance import NARROW, Differences, difference_plot
 from ..formats import num, p_value, score
-from ..frame import Figure, VisitDep
+from ..frame import Figure, VisitDep, Whole
 from .calls import call_row
+from .pictures import beats_noise
 from .records import KnownRun, known_run
+from .tiles import is_held_out
 
 router = APIRouter(include_in_schema=False)
 
@@ -80,13 +82,19 @@ class Scored:
 def show_iteration(
     visit: VisitDep,
     run: str,
-    number: Annotated[int, PathParameter(ge=0)],
-    against: Annotated[int | None, Query(ge=0)] = None,
-    scored: Annotated[int | None, Query(ge=0)] = None,
+    number: Annotated[Whole, PathParameter(ge=0)],
+    against: Annotated[Whole | None, Query(ge=0)] = None,
+    scored: Annotated[Whole | None, Query(ge=0)] = None,
     show: Show = "all",
     order: Order = "recorded",
-    page: Annotated[int, Query(ge=1)] = 1,
+    page: Annotated[Whole, Query(ge=1)] = 1,
 ) -> Response:
+    """One iteration; ``number`` 0 is the baseline. What the run does not have of this is 404.
+
+    ``against`` is the iteration that its prompt is compared with, without it the one that it was made from. ``scored``
+    is the evaluation, of this iteration's prompt, whose samples are shown; of those ``show`` keeps one outcome, and
+    ``order`` puts the largest losses, the largest gains or the lowest scores first. ``page`` counts from 1.
+    """
     with visit.moment() as moment:
         known = known_run(visit.service, moment, run)
         record = known.record
@@ -116,11 +124,12 @@ def show_iteration(
             neighbours=_neighbours(known.steps, number),
             places=places,
             prompt=_prompt(record, item),
-            compared=_compared(record, item, other),
+            compared=known.once("compared", (number, against), lambda: _compared(record, item, other)),
             simulated_models=simulated_models(record),
             reported=best_iteration(record) == number and record.completed is not None,
             evaluations=evaluations,
             chosen=chosen,
+            beats_noise=beats_noise,
             metrics=[] if chosen is None else metric_rows(chosen.before, chosen.event),
             samples=None if chosen is None else _samples(chosen, show, order, page),
             show=show,
@@ -189,8 +198,13 @@ def _evaluations(record: RunRecord, places: RunPlaces, item: Iteration | None, o
         if other is not None:
             first = other.event.val_evaluation if event.purpose == "val" else other.event.evaluation
         before = None if is_same else counterpart(record, event, 0 if other is None else other.train.prompt, first)
-        found.append(Scored(event, places.evaluations[event.evaluation], _PURPOSES[event.purpose], before))
+        found.append(Scored(event, places.evaluations[event.evaluation], _what(record, event.purpose), before))
     return found
+
+
+def _what(record: RunRecord, purpose: str) -> str:
+    ends = {True: "held-out samples", False: "training samples", None: "samples of a split not recorded"}
+    return _PURPOSES[purpose].replace("held-out samples", ends[is_held_out(record)])
 
 
 def _chosen(evaluations: list[Scored], item: Iteration | None, wanted: int | None, run: str) -> Scored | None:

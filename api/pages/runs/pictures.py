@@ -11,6 +11,7 @@ from markupsafe import Markup
 from ....domain.optimization.events import sample_means
 from ....projections.run_flow import Branch, Step
 from ....projections.run_record import RunRecord
+from ....projections.statistics import ALPHA
 from ..charts import scores as score_charts
 from ..charts import significance
 from ..charts.flow import DENSE, MIDDLE, NARROW, NARROW_DENSE, ROOMY, Card, Pill, brief, flow_graph
@@ -19,7 +20,7 @@ from ..charts.significance import Differences, difference_plot
 from ..formats import num, score, signed
 from ..frame import Visit
 from .records import KnownRun
-from .tiles import gain_words, is_held_out, n_words
+from .tiles import gain_words, held_out_word, is_held_out, n_words
 
 _MOST_ROOMY = 24
 """Runs of more iterations are drawn with smaller cards."""
@@ -39,7 +40,8 @@ def run_flow(visit: Visit, known: KnownRun, branches: Sequence[Branch]) -> Pictu
     record = known.record
     cards = [_start_card(visit, known, branches)]
     most = max((step.score for step in known.steps if step.score is not None), default=0.0)
-    cards += [_card(visit, record.run, step, branches, max(1.0, most)) for step in known.steps]
+    tested = {change["change"] for change in known.explained["changes"] if beats_noise(change)}
+    cards += [_card(visit, record.run, step, branches, max(1.0, most), step.change in tested) for step in known.steps]
     cards.append(_end_card(visit, known))
     title = f"The iterations of run {record.run} and what each was made from"
     layouts = [("wide-only", ROOMY), ("middle-only", MIDDLE), ("narrow-only", NARROW)]
@@ -61,10 +63,10 @@ def _start_card(visit: Visit, known: KnownRun, branches: Sequence[Branch]) -> Ca
         )
         pills = [Pill(f"↰ of {parent}{left}", told, visit.link(path)), *pills]
     value = None if found is None else found.score
-    where = "test" if is_held_out(record) else "training"
+    where = held_out_word(record)
     told = f"Baseline: the initial prompt, score {score(value)}"
     if found is not None:
-        told += f" on {where} samples, n = {num(found.n)}"
+        told += f" on {_samples(record)}, n = {num(found.n)}"
     best = record.completed is not None and record.completed.best == 0
     return Card(
         number=0,
@@ -81,7 +83,17 @@ def _start_card(visit: Visit, known: KnownRun, branches: Sequence[Branch]) -> Ca
     )
 
 
-def _card(visit: Visit, run: str, step: Step, branches: Sequence[Branch], most: float) -> Card:
+def beats_noise(change: Mapping[str, Any]) -> bool:
+    """Whether what a change did is more than noise, with the number of tests allowed for."""
+    paired, adjusted = change["paired"], change["adjusted_p"]
+    return paired is not None and paired["is_significant"] and adjusted is not None and adjusted < ALPHA
+
+
+def _samples(record: RunRecord) -> str:
+    return "samples of a split not recorded" if is_held_out(record) is None else f"{held_out_word(record)} samples"
+
+
+def _card(visit: Visit, run: str, step: Step, branches: Sequence[Branch], most: float, beats_noise: bool) -> Card:
     pills = _pills(visit, [branch for branch in branches if branch.after == step.number])
     tokens = ("" if step.tokens_are_whole else "≥ ") + brief(step.tokens)
     no_delta = {
@@ -95,7 +107,7 @@ def _card(visit: Visit, run: str, step: Step, branches: Sequence[Branch], most: 
         href=visit.link(f"/runs/{run}/iterations/{step.number}"),
         score=step.score,
         delta=step.delta,
-        direction=step.direction,
+        beats_noise=beats_noise,
         no_delta=no_delta,
         val="" if step.val is None else f"val {step.val:.3f}",
         cost=f"{tokens} tok",
@@ -120,8 +132,8 @@ def _step_told(step: Step) -> str:
     if step.val is not None:
         parts.append(f"validation {score(step.val)}")
     if step.delta is not None:
-        n = "" if step.delta_n is None else f" on {num(step.delta_n)} samples"
-        parts.append(f"its change {signed(step.delta)}{n}, {step.direction}")
+        n = "" if step.delta_n is None else f" on {num(step.delta_n)} {'sample' if step.delta_n == 1 else 'samples'}"
+        parts.append(f"its change {signed(step.delta)}{n}")
     if step.made_from is not None:
         parts.append("made from the initial prompt" if step.made_from == 0 else f"made from iteration {step.made_from}")
     if step.phase is not None:
@@ -135,13 +147,12 @@ def _step_told(step: Step) -> str:
 def _end_card(visit: Visit, known: KnownRun) -> Card:
     record, told = known.record, known.explained
     paired, final = told["outcome"]["paired"], record.final
-    where = "test" if is_held_out(record) else "training"
-    direction = None if paired is None else {"gain": "helped", "loss": "hurt"}.get(paired["direction"], "no effect")
+    where = held_out_word(record)
     if record.status in ("open", "failed", "interrupted"):
         head = {"open": "▶ open", "failed": "✕ failed", "interrupted": "‖ interrupted"}[record.status]
         reason = told["stopped"]["reason"] or ("goes on" if record.status == "open" else "never ended")
         return Card(None, head, f"The run is {record.status}", "#outcome", None, no_delta=reason, role="end")
-    words = f"Final: score {score(None if final is None else final.score)} on {where} samples; {gain_words(paired)}"
+    words = f"Final: score {score(None if final is None else final.score)} on {_samples(record)}; {gain_words(paired)}"
     return Card(
         None,
         "final",
@@ -149,7 +160,7 @@ def _end_card(visit: Visit, known: KnownRun) -> Card:
         "#significance",
         None if final is None else final.score,
         delta=None if paired is None else paired["mean_difference"],
-        direction=direction,
+        beats_noise=paired is not None and paired["is_significant"],
         no_delta="not recorded" if final is None else where,
         cost="" if final is None else f"{where}, n = {num(final.n)}",
         role="end",
@@ -178,7 +189,6 @@ def run_scores(known: KnownRun) -> Pictures | None:
     record, steps = known.record, known.steps
     train = list(_dots(steps, "training", [(step.score, step.n) for step in steps]))
     val = list(_dots(steps, "validation", [(step.val, step.val_n) for step in steps]))
-    held_out = is_held_out(record)
     test = [
         HeldOut(name, found.score, f"{name}: {score(found.score)}, n = {num(found.n)}")
         for name, found in (("baseline", record.baseline), ("final", record.final))
@@ -192,7 +202,7 @@ def run_scores(known: KnownRun) -> Pictures | None:
         test,
         f"training{n_words(step.n for step in steps)}",
         f"validation{n_words(step.val_n for step in steps)}",
-        ("test" if held_out else "training") + n_words([item.n for item in (record.baseline, record.final) if item]),
+        held_out_word(record) + n_words([item.n for item in (record.baseline, record.final) if item]),
         known.explained["threshold"]["value"],
         _spans_of_phases(steps),
     )

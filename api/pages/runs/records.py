@@ -7,24 +7,27 @@ state that anybody looked at, and older ones that were asked for by ``as_of``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Iterator, Sequence
+from collections.abc import Callable, Hashable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
 from weakref import WeakKeyDictionary
 
-from ....domain.errors import Refused
-from ....domain.event import Recorded
+from ....domain.model_calls import ModelAnswered, ModelRequested
 from ....ledger.application import Ledger
 from ....ledger.folds.erasures import ERASURE_STREAM
 from ....projections.explanation import explain
 from ....projections.run_flow import Step, run_steps
-from ....projections.run_record import RunRecord, fold_run
+from ....projections.run_places import require_run
+from ....projections.run_record import RunFold, RunRecord
 from ...http.service import Service
 from ...moment import Moment
 
 Made = TypeVar("Made")
+
+_CLOSED = frozenset({ModelRequested.type_name, ModelAnswered.type_name})
+"""Of recorded calls a record has the account, which is of what they say openly."""
 
 MOST_KEPT = 50_000
 """How many events and samples the runs that are kept have together; the last one is kept whatever it has."""
@@ -42,6 +45,7 @@ class KnownRun:
     seed: int
     events: int
     spans: Sequence[tuple[int, int]]
+    fold: RunFold
     _made: dict[str, tuple[Hashable, Any]] = field(default_factory=dict)
 
     @cached_property
@@ -82,15 +86,23 @@ class RunRecords:
             if erasures != self.erasures:
                 self.erasures = erasures
                 self.kept.clear()
+            require_run(moment.views, run, moment.size)
             stream = f"run/{run}"
             key = (run, moment.events.reader.events_before(stream, moment.size))
             # A process that ended between destroying the key and saying so leaves the number of erasures as it was.
-            if key not in self.kept or ledger.scopes.destroyed(stream) is not None:
-                self.kept[key] = _fold(moment, run, key[1])
+            if ledger.scopes.destroyed(stream) is not None:
+                self.kept[key] = _fold(moment, run, key[1], None)
+            elif key not in self.kept:
+                self.kept[key] = _fold(moment, run, key[1], self._before(*key))
             self.kept.move_to_end(key)
             while len(self.kept) > 1 and sum(known.weight for known in self.kept.values()) > MOST_KEPT:
                 self.kept.popitem(last=False)
             return self.kept[key]
+
+    def _before(self, run: str, events: int) -> KnownRun | None:
+        """The newest earlier state of the run that is kept."""
+        counts = [count for name, count in self.kept if name == run and count < events]
+        return self.kept[run, max(counts)] if counts else None
 
 
 _LEDGERS: WeakKeyDictionary[Ledger, RunRecords] = WeakKeyDictionary()
@@ -104,19 +116,18 @@ def known_run(service: Service, moment: Moment, run: str) -> KnownRun:
     return records.get(service.ledger, moment, run)
 
 
-def _fold(moment: Moment, run: str, events: int) -> KnownRun:
-    spans: list[tuple[int, int]] = []
-
-    def read() -> Iterator[Recorded]:
-        for recorded in moment.events.stream(f"run/{run}", moment.size):
-            if spans and spans[-1][1] == recorded.seq - 1:
-                spans[-1] = (spans[-1][0], recorded.seq)
-            else:
-                spans.append((recorded.seq, recorded.seq))
-            yield recorded
-
-    record = fold_run(read())
-    if record is None:
-        raise Refused("run_known", f"run {run!r} is not on this ledger as of {moment.size:,} entries")
+def _fold(moment: Moment, run: str, events: int, before: KnownRun | None) -> KnownRun:
+    """The run with so many events; what ``before`` has of them is not read again."""
+    fold = RunFold() if before is None else before.fold.copy()
+    spans = [] if before is None else [*before.spans]
+    start = 0 if before is None else before.events
+    for recorded in moment.events.stream(f"run/{run}", moment.size, start, closed=_CLOSED):
+        if spans and spans[-1][1] == recorded.seq - 1:
+            spans[-1] = (spans[-1][0], recorded.seq)
+        else:
+            spans.append((recorded.seq, recorded.seq))
+        fold.feed(recorded)
+    record = fold.record
+    assert record is not None
     root = moment.events.reader.frontier_at(record.last_seq + 1).root()
-    return KnownRun(record, int.from_bytes(root[:8], "big"), events, spans)
+    return KnownRun(record, int.from_bytes(root[:8], "big"), events, spans, fold)

@@ -6,23 +6,22 @@ from collections.abc import Mapping
 from typing import Any
 
 from fastapi import APIRouter
-from sqlalchemy import select
 from starlette.responses import Response
 
 from ....domain.errors import Refused
 from ....projections.cost import Cost, cost_of
 from ....projections.run_config import compare_settings
 from ....projections.run_flow import branches_of
+from ....projections.run_places import newest_runs
 from ....projections.run_record import RunRecord, Text
-from ....projections.runs_view import RUNS
 from ....projections.scores import leading_iteration
 from ...moment import Moment
 from ...reviews import read_reviews
 from ..formats import num, score, signed
 from ..frame import Figure, Visit, VisitDep
-from .pictures import run_differences, run_flow, run_scores
+from .pictures import beats_noise, run_differences, run_flow, run_scores
 from .records import KnownRun, known_run
-from .tiles import gain_words, run_tiles, silent_for
+from .tiles import gain_words, is_held_out, run_tiles, silent_for
 
 router = APIRouter(include_in_schema=False)
 
@@ -57,6 +56,8 @@ def show_run(visit: VisitDep, run: str, against: str | None = None) -> Response:
             scores=known.once("scores", None, lambda: run_scores(known)),
             differences=known.once("differences", None, lambda: run_differences(record, told)),
             changes=list(zip(told["changes"], record.rewrites, strict=True)),
+            beats_noise=beats_noise,
+            held_out=is_held_out(record),
             phases=_phases(record, told),
             metrics=_metrics(record),
             settings=compare_settings(record, other),
@@ -139,9 +140,8 @@ def _other(visit: Visit, moment: Moment, run: str, against: str | None) -> tuple
 
 def _others(moment: Moment, record: RunRecord) -> list[str]:
     """Runs to compare with: where this one comes from, then the newest."""
-    newest = select(RUNS.c.run).where(RUNS.c.seq < moment.size).order_by(RUNS.c.seq.desc()).limit(_OTHERS)
-    found = [name for name in (record.started.parent_run, *moment.views.execute(newest).scalars()) if name is not None]
-    return [name for name in dict.fromkeys(found) if name != record.run]
+    newest = newest_runs(moment.views, moment.size, _OTHERS)
+    return [name for name in dict.fromkeys([record.started.parent_run, *newest]) if name not in (None, record.run)]
 
 
 def _priced_models(record: RunRecord) -> list[tuple[str, tuple[str, str]]]:

@@ -6,20 +6,21 @@ from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import thread_time
 from typing import TypeVar
+from weakref import WeakKeyDictionary
 
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from ....domain.errors import Refused
 from ....projections.lineage import Kin, branch_counts, family_of
 from ....projections.run_comparisons import Comparisons
-from ....projections.run_list import SORTS, RunLine, Sort, Wanted, filter_choices, find_runs, run_lines
+from ....projections.run_list import SORTS, Choices, RunLine, Sort, Wanted, filter_choices, find_runs, run_lines
+from ....projections.run_places import require_run
 from ....projections.statistics import PairedComparison
 from ...http.errors import Problem
-from ...moment import Moment
-from ..charts.lineage import Limb, lay_out, lineage_picture
+from ...moment import LiveLedger, Moment
+from ..charts.lineage import Came, Limb, lay_out, lineage_picture
 from ..formats import num, signed
-from ..frame import Figure, VisitDep
+from ..frame import Figure, Visit, VisitDep
 
 router = APIRouter(include_in_schema=False)
 
@@ -38,11 +39,14 @@ COLUMNS: tuple[tuple[Sort | None, str], ...] = (
     ("tokens", "tokens"),
     ("duration", "duration"),
 )
-_SECONDS = 0.03
+_SECONDS = 0.02
 """How much of the processor's time one page may take for intervals that nobody has asked for before; the rest
 follow when it is asked for again."""
 
+_MOMENTS = 50
+
 _COMPARISONS = Comparisons()
+_CHOICES: WeakKeyDictionary[LiveLedger, tuple[int, dict[int, Choices]]] = WeakKeyDictionary()
 
 T = TypeVar("T", bound=str)
 
@@ -85,13 +89,17 @@ def lead_in(visit: VisitDep) -> Response:
 
 @router.get("/runs")
 def show_runs(visit: VisitDep) -> Response:
+    """Runs, ``PAGE`` at a time; ``page`` counts from 1, ``sort`` and ``order`` say by what and which way.
+
+    Runs without a value stand last. A sort, order or page that there is not is 422.
+    """
     query = visit.query
     sort = _one_of("sort", query.get("sort") or "recorded", tuple(SORTS))
     order = _one_of("order", query.get("order") or _first_order(sort), ("up", "down"))
     simulated = _one_of("simulated", query.get("simulated") or "", ("", "yes", "no"))
     page = query.get("page") or "1"
-    if not (page.isascii() and page.isdecimal() and 0 < int(page) < 10**9):
-        raise Problem(422, "page_known", f"page={page}: expected a number from 1 on")
+    if not (page.isascii() and page.isdecimal() and len(page) < 10 and int(page) > 0):
+        raise Problem(422, "page_known", f"page={page[:40]}: expected a number from 1 on")
     wanted = Wanted(
         query.get("status") or None,
         query.get("strategy") or None,
@@ -116,12 +124,12 @@ def show_runs(visit: VisitDep) -> Response:
             "runs/list.html",
             moment,
             title="Runs",
-            figures=_figures,
+            figures=lambda at: _figures(visit, at),
             found=found,
             rows=rows,
             pending=sum(row.is_pending for row in rows),
             is_live=any(row.line.status == "open" for row in rows),
-            choices=filter_choices(moment.views, moment.size),
+            choices=_choices(visit, moment),
             statuses=STATUSES,
             wanted=wanted,
             simulated_asked=simulated,
@@ -138,11 +146,10 @@ def show_runs(visit: VisitDep) -> Response:
 def show_lineage(visit: VisitDep, run: str) -> Response:
     """The family of a run: what it was branched from, and everything that was branched from that."""
     with visit.moment() as moment:
+        require_run(moment.views, run, moment.size)
         family = family_of(moment.views, moment.size, run, FAMILY)
-        if not family.members:
-            raise Refused("run_known", f"run {run!r} is not on this ledger; /runs lists those that are")
         rows = {row.line.run: row for row in _rows(moment, run_lines(moment.views, moment.size, _runs(family.members)))}
-        limbs = lay_out(family.members)
+        limbs = lay_out(family.members, {name: row.line.iterations for name, row in rows.items()})
         return visit.render(
             "runs/lineage.html",
             moment,
@@ -153,10 +160,12 @@ def show_lineage(visit: VisitDep, run: str) -> Response:
             family=family,
             rows=rows,
             steps=_steps(limbs),
-            last_lane=limbs[-1].lane,
+            last_depth=limbs[-1].depth,
             pending=sum(row.is_pending for row in rows.values()),
             picture=lineage_picture(
-                limbs, run, {name: (row.line.status, row.line.improvement) for name, row in rows.items()}
+                limbs,
+                run,
+                {name: Came(row.line.status, row.line.improvement, row.line.iterations) for name, row in rows.items()},
             ),
         )
 
@@ -169,8 +178,20 @@ def _rows(moment: Moment, lines: Sequence[RunLine]) -> list[Row]:
     return [Row(line, compared.get(line.run), branches.get(line.run, 0)) for line in lines]
 
 
-def _figures(moment: Moment) -> list[Figure]:
-    choices = filter_choices(moment.views, moment.size)
+def _choices(visit: Visit, moment: Moment) -> Choices:
+    """What the runs differ in; of the moments that were looked at last it is kept until something is recorded."""
+    live, now = visit.service.live, moment.events.reader.head().size
+    size, known = _CHOICES.get(live, (0, {}))
+    if size != now or len(known) >= _MOMENTS:
+        known = {}
+        _CHOICES[live] = now, known
+    if moment.size not in known:
+        known[moment.size] = filter_choices(moment.views, moment.size)
+    return known[moment.size]
+
+
+def _figures(visit: Visit, moment: Moment) -> list[Figure]:
+    choices = _choices(visit, moment)
     return [
         Figure("runs", num(sum(choices.statuses.values()))),
         *(Figure(f"runs {status}", num(choices.statuses.get(status, 0))) for status in STATUSES),
@@ -192,8 +213,8 @@ def _runs(members: Iterable[Kin]) -> list[str]:
 
 def _steps(limbs: Sequence[Limb]) -> list[tuple[Kin, int, int]]:
     """Each run of the family with how many lists end before it, and begin."""
-    lanes = [limb.lane for limb in limbs]
-    turns = [now - before for before, now in zip([lanes[0], *lanes], lanes, strict=False)]
+    depths = [limb.depth for limb in limbs]
+    turns = [now - before for before, now in zip([0, *depths], depths, strict=False)]
     return [(limb.kin, max(0, -turn), max(0, turn)) for limb, turn in zip(limbs, turns, strict=True)]
 
 

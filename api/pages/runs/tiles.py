@@ -6,8 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
 from typing import Any, NamedTuple
 
+from ....domain.optimization.effects import THRESHOLD
 from ....projections.run_flow import Step
 from ....projections.run_record import RunRecord
+from ....projections.scores import held_out
+from ....projections.statistics import INTERVAL_FROM, verdict_words
 from ..formats import interval, num, p_value, score, seconds, signed
 from .records import KnownRun
 
@@ -25,7 +28,11 @@ def run_tiles(now: int, known: KnownRun) -> Iterator[Tile]:
     """The tiles of a run; ``now`` in seconds since 1970."""
     record, told, steps = known.record, known.explained, known.steps
     outcome, counted = told["outcome"], told["changes_count"]["changes"]
-    where = "test samples" if is_held_out(record) else "training samples: none were held out"
+    where = {
+        True: "test samples",
+        False: "training samples: none were held out",
+        None: "the split is not recorded",
+    }[is_held_out(record)]
     for role, label in (("baseline", "Baseline"), ("final", "Final")):
         found = outcome[role]
         note = "no evaluation is recorded" if found is None else f"{where}, {_n(found)}"
@@ -47,13 +54,15 @@ def _gain_tile(outcome: Mapping[str, Any]) -> Tile:
     paired = outcome["paired"]
     if paired is None or paired["mean_difference"] is None:
         return Tile("Gain", "—", f"not compared: {outcome['not_compared'] or paired['note']}")
-    sign = {"gain": "▲", "loss": "▼"}.get(paired["direction"], "●")
+    verdict, tone = verdict_words(paired["differing"], paired["direction"], paired["is_significant"]), "warn"
+    sign = within(paired["mean_difference"])
     if paired["is_significant"]:
-        verdict, tone = f"significant {paired['direction']}", "good" if paired["direction"] == "gain" else "bad"
-    else:
-        verdict, tone = "not significant", "warn"
-    bounds = "" if paired["interval"] is None else f"95 % interval {interval(paired['interval'], signed)}, "
-    note = f"{bounds}n = {paired['n']:,} paired; {verdict}, {p_value(paired['p_value'])}"
+        tone = "good" if paired["direction"] == "gain" else "bad"
+    bounds = "too few samples for an interval" if paired["n"] < INTERVAL_FROM else "no interval"
+    if paired["interval"] is not None:
+        bounds = f"95 % interval {interval(paired['interval'], signed)}"
+    p = "" if paired["p_value"] is None else f", {p_value(paired['p_value'])} (Wilcoxon signed-rank)"
+    note = f"{bounds}, n = {paired['n']:,} paired; {verdict}{p}"
     return Tile("Gain", f"{sign} {signed(paired['mean_difference'])}", note, tone)
 
 
@@ -100,16 +109,28 @@ def _cost_tiles(told: Mapping[str, Any]) -> Iterator[Tile]:
         yield Tile("Model calls", num(total["calls"]), f"{total['retries']:,} tried again, {total['gave_up']:,} failed")
 
 
-def is_held_out(record: RunRecord) -> bool:
-    """Whether baseline and final score are of samples that nothing was optimised on, as far as is recorded."""
-    return record.planned is None or record.planned.held_out
+def is_held_out(record: RunRecord) -> bool | None:
+    """Whether baseline and final score are of samples that nothing was optimised on; None where nothing says so."""
+    split = record.started.split
+    return held_out(None if record.planned is None else record.planned.held_out, None if split is None else split.test)
+
+
+def held_out_word(record: RunRecord) -> str:
+    """The samples of the baseline and the final score, in a word."""
+    return {True: "test", False: "training", None: "split not recorded"}[is_held_out(record)]
+
+
+def within(delta: float) -> str:
+    """The sign of a difference, which is no test."""
+    return "▲" if delta > THRESHOLD else "▼" if delta < -THRESHOLD else "●"
 
 
 def gain_words(paired: Mapping[str, Any] | None) -> str:
     """The gain with its interval and n."""
     if paired is None or paired["mean_difference"] is None:
         return "—"
-    return f"{signed(paired['mean_difference'])}, {interval(paired['interval'], signed)}, n = {paired['n']}"
+    bounds = "no interval" if paired["interval"] is None else interval(paired["interval"], signed)
+    return f"{signed(paired['mean_difference'])}, {bounds}, n = {paired['n']}"
 
 
 def n_words(counts: Iterable[int | None]) -> str:

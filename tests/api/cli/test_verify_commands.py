@@ -16,9 +16,9 @@ from typing import Any
 import pytest
 
 from affidavit.api.cli import main
-from affidavit.api.cli.verdicts import moment
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Edge, Ledger
+from affidavit.ledger.audit.anchors import print_time
 from affidavit.ledger.audit.fork import parse_fork, verify_fork
 from affidavit.ledger.continuing import continue_ledger
 from affidavit.ledger.events import ClockSteppedBack
@@ -276,5 +276,5 @@ def test_a_cosignature_of_an_impossible_time_is_not_counted_and_ends_no_verdict(
 
 
 def test_a_time_that_has_no_form_is_said_in_seconds() -> None:
-    assert moment(2**62 * 1_000_000) == f"{2**62} seconds after 1970"
-    assert moment(None) is None
+    assert print_time(2**62 * 1_000_000) == f"{2**62} seconds after 1970"
+    assert print_time(None) is None

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 import pytest
 from fastapi.routing import APIRoute
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from affidavit.api.http.access import SCOPES, is_page
 from affidavit.api.http.app import ROUTERS, create_app
@@ -141,6 +143,40 @@ def test_erasing_and_configuring_always_need_an_admin_s_key(
     assert client.request(method, path, json=body, headers=key("admin")).status_code in (200, 501)
 
 
+def test_a_control_character_at_the_end_of_a_path_goes_round_no_scope(service: Service) -> None:
+    far = TestClient(create_app(service), base_url=LOCAL, client=("127.0.0.1", 40_000))
+
+    for method, path in SCOPES:
+        for end in ("%0A", "%0D", "%00", "%7F"):
+            answer = far.request(method, path + end, headers={"Content-Type": "application/json"}, content=b"{}")
+
+            assert (answer.status_code, answer.json()["rule"]) == (400, "path_readable"), path
+
+
+@pytest.mark.parametrize("path", ["*", "", "?a"])
+def test_a_path_that_is_none_is_told(service: Service, path: str) -> None:
+    sent: list[Message] = []
+
+    async def receive() -> Message:
+        return {"type": "http.request", "body": b""}
+
+    async def send(message: Message) -> None:
+        sent.append(message)
+
+    scope = {
+        "type": "http",
+        "method": "OPTIONS",
+        "path": path,
+        "query_string": b"",
+        "headers": [(b"host", b"127.0.0.1")],
+        "client": ("127.0.0.1", 40_000),
+        "server": ("127.0.0.1", 8128),
+        "scheme": "http",
+    }
+    asyncio.run(create_app(service)(scope, receive, send))
+    assert sent[0]["status"] == 400
+
+
 @pytest.mark.parametrize("held", ["publish", "read", "review"])
 def test_a_key_opens_what_its_scope_says(client: TestClient, key: Callable[..., dict[str, str]], held: str) -> None:
     opens = {"publish": {"publish"}, "read": {"read"}, "review": {"review", "read"}}[held] | {"any"}
@@ -215,7 +251,7 @@ def test_a_bucket_fills_evenly_and_idle_callers_are_forgotten() -> None:
 
 @pytest.mark.parametrize(
     ("method", "path", "status"),
-    [("GET", "/", 404), ("GET", "/api/publish_interaction", 405), ("GET", "/api/get_config/", 404)],
+    [("GET", "/api/", 404), ("GET", "/api/publish_interaction", 405), ("GET", "/api/get_config/", 404)],
 )
 def test_what_is_no_endpoint_needs_no_key_to_be_told_so(
     client: TestClient, method: str, path: str, status: int

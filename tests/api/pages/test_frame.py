@@ -51,5 +51,43 @@ def test_an_earlier_moment_says_so_and_travels_with_every_link(client: TestClien
     assert 'href="/ledger/changes?since=0"' in text
 
 
+@pytest.mark.parametrize("digits", [25, 5000])
+@pytest.mark.parametrize(
+    ("path", "name"),
+    [
+        *((path, "as_of") for path in ("/runs", "/ledger", "/evaluation", "/reviews")),
+        ("/runs", "page"),
+        ("/reviews/pack", "from"),
+        ("/reviews", "before"),
+        ("/runs/001/calls", "from"),
+        ("/runs/001/calls", "iteration"),
+        ("/runs/001/iterations/1", "against"),
+        ("/ledger", "before"),
+        ("/ledger/streams/ledger", "before"),
+        ("/ledger/entries/0", "under"),
+        ("/ledger/changes", "since"),
+        ("/ledger/checkpoints", "below"),
+        ("/ledger/anchors", "before"),
+        ("/ledger/erasures", "before"),
+        ("/ledger/imports/0", "start"),
+        ("/evaluation", "days"),
+        ("/evaluation/jobs", "before"),
+        ("/evaluation/judges", "changes"),
+        ("/evaluation/sessions/x", "first"),
+    ],
+)
+def test_a_number_that_no_ledger_reaches_is_told(client: TestClient, path: str, name: str, digits: int) -> None:
+    answered = client.get(path, params={name: "9" * digits})
+    assert answered.status_code in ((404,) if name == "as_of" else (422,)), answered.text
+
+
+@pytest.mark.parametrize(
+    "path",
+    ["/runs/001/iterations/", "/runs/001/calls/", "/ledger/entries/", "/ledger/checkpoints/", "/ledger/imports/"],
+)
+def test_so_is_one_in_a_path(client: TestClient, path: str) -> None:
+    assert client.get(path + "9" * 25).status_code == 422
+
+
 def test_an_empty_moment_is_now(client: TestClient) -> None:
     assert "You see the past" not in client.get("/ledger", params={"as_of": ""}).text

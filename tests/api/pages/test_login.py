@@ -12,6 +12,7 @@ from affidavit.api.http.app import create_app
 from affidavit.api.http.service import Service
 
 HOST = "http://ledger.example:8128"
+HERE = {"Origin": HOST, "Content-Type": "application/x-www-form-urlencoded"}
 
 
 @pytest.fixture
@@ -26,7 +27,7 @@ def token(key: Callable[..., dict[str, str]]) -> Callable[..., str]:
 
 
 def sign_in(browser: TestClient, token: str, target: str = "/ledger") -> None:
-    answered = browser.post("/login", data={"key": token, "next": target})
+    answered = browser.post("/login", data={"key": token, "next": target}, headers=HERE)
     assert answered.status_code == 303
     assert answered.headers["location"] == target
 
@@ -55,19 +56,39 @@ def test_signing_in_opens_the_pages_and_signing_out_closes_them(
 ) -> None:
     sign_in(elsewhere, token("read"))
     assert elsewhere.get("/ledger").status_code == 200
-    elsewhere.post("/logout", headers={"Origin": HOST, "Content-Type": "application/x-www-form-urlencoded"})
+    elsewhere.post("/logout", headers=HERE)
     assert elsewhere.get("/ledger").status_code == 401
 
 
 def test_the_cookie_is_kept_from_scripts_and_from_other_sites(elsewhere: TestClient, token: Callable[..., str]) -> None:
-    answered = elsewhere.post("/login", data={"key": token("read"), "next": "/"})
+    answered = elsewhere.post("/login", data={"key": token("read"), "next": "/"}, headers=HERE)
     cookie = answered.headers["set-cookie"].lower()
     assert "httponly" in cookie
     assert "samesite=lax" in cookie
+    assert "secure" not in cookie
+
+
+def test_a_cookie_given_over_tls_is_never_sent_without_although_a_proxy_ends_it(
+    elsewhere: TestClient, token: Callable[..., str]
+) -> None:
+    tls = {**HERE, "Origin": HOST.replace("http:", "https:")}
+    answered = elsewhere.post("/login", data={"key": token("read"), "next": "/"}, headers=tls)
+    assert "secure" in answered.headers["set-cookie"].lower()
+
+
+@pytest.mark.parametrize("path", ["/login", "/logout"])
+@pytest.mark.parametrize("origin", ["https://evil.example", "null", "ftp://ledger.example:8128", f"{HOST}/", None])
+def test_no_other_site_signs_anybody_in_or_out(
+    elsewhere: TestClient, token: Callable[..., str], path: str, origin: str | None
+) -> None:
+    headers = {"Content-Type": HERE["Content-Type"]} | ({} if origin is None else {"Origin": origin})
+    answered = elsewhere.post(path, data={"key": token("read"), "next": "/"}, headers=headers)
+    assert answered.status_code == 403
+    assert "set-cookie" not in answered.headers
 
 
 def test_a_wrong_key_is_told(elsewhere: TestClient) -> None:
-    answered = elsewhere.post("/login", data={"key": "wrong", "next": "/"})
+    answered = elsewhere.post("/login", data={"key": "wrong", "next": "/"}, headers=HERE)
     assert answered.status_code == 401
     assert "not known here" in answered.text
     assert "set-cookie" not in answered.headers
@@ -75,7 +96,7 @@ def test_a_wrong_key_is_told(elsewhere: TestClient) -> None:
 
 @pytest.mark.parametrize("target", ["https://evil.example/", "//evil.example/", "/\\evil.example", "evil", "/\t/evil"])
 def test_signing_in_leads_nowhere_else(elsewhere: TestClient, token: Callable[..., str], target: str) -> None:
-    answered = elsewhere.post("/login", data={"key": token("read"), "next": target})
+    answered = elsewhere.post("/login", data={"key": token("read"), "next": target}, headers=HERE)
     assert answered.headers["location"] == "/"
 
 

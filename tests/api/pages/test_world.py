@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import pytest
+
 from affidavit.api.http.service import Service
 from affidavit.ledger.audit.audit import Against, audit
 from affidavit.projections.evaluation.overview import build_overview
 from affidavit.projections.evaluation.windows import OverviewRequest
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_list import list_runs
+from affidavit.projections.run_record import fold_run
 
 from .world_runs import (
+    BETTER,
     BRANCH,
     DRIVEN,
     DRIVEN_BY_STRATEGY,
@@ -50,6 +54,19 @@ def test_the_last_thirty_days_have_the_verdicts_of_the_seeds_tile(world: Service
     assert found["judge_prompt_version"] == PIN
     assert [sum(day[name] for day in days) for name in ("n", "wins", "ties", "losses")] == [JUDGED, WINS, TIES, LOSSES]
     assert by_version[OTHER_VERSION] == OTHER_JUDGED
+
+
+def test_its_numbers_are_those_of_the_recorded_scores(world: Service) -> None:
+    with world.moment() as moment:
+        record = fold_run(moment.events.stream(f"run/{BETTER}"))
+        asked = OverviewRequest(from_ts=0, to_ts=world.now(), session_lists=False)
+        found = build_overview(moment.views, moment.events, moment.size, asked, moment.names_of, moment.sessions_named)
+    assert record is not None
+    trained = [iteration.train.score or 0.0 for iteration in record.iterations]
+    ends = [sum(phase.iterations for phase in record.phases[: n + 1]) for n in range(3)]
+    assert [phase.score_after for phase in record.phases] == pytest.approx([trained[end - 1] for end in ends], abs=1e-6)
+    assert all(each.val is not None and each.val.score != each.train.score for each in record.iterations)
+    assert any(rule["net_sessions"] < 0 for rule in found["rule_attribution"])
 
 
 def test_nothing_in_it_is_damaged(world: Service) -> None:

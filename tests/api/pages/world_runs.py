@@ -83,6 +83,8 @@ _SUMMARIES = (
 )
 _LEVELS = (0.41, 0.46, 0.55, 0.54, 0.58, 0.66, 0.71, 0.705)
 """How good each of ``_PROMPTS`` is."""
+_METRICS = {"rouge": -0.03, "judge": 0.03}
+"""How each metric differs from the score."""
 
 
 def record_runs(recording: RecordingLedger, later: Later) -> None:
@@ -162,17 +164,22 @@ def _record_better(recording: RecordingLedger, later: Later) -> None:
     assert baseline.number == 0
     scored: Ack | None = None
     number = 0
+    scores: list[float] = []
     for axis, length in (("structural", 2), ("iterative", 3), ("fewshot", 2)):
         recorder.start_phase(axis)
         for _ in range(length):
             if scored is not None:
-                _rewrite(recorder, scored, number, axis)
+                _rewrite(recorder, scored, number, scores, axis)
             later(11.5)
             full = number in (0, 4)
+            samples = _samples(number, TRAIN if full else TRAIN // 2)
+            scores.append(_mean([sample.score for sample in samples]))
             scored = recorder.record_evaluation(
                 _PROMPTS[number],
-                samples=_samples(number, TRAIN if full else TRAIN // 2),
-                scores_by_metric={"rouge": _LEVELS[number] - 0.03, "judge": _LEVELS[number] + 0.03},
+                samples=samples,
+                scores_by_metric={
+                    name: _mean([sample.scores[name] for sample in samples if sample.scores]) for name in _METRICS
+                },
                 sample_set="whole" if full else "batch",
                 tokens=2000 + 37 * number,
             )
@@ -187,8 +194,8 @@ def _record_better(recording: RecordingLedger, later: Later) -> None:
             number += 1
         recorder.complete_phase(
             iterations=length,
-            score_before=_LEVELS[number - length],
-            score_after=_LEVELS[number - 1],
+            score_before=scores[max(0, number - length - 1)],
+            score_after=scores[-1],
             duration_seconds=11.5 * length,
         )
     final = recorder.record_evaluation(_PROMPTS[6], purpose="final", samples=_samples(6, TEST, "test"), tokens=4100)
@@ -330,42 +337,56 @@ def _iterate(
     if baseline:
         recorder.record_baseline(samples=_samples(first, TEST, "test", worse), tokens=3900)
     scored: Ack | None = None
+    scores: list[float] = []
     for number in range(first, first + count):
         if scored is not None:
-            _rewrite(recorder, scored, number)
+            _rewrite(recorder, scored, number, scores)
         later(20)
-        scored = recorder.record_evaluation(_PROMPTS[number], samples=_samples(number, TRAIN, worse=worse), tokens=2100)
+        samples = _samples(number, TRAIN, worse=worse)
+        scores.append(_mean([sample.score for sample in samples]))
+        scored = recorder.record_evaluation(_PROMPTS[number], samples=samples, tokens=2100)
         val = recorder.record_evaluation(_PROMPTS[number], purpose="val", samples=_samples(number, VAL, "val", worse))
         recorder.record_iteration(scored, val=val, eval_tokens=3100, reasoning_tokens=0 if number == first else 620)
 
 
-def _rewrite(recorder: RunRecorder, scored: Ack, number: int, axis: str | None = None) -> None:
-    """The rewrite that makes prompt ``number`` from the one that was scored."""
+def _rewrite(recorder: RunRecorder, scored: Ack, number: int, scores: Sequence[float], axis: str | None = None) -> None:
+    """The rewrite that makes prompt ``number`` from the one that was scored last, ``scores`` being those so far."""
+    first = number - len(scores)
+    told = [f"Iter {n} (score: {scores[n - 1]:.4f}): {_SUMMARIES[first + n - 1]}" for n in range(1, len(scores))]
     recorder.record_rewrite(
         scored,
         _PROMPTS[number],
         rationale=f"Low scores lacked what was asked for.\n\n1. {_SUMMARIES[number - 1]}.\n2. Kept the rest.",
         change_summary=_SUMMARIES[number - 1],
-        history=f"Rewrite history:\nIter 1 (score: 0.4100): {_SUMMARIES[0]}" if number > 1 else None,
+        history="\n".join(["Rewrite history:", *told]) if told else None,
         axis=axis,
         tokens=600 + 7 * number,
     )
 
 
 def _samples(number: int, count: int, kind: str = "train", worse: float = 0.0) -> Sequence[Sample]:
-    """Samples under prompt ``number``: each as good as the prompt, give or take what is its own."""
+    """Samples under prompt ``number``: each as good as the prompt, give or take what is its own and its split's."""
+    apart = ((number * 3) % 5 - 3) / 60 if kind == "val" else 0.0
+    scores = [_LEVELS[number] + apart - worse + (n * 7 % 11 - 5) / 40 + (n * number % 5 - 2) / 50 for n in range(count)]
     return [
         Sample(
             id=f"{kind}-{n:02}",
             input=f"Incident report {n}: service svc-{n} has answered slowly since 09:{n:02}.",
             response=f"Service svc-{n} is slow since 09:{n:02}. " * (1 + number % 3),
             ideal=f"svc-{n} has been slow since 09:{n:02}.",
-            score=_bounded(_LEVELS[number] - worse + (n * 7 % 11 - 5) / 40 + (n * number % 5 - 2) / 50),
-            scores={"rouge": _bounded(_LEVELS[number] - 0.03), "judge": _bounded(_LEVELS[number] + 0.03)},
+            score=_bounded(score),
+            scores={name: _bounded(score + apart) for name, apart in _METRICS.items()},
             rationale=f"It names the service{' and the time' if number > 2 else ''}.",
         )
-        for n in range(count)
+        for n, score in enumerate(scores)
     ]
+
+
+def _mean(scores: Sequence[float | None]) -> float:
+    """As an optimiser logs it, of scores that are all there."""
+    known = [score for score in scores if score is not None]
+    assert len(known) == len(scores)
+    return round(sum(known) / len(known), 6)
 
 
 def _bounded(score: float) -> float:

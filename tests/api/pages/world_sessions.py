@@ -73,6 +73,8 @@ HOSTILE_SOURCE = HOSTILE[0]
 HOSTILE_USER = HOSTILE[2]
 ERASED_SESSION = "parcel-20"
 ERASED_USER = "erin@example.org"
+FAILING = "login"
+"""Of the sessions that cite this rule most fail."""
 RULES = ("parcel", "refund", "invoice", "address", "login")
 """Rules that answers cite; ``login`` is retired, ``parcel`` has two versions."""
 SCORERS = ("acc", "helpfulness")
@@ -190,18 +192,22 @@ class Clerk:
                 events, alias, scope = self.publish(
                     f"session-{number}", user, turns, source=source, evaluation_only=source == WITHOUT
                 )
-                drawn.append((events, alias, scope, self.now, source, said))
+                fails = source != WITHOUT and rule == FAILING
+                drawn.append((events, alias, scope, self.now, source, said, fails))
         recorded = ledger.record(*(event for events, *_ in drawn for event in events))
         seqs = iter(acknowledged.seq for acknowledged in recorded)
         self.later(1800)
         judged = []
-        for events, alias, scope, at, source, said in drawn:
+        for events, alias, scope, at, source, said, fails in drawn:
             turn = [next(seqs) for _ in events][-1]
             meta = Meta(scope=scope, recorder="affidavit/0.1.0", cause=turn)
             if said is not None:
                 judged.append(
                     NewEvent(
-                        f"shadow/{turn}", 0, self.verdict(turn, alias, said), Meta(**meta, judge_prompt_version=version)
+                        f"shadow/{turn}",
+                        0,
+                        self.verdict(turn, alias, said, version),
+                        Meta(**meta, judge_prompt_version=version),
                     )
                 )
             if self.rng.random() < 0.9:
@@ -209,13 +215,13 @@ class Clerk:
                     NewEvent(
                         f"session/{alias}",
                         0,
-                        self.grade(alias, at, source, turn),
+                        self.grade(alias, at, source, turn, fails),
                         Meta(**meta, judge_prompt_version="v1.0.0"),
                     )
                 )
         ledger.record(*judged)
 
-    def verdict(self, turn: int, session: str, said: str) -> ShadowJudged:
+    def verdict(self, turn: int, session: str, said: str, version: str) -> ShadowJudged:
         served_first = self.rng.random() < 0.5
         better = "tie" if said == "tie" else "1" if (said == "win") == served_first else "2"
         return ShadowJudged(
@@ -227,15 +233,17 @@ class Clerk:
             significant=said != "tie" and self.rng.random() < 0.3,
             judged_at=self.service.clock(),
             model=STAND_IN,
-            prompt_digest=SHADOW_PROMPTS[PIN].digest,
+            prompt_digest=SHADOW_PROMPTS[version].digest,
             position_seed=("0" if served_first else "f") * 16,
             detail={"comparison_reason": f"[simulated] Better is {better}, by what was asked for."},
         )
 
-    def grade(self, session: str, at: int, source: str, through: int) -> SessionGraded:
+    def grade(self, session: str, at: int, source: str, through: int, fails: bool) -> SessionGraded:
         success = self.rng.random() < {WITH: 0.82, WITHOUT: 0.6}.get(source, 0.7)
         corrections = self.rng.choices(range(7), (50, 20, 12, 8, 5, 3, 2))[0]
         failure = None if success else self.rng.choice(_FAILURES)
+        if fails and corrections:
+            success, failure = False, _FAILURES[0]
         return SessionGraded(
             session=session,
             agent_version="v1",

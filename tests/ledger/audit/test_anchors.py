@@ -10,7 +10,7 @@ import pytest
 
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit.anchors import ALLOWED_SKEW_US, AnchorReport, Bound, check_anchors
+from affidavit.ledger.audit.anchors import ALLOWED_SKEW_US, AnchorReport, Bound, check_anchors, print_bounds
 from affidavit.ledger.entries.entry import format_at, parse_entry
 from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack
 from affidavit.ledger.folds.anchors import ANCHOR_STREAM, Anchor
@@ -300,3 +300,12 @@ def test_only_what_reads_as_an_anchor_counts(ledger: Ledger, authority: Authorit
         assert [(found.seq, found.size) for found in read_anchors(reader)] == [(1, 1), (3, 3)]
         assert [found.size for found in read_anchors(reader, before=3)] == [1]
         assert [found.size for found in read_anchors(reader, start=1)] == [3]
+
+
+def test_bounds_are_printed_whatever_time_somebody_signed() -> None:
+    far = 2**62 * SECOND
+    bounds = [Bound(0, 3, None, 0), Bound(3, None, far, None), Bound(5, None, far, None)]
+    assert print_bounds(bounds, 5) == [
+        (0, 3, None, "1970-01-01T00:00:00.000000Z"),
+        (3, 5, f"{2**62} seconds after 1970", None),
+    ]

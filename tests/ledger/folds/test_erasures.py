@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from affidavit.domain.event import Event
+from affidavit.domain.event import Event, Meta, Recorded
 from affidavit.ledger.entries.entry import Entry
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested
-from affidavit.ledger.folds.erasures import Destroyed, fold_erasures
+from affidavit.ledger.folds.erasures import Destroyed, fold_erasures, pair_erasures
 
 
 def entry(seq: int, event: Event, stream: str = "erasure") -> Entry:
@@ -65,3 +65,23 @@ def test_entries_of_other_streams_and_without_their_fields_are_passed_over() -> 
     del broken["data"]["requested"]
     assert fold_erasures([requested(3, stream="run/1"), executed(4, 3)]).executed == {}
     assert fold_erasures([requested(3), executed(4, 3, stream="run/1"), broken]).unfinished == {3: "run/1"}
+
+
+def test_requests_and_executions_are_paired_newest_first() -> None:
+    end = ErasureExecuted(scope="run/1", reason="asked", requested=3, key_fingerprint="0" * 64, aliases=0)
+    beyond = end.model_copy(update={"scope": "run/0", "requested": 1})
+    events = {
+        2: beyond,
+        3: ErasureRequested(scope="run/1", reason="asked"),
+        4: end,
+        5: ErasureRequested(scope="run/2", reason="asked"),
+        6: ErasureRequested(scope="run/3", reason="asked"),
+    }
+    recorded = [Recorded(seq, "", "erasure", seq, event.type_name, Meta(), event) for seq, event in events.items()]
+    rows = pair_erasures(recorded)
+    assert [(row.scope, row.requested, row.executed) for row in rows] == [
+        ("run/3", 6, None),
+        ("run/2", 5, None),
+        ("run/1", 3, 4),
+        ("run/0", 1, 2),
+    ]

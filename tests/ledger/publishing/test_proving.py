@@ -11,7 +11,7 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import LedgerError, VerificationError
 from affidavit.ledger.events import ProjectionSealed
-from affidavit.ledger.publishing.proving import Prover, prove_entry
+from affidavit.ledger.publishing.proving import Prover, prove_entry, prove_extension, with_entry
 from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.receipt import verify_receipt
@@ -100,3 +100,24 @@ def test_what_was_wrong_is_forgotten(ledger: Ledger, monkeypatch: pytest.MonkeyP
             with pytest.raises(VerificationError):
                 prover.prove(reader, 6)
         assert prover.prove(reader, 6) == prove_entry(reader, 6)
+
+
+def test_a_receipt_can_carry_its_entry(ledger: Ledger) -> None:
+    fill(ledger, 9)
+    with ledger.recorder.reading() as reader:
+        receipt = prove_entry(reader, 6)
+        assert receipt is not None
+        carried = with_entry(receipt, reader)
+        assert carried.extra == reader.raws(6, 7)[0]
+    assert verify_receipt(carried, leaf_hash(carried.extra), [ledger.verifier_key()], ledger.origin).size == 9
+
+
+def test_a_smaller_tree_is_shown_to_be_the_beginning_of_a_larger_one(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fill(ledger, 300)
+    with ledger.recorder.reading() as reader:
+        assert prove_extension(reader, 7, 300)
+        monkeypatch.setattr(LedgerReader, "hashes", lambda reader, level, first, count: bytes(32 * count))
+        with pytest.raises(LedgerError):
+            prove_extension(reader, 7, 300)

@@ -49,6 +49,25 @@ def test_means_of_independent_users_are_compared_as_by_welch() -> None:
     assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
 
 
+def test_means_of_the_same_few_users_are_compared_as_by_the_paired_test() -> None:
+    from scipy.stats import ttest_rel
+
+    rng = np.random.default_rng(4)
+    then = rng.normal(0, 1, 4)
+    now, users = then + rng.normal(0, 0.5, 4), np.arange(4)
+    found, expected = mean_change(now, users, then, users), ttest_rel(now, then).confidence_interval()
+    assert found is not None
+    assert found.interval is not None
+    assert (found.interval.low, found.interval.high) == pytest.approx((expected.low, expected.high), rel=1e-9)
+
+
+def test_a_change_says_how_many_even_users_the_smaller_window_is_worth() -> None:
+    one_has_most = np.array([0] * 97 + [1, 2, 3])
+    found = share_change(np.ones(100, dtype=bool), one_has_most, np.ones(50, dtype=bool), np.arange(50))
+    assert found is not None
+    assert found.users_worth == pytest.approx(100**2 / (97**2 + 3))
+
+
 def test_an_empty_window_has_no_change_and_a_single_user_no_interval() -> None:
     none, one = np.empty(0, dtype=np.int64), np.zeros(3, dtype=np.int64)
     assert share_change(none, none, np.ones(3, dtype=bool), one) is None

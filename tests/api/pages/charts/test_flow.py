@@ -15,9 +15,7 @@ SVG = "{http://www.w3.org/2000/svg}"
 def _cards(count: int) -> list[Card]:
     cards = [Card(0, "baseline", "Baseline", "/runs/1/iterations/0", 0.1, role="end")]
     cards += [
-        Card(
-            n, str(n), f"Iteration {n}", f"/runs/1/iterations/{n}", 0.5, delta=0.1, direction="helped", made_from=n - 1
-        )
+        Card(n, str(n), f"Iteration {n}", f"/runs/1/iterations/{n}", 0.5, delta=0.1, made_from=n - 1)
         for n in range(1, count + 1)
     ]
     return [*cards, Card(None, "final", "Final", "#significance", 0.6, role="end")]
@@ -104,3 +102,21 @@ def test_texts_are_inert() -> None:
 )
 def test_counts_in_few_characters(count: int, told: str) -> None:
     assert brief(count) == told
+
+
+@pytest.mark.parametrize(
+    ("delta", "beats_noise", "told", "tone"),
+    [
+        (0.1, True, "▲ +0.1000", "text-good"),
+        (-0.1, True, "▼ −0.1000", "text-bad"),
+        (0.1, False, "▲ +0.1000", "text"),
+        (0.004, False, "● +0.0040", "text"),
+    ],
+)
+@pytest.mark.parametrize("role", ["step", "end"])
+def test_a_difference_is_coloured_only_where_it_is_more_than_noise(
+    delta: float, beats_noise: bool, told: str, tone: str, role: str
+) -> None:
+    card = Card(1, "1", "One", "/1", 0.5, delta=delta, beats_noise=beats_noise, role=role)
+    found = next(text for text in _read([card]).iter(f"{SVG}text") if text.text == told)
+    assert str(found.get("class")).split()[0] == tone

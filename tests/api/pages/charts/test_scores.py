@@ -33,7 +33,7 @@ def test_training_and_validation_are_two_lines_and_test_scores_none(width: int) 
     drawn = _read(found, width)
     assert _lines(drawn) == [3, 3]
     assert len(list(drawn.iter(f"{SVG}polygon"))) == 2
-    assert "final on test samples: 0.7000" in str(drawn.get("aria-label"))
+    assert "final (test): 0.7000" in str(drawn.get("aria-label"))
 
 
 def test_scores_of_batches_are_not_joined() -> None:

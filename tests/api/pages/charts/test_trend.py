@@ -19,7 +19,7 @@ def test_every_point_has_its_interval_and_says_n() -> None:
     root = ElementTree.fromstring(trend([_point(0), _point(1, 0.7)], DAY, (0.65, 0.6, 0.7), "Success"))
     told = [title.text for title in root.iter(f"{SVG}title")]
     assert told[0] == "Success"
-    assert "60.0 % (50.0 % to 70.0 %), n = 20 of 25 sessions that began" in str(told[1])
+    assert "60.0 % (50.0 % to 70.0 %), n = 20 graded; 25 sessions began" in str(told[1])
     assert len(list(root.iter(f"{SVG}circle"))) == 2
     texts = [text.text for text in root.iter(f"{SVG}text")]
     assert texts.count("20") == 2

@@ -8,6 +8,7 @@ import re
 import pytest
 from starlette.testclient import TestClient
 
+from affidavit.api.config import change_config, read_config
 from affidavit.api.http.app import create_app, open_service
 from affidavit.api.http.service import Service
 
@@ -35,6 +36,18 @@ def test_jobs_stand_newest_first_with_status_and_progress(visitor: TestClient, w
     assert "completed" in told
     assert "hx-get" in page  # live, since one runs
     assert "hx-get" not in visitor.get(LIST, params={"as_of": 100}).text
+
+
+def test_the_sample_of_an_earlier_moment_is_that_of_its_configuration(
+    own_visitor: TestClient, own_world: Service
+) -> None:
+    size, _ = own_world.head()
+    with own_world.moment() as moment:
+        seen = read_config(moment.events)
+    change_config(own_world.ledger, seen, {**seen.document, "eval_sample_n_per_stratum": 77})
+    told = "at most 77 of each day"
+    assert told in text_of(own_visitor.get(LIST).text)
+    assert told not in text_of(own_visitor.get(LIST, params={"as_of": size - 1}).text)
 
 
 def test_a_job_shows_what_it_sampled(visitor: TestClient, world: Service) -> None:

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 import html
+import json
 import re
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
 import pytest
 from starlette.testclient import TestClient
 
+from affidavit.api.adapters.evaluation import import_evaluation
 from affidavit.api.http.service import Service
+from affidavit.api.pages.evaluation.parts import Tile, tiles_of
 from affidavit.api.pages.evaluation.query import set_text
 from affidavit.domain.evaluation.events import SessionGraded
 from affidavit.domain.event import Meta, NewEvent
@@ -85,7 +89,7 @@ def test_the_headline_is_the_answer_of_the_api_with_interval_and_n(visitor: Test
 
 def test_each_point_of_the_trend_says_its_n(visitor: TestClient, page: str) -> None:
     buckets = overview(visitor, page)["hero"]["buckets"]
-    told = re.findall(r"n = ([\d,]+) of ([\d,]+) sessions that began", page)
+    told = re.findall(r"n = ([\d,]+) graded; ([\d,]+) sessions began", page)
     shown = [(int(n.replace(",", "")), int(of.replace(",", ""))) for n, of in told]
     assert shown[: len(buckets)] == [(bucket["session_count"], bucket["population"]) for bucket in buckets]
 
@@ -214,10 +218,91 @@ def test_grades_of_two_judge_prompts_are_not_mixed(own_world: Service) -> None:
         NewEvent(f"session/{alias}", pos, graded, Meta(recorder="affidavit/0.1.0", judge_prompt_version="v2.0.0"))
     )
     newest = visitor.get("/evaluation").text
-    assert "of 1 graded sessions succeeded" in section(newest, "success")
-    assert "judge prompt v2.0.0" in section(newest, "success")
-    assert "Grades under judge prompt" in text_of(newest)
-    assert section(visitor.get("/evaluation?graded=v1.0.0").text, "success") == before
+    assert section(newest, "success") == before
+    assert "1 results of other versions are in no figure" in text_of(newest)
+    chosen = section(visitor.get("/evaluation?graded=v2.0.0").text, "success")
+    assert "of 1 graded sessions succeeded" in chosen
+    assert "judge prompt v2.0.0" in chosen
+
+
+def test_imported_results_replace_no_headline_and_invent_no_share(own_world: Service, tmp_path: Path) -> None:
+    visitor = visiting(own_world)
+    before = section(visitor.get("/evaluation").text, "success")
+    with own_world.moment() as moment:
+        (at,) = moment.views.exec_driver_sql("SELECT max(requested_at) FROM requests").one()
+    named = {"agent_version": "v7", "is_success": False, "created_at": at}
+    rows = [{**named, "result_id": n, "user_id": f"z{n}", "session_id": f"z{n}"} for n in range(300)]
+    (tmp_path / "rows.json").write_text(json.dumps({"results": rows}))
+    import_evaluation(own_world.ledger, tmp_path / "rows.json")
+    page = visitor.get("/evaluation").text
+    assert section(page, "success") == before
+    assert "300 results of other versions are in no figure" in text_of(page)
+    imported = section(visitor.get("/evaluation?graded=-").text, "success")
+    assert "and 300 graded sessions whose beginning is not recorded" in imported
+    assert "Graded: 0 of " in imported
+
+
+def tile_of(worth: float) -> Tile:
+    """The tile of success, ten points up and clearly so, of users worth so many."""
+    side = {"rate": 0.5, "mean": 0.5, "n": 100, "clusters": 50, "interval": [0.4, 0.6]}
+    change = {"difference": 0.1, "interval": [0.05, 0.15], "users_worth": worth}
+    found = {"by_session": {"current": side, "prior": side, "change": change}}
+    keys = ("success", "behavior_success", "corrections", "turns", "escalation")
+    return tiles_of(dict.fromkeys(keys, found))[0]
+
+
+def test_a_tile_of_few_users_tells_no_better_or_worse() -> None:
+    assert tile_of(20).verdict == "✓ better"
+    assert tile_of(19.9).verdict.startswith("○ too few to tell")
+    assert tile_of(19.9).tone == ""
+
+
+def test_the_weighted_difference_is_in_no_picture_and_called_what_it_is(visitor: TestClient) -> None:
+    page = visitor.get("/evaluation", params={"set": [f"a:{WITH}", f"b:{WITHOUT}"]}).text
+    assert not [svg for svg in re.findall(r"<svg.*?</svg>", page, re.S) if "weighted" in svg]
+    assert "these sessions only; says nothing of sources in general; repeated users not allowed for" in text_of(page)
+    assert "it says nothing of sources in general" in section(page, "success")
+
+
+def test_a_bound_is_shown_only_where_it_holds(visitor: TestClient) -> None:
+    whole = section(visitor.get("/evaluation?days=90").text, "turns")
+    assert "First decided turn of each user, ties left out:" in whole
+    assert "share of wins bounded by" in whole
+    slid = section(visitor.get("/evaluation?days=7").text, "turns")
+    assert "No bound is shown" in slid
+    assert "e-value" not in slid
+    assert "bounded by" not in slid
+
+
+def test_seven_days_are_as_long_as_the_seven_before(visitor: TestClient) -> None:
+    assert "the current window has" not in text_of(visitor.get("/evaluation?days=7").text)
+    assert "the current window has" in text_of(visitor.get("/evaluation?days=6").text)
+
+
+def test_an_assignment_whose_sizes_do_not_fit_allows_no_effect(own_world: Service) -> None:
+    visitor = visiting(own_world)
+    asked = {"set": [f"a:{WITH}", f"b:{WITHOUT}"]}
+    declared = section(visitor.get("/evaluation", params=asked).text, "sets")
+    assert re.search(r"of those graded only: \d+ of \d+ sessions that began", declared)
+    one = [{"role": "User", "content": "Hello"}]
+    for n in range(80):
+        sent = {"user_id": f"m{n}", "session_id": f"m{n}", "source": WITH, "interaction_data_list": one}
+        assert visitor.post("/api/publish_interaction", json=sent).is_success
+    found = section(visitor.get("/evaluation", params={**asked, "from": "2026-01-01", "to": "2100-01-01"}).text, "sets")
+    assert "no gap may be read as an effect" in found
+    assert "Assigned by chance" not in found
+
+
+def test_what_the_judge_says_is_called_so(page: str) -> None:
+    turns = section(page, "turns")
+    assert "the judge calls it significantly better" in turns
+    assert "made the answer worse" not in turns
+
+
+def test_a_source_says_what_the_api_counts(visitor: TestClient, page: str) -> None:
+    told = "The overview of the API counts turns of all sources here"
+    assert told in section(visitor.get("/evaluation", params={"source": WITH}).text, "turns")
+    assert told not in section(page, "turns")
 
 
 def test_texts_of_others_are_inert(visitor: TestClient) -> None:

@@ -47,6 +47,15 @@ def test_streams_that_had_not_begun_are_left_out(world: Service, visitor: TestCl
     assert row[1] == "1"
 
 
+def test_categories_that_had_not_begun_are_left_out(world: Service, visitor: TestClient) -> None:
+    assert re.findall(r'href="/ledger/streams\?[^"]*category=(\w+)', visitor.get("/ledger/streams?as_of=0").text) == [
+        "ledger"
+    ]
+    assert "<option>run</option>" not in visitor.get("/ledger?as_of=0").text
+    assert "<option>run</option>" in visitor.get("/ledger").text
+    assert visitor.get("/ledger/streams?as_of=0&category=run").status_code == 404
+
+
 def test_a_stream_leads_to_the_page_of_what_it_is_about(visitor: TestClient) -> None:
     text = visitor.get(f"/ledger/streams/run/{BETTER}").text
     assert f'href="/runs/{BETTER}"' in text

@@ -52,7 +52,11 @@ def test_what_was_found_is_told_with_what_was_not_checked(own_world: Service, ow
     assert "<strong>time</strong>" in text
     assert "no root of an authority is pinned" in text
     assert "erased</dt>" in text
-    assert "Verified by this server" in own_visitor.get("/ledger").text
+    assert "since it was started" in own_visitor.get("/ledger").text  # what one reader brought is theirs
+    own_visitor.post(PATH, data={"vkey": ""})
+    _finish(own_visitor)
+    assert f"{size:,} entries, 20" in own_visitor.get("/ledger").text
+    assert "Verified" not in own_visitor.get("/ledger?as_of=0").text.partition("<main")[2].partition("</dl>")[0]
     assert own_visitor.get(f"{PATH}/fork").status_code == 404
 
 

@@ -10,6 +10,7 @@ import pytest
 from starlette.testclient import TestClient
 
 from affidavit.api.http.service import Service
+from affidavit.api.pack import collect
 from affidavit.api.pages.reviews import reviews as module
 from affidavit.ledger.entries.review import Statement, Subject, sign_statement
 from affidavit.ledger.evidence.evidence import Evidence
@@ -199,10 +200,19 @@ def test_a_pack_of_a_window(visitor: TestClient) -> None:
         (f"run={EVEN}&from=2026-11-01", 422),
         ("from=2026-11-08&to=2026-11-01", 422),
         ("from=x", 422),
+        ("from=2001-01-01&to=2001-01-02&texts=no", 422),
     ],
 )
 def test_a_pack_of_nothing_is_refused(visitor: TestClient, query: str, status: int) -> None:
     assert visitor.get(f"/reviews/pack?{query}").status_code == status
+
+
+def test_too_large_a_window_is_refused_before_it_is_read(visitor: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(collect, "MOST_ENTRIES", 10)
+    monkeypatch.setattr(collect, "window_events", None)
+    answer = visitor.get("/reviews/pack?from=2026-11-01&to=2026-11-08")
+    assert answer.status_code == 422
+    assert "more than 10 entries" in answer.text
 
 
 def test_a_pack_is_never_of_the_past(visitor: TestClient) -> None:

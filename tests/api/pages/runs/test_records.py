@@ -9,7 +9,7 @@ from affidavit.api.pages.runs import records as run_records
 from affidavit.api.pages.runs.records import known_run
 from affidavit.domain.errors import Refused
 
-from ..world_runs import BETTER, EVEN, FAILED, LONG
+from ..world_runs import BETTER, DRIVEN, EVEN, FAILED, LONG
 
 
 def test_a_run_is_folded_once_and_an_earlier_state_of_it_apart(world: Service) -> None:
@@ -58,3 +58,21 @@ def test_what_is_derived_is_made_once_for_each_key(world: Service) -> None:
     for key in (1, 1, 2, 1):
         known.once("thing", key, lambda: made.append(1))
     assert len(made) == 3
+
+
+def test_a_run_that_went_on_is_folded_on_from_what_is_kept(world: Service) -> None:
+    with world.moment() as moment:
+        seqs = [row.seq for row in moment.events.reader.stream(f"run/{DRIVEN}", moment.size)]
+        whole = known_run(world, moment, DRIVEN)
+        records = run_records.RunRecords()
+    states = []
+    for seq in seqs[1 : len(seqs) : 7] + seqs[-1:]:
+        with world.moment(str(seq)) as moment:
+            states.append(records.get(world.ledger, moment, DRIVEN))
+    assert states[-1].record == whole.record
+    assert (states[-1].spans, states[-1].seed, states[-1].events) == (whole.spans, whole.seed, whole.events)
+    assert states[0].record.completed is None, "what goes on changes no state that is kept"
+    assert len({state.events for state in states}) == len(states)
+    calls = [state.record.calls.total().calls for state in states]
+    assert calls == sorted(calls)
+    assert calls[0] < calls[-1]

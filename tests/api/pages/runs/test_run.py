@@ -82,11 +82,34 @@ def test_the_figures_are_those_of_the_other_answers(visitor: TestClient, world: 
     low, high = (f"{bound:+.4f}".replace("-", "−") for bound in paired["interval"])
     words = _words(_page(visitor, BETTER))
     assert f"95 % interval {low} to {high}, n = {paired['n']} paired; significant gain" in words
-    assert "A significant gain (p below 0.05)" in words
+    assert "A significant gain (Wilcoxon signed-rank test, p below 0.05)" in words
 
 
 def test_a_run_that_gained_nothing_says_so(visitor: TestClient) -> None:
     assert "not significant" in _words(_page(visitor, EVEN))
+
+
+@pytest.mark.parametrize("run", [BETTER, EVEN, LONG])
+def test_changes_are_told_by_their_direction_and_coloured_by_their_test(
+    visitor: TestClient, world: Service, run: str
+) -> None:
+    with open_for_reading(world.ledger.folder, world.ledger.folder.parent / "keys") as opened:
+        record = opened.run(run)
+        changes = explain(record, opened.run_seed(record)).document["changes"]
+    beyond = [row for row in changes if row["adjusted_p"] is not None and row["adjusted_p"] < 0.05]
+    page = _page(visitor, run)
+    table = page[page.index('id="changes"') :].partition("</table>")[0]
+    assert len(re.findall(r'class="(?:good|bad)">[▲▼●] (?:higher|lower|within)', table)) == len(
+        [row for row in beyond if row["paired"]["is_significant"]]
+    )
+    assert re.search("[▲▼●] (?:higher|lower|within)", table)
+    assert not re.search("helped|hurt|no effect", table)
+
+
+def test_where_no_split_is_recorded_nothing_is_called_held_out(visitor: TestClient) -> None:
+    words = _words(_page(visitor, HOSTILE_RUN))
+    assert "the split is not recorded" in words
+    assert "test samples" not in words
 
 
 def test_the_flow_graph_links_every_iteration_and_the_branches(visitor: TestClient) -> None:

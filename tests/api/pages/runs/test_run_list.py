@@ -26,6 +26,19 @@ def page(visitor: TestClient, address: str) -> str:
     raise AssertionError("the intervals are never worked out")
 
 
+def parents_in(family: str) -> dict[str, str | None]:
+    """Each run of the nested list with the run whose item it stands in."""
+    found: dict[str, str | None] = {}
+    items: list[str] = []
+    for run, _end in re.findall(r'<li id="run-([^"]*)">|(</li>)', family[family.index('<ul class="family">') :]):
+        if run:
+            found[run] = items[-1] if items else None
+            items.append(run)
+        elif items:
+            items.pop()
+    return found
+
+
 def row_of(text: str, run: str) -> str:
     """What a row says, without markup."""
     found = re.search(rf'<tr id="run-{re.escape(run)}">(.*?)</tr>', text, re.S)
@@ -48,7 +61,8 @@ def test_a_gain_has_its_interval_its_n_and_a_word(visitor: TestClient) -> None:
     assert "✓ completed" in better
     assert re.search(r"\+0\.\d{4} \+0\.\d{4} to \+0\.\d{4}, n = 40 ▲ significant gain p < 0\.001", better)
     assert "◇ simulated" in better
-    assert "≈ not significant" in row_of(text, EVEN)
+    assert "final, held out" in better
+    assert "○ not significant" in row_of(text, EVEN)
     assert "✕ failed" in row_of(text, FAILED)
     assert "no final score" in row_of(text, FAILED)
     assert "▶ open" in row_of(text, OPEN)
@@ -65,11 +79,12 @@ def test_the_same_interval_stands_on_the_runs_own_page(visitor: TestClient) -> N
 def test_lineage_of_any_depth_is_told_and_leads_to_the_family(visitor: TestClient) -> None:
     text = page(visitor, "/runs")
     deepest = row_of(text, LINEAGE[-1])
-    assert f"from {LINEAGE[-2]} ← {LINEAGE[-3]} ← {LINEAGE[-4]} ← … , after iteration 3, generation 4" in deepest
+    assert f"from {LINEAGE[-2]} ← {LINEAGE[-3]} ← {LINEAGE[-4]} ← …, after iteration 3, generation 4" in deepest
     assert "2 branches" in row_of(text, BETTER)
     family = page(visitor, f"/runs/lineage/{LINEAGE[-1]}")
     runs_of = re.findall(r'<li id="run-([^"]*)">', family)
-    assert set(runs_of) == {*LINEAGE, SIBLING}
+    assert len(runs_of) == len(LINEAGE) + 1
+    assert parents_in(family) == {**dict(zip(LINEAGE, (None, *LINEAGE), strict=False)), SIBLING: BETTER}
     assert runs_of[0] == LINEAGE[0]
     assert family.count("<ul") - family.count("</ul>") == 0
     assert "this run" in family
@@ -157,7 +172,7 @@ def test_the_past_is_shown_as_it_was(visitor: TestClient) -> None:
     assert "What changed on this page since" in with_none
 
 
-def test_a_new_run_appears_and_a_deep_line_does_not_nest(own_visitor: TestClient, own_world: Service) -> None:
+def test_a_new_run_appears_and_a_deep_line_nests_by_true_parent(own_visitor: TestClient, own_world: Service) -> None:
     for n in range(90):
         event = RunStarted(
             run=f"deep-{n}",
@@ -173,6 +188,7 @@ def test_a_new_run_appears_and_a_deep_line_does_not_nest(own_visitor: TestClient
     assert "generation 89" in row_of(page(own_visitor, "/runs?q=deep-89"), "deep-89")
     family = page(own_visitor, "/runs/lineage/deep-60")
     assert family.count("<li id=") == 90
-    assert family.count('<ul class="family">') == 1
+    assert family.count("<ul") - family.count("</ul>") == 0
+    assert parents_in(family) == {f"deep-{n}": f"deep-{n - 1}" if n else None for n in range(90)}
     assert "hx-get" not in page(own_visitor, "/runs?status=failed")
     assert "every 5s" in page(own_visitor, "/runs?status=open")

@@ -1,0 +1,37 @@
+"""What a server makes before it is asked."""
+
+from __future__ import annotations
+
+import threading
+
+from affidavit.api.http.app import open_service
+from affidavit.api.http.service import Service
+from affidavit.api.pages.warming import Warming
+from affidavit.ledger.application import Ledger
+
+
+def kept(service: Service) -> dict[str, int]:
+    """How many rows there are of what is kept beside the read models."""
+    with service.moment() as moment:
+        return {
+            table: moment.views.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
+            for table in ("run_lines_1", "segments", "session_spans", "verdict_days")
+        }
+
+
+def test_what_pages_keep_is_made(world: Service) -> None:
+    warming = Warming(world)
+    warming.start()
+    for thread in threading.enumerate():
+        if thread.name == "warming":
+            thread.join()
+    assert all(kept(world).values())
+
+
+def test_a_ledger_without_anything_is_no_hindrance_and_stopping_waits(ledger: Ledger) -> None:
+    with open_service(ledger) as service:
+        warming = Warming(service)
+        warming.stop()
+        warming.start()
+        warming.stop()
+        assert "warming" not in {thread.name for thread in threading.enumerate()}
