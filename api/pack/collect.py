@@ -8,7 +8,7 @@ from pathlib import Path
 
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
-from ...domain.event import Event
+from ...domain.event import Event, OpaqueEvent
 from ...domain.model_calls import EVENTS as MODEL_EVENTS
 from ...ledger.entries.entry import Entry, StoredEntry, format_at, parse_entry
 from ...ledger.entries.mapper import scope_of
@@ -153,7 +153,7 @@ def _too_large(found: str) -> Refused:
     return Refused("pack_size", f"{found} entries, at most {MOST_ENTRIES} fit one pack; export the log instead")
 
 
-def _lies_within(event: Event, request: OverviewRequest) -> bool:
+def _lies_within(event: Event | OpaqueEvent, request: OverviewRequest) -> bool:
     """Whether a turn, a verdict or a grade is of the window, by the time that the figures go by."""
     if isinstance(event, ShadowJudged):
         at = event.judged_at // 1_000_000

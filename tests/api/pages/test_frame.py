@@ -91,3 +91,9 @@ def test_so_is_one_in_a_path(client: TestClient, path: str) -> None:
 
 def test_an_empty_moment_is_now(client: TestClient) -> None:
     assert "You see the past" not in client.get("/ledger", params={"as_of": ""}).text
+
+
+def test_a_date_alone_is_told_to_be_the_end_of_the_day_before(visitor: TestClient) -> None:
+    text = visitor.get("/ledger", params={"as_of": "2026-11-18"}).text
+    assert "the end of 2026-11-17 (2026-11-18 begins at 00:00 UTC), at entry" in text
+    assert "the end of" not in visitor.get("/ledger", params={"as_of": "900"}).text.split("</aside>")[0]

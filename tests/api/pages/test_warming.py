@@ -15,7 +15,7 @@ def kept(service: Service) -> dict[str, int]:
     with service.moment() as moment:
         return {
             table: moment.views.exec_driver_sql(f"SELECT count(*) FROM {table}").scalar_one()
-            for table in ("run_lines_1", "segments", "session_spans", "verdict_days")
+            for table in ("run_lines_2", "segments", "session_spans", "verdict_days")
         }
 
 

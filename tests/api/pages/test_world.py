@@ -66,7 +66,7 @@ def test_its_numbers_are_those_of_the_recorded_scores(world: Service) -> None:
     ends = [sum(phase.iterations for phase in record.phases[: n + 1]) for n in range(3)]
     assert [phase.score_after for phase in record.phases] == pytest.approx([trained[end - 1] for end in ends], abs=1e-6)
     assert all(each.val is not None and each.val.score != each.train.score for each in record.iterations)
-    assert any(rule["net_sessions"] < 0 for rule in found["rule_attribution"])
+    assert any(rule["net_sessions"] < 0 for rule in found["harmful_rules"])
 
 
 def test_nothing_in_it_is_damaged(world: Service) -> None:

@@ -366,7 +366,7 @@ def _rewrite(recorder: RunRecorder, scored: Ack, number: int, scores: Sequence[f
 
 def _samples(number: int, count: int, kind: str = "train", worse: float = 0.0) -> Sequence[Sample]:
     """Samples under prompt ``number``: each as good as the prompt, give or take what is its own and its split's."""
-    apart = ((number * 3) % 5 - 3) / 60 if kind == "val" else 0.0
+    apart = ((number * 3) % 5 - 2.5) / 60 if kind == "val" else 0.0
     scores = [_LEVELS[number] + apart - worse + (n * 7 % 11 - 5) / 40 + (n * number % 5 - 2) / 50 for n in range(count)]
     return [
         Sample(

@@ -33,6 +33,7 @@ def test_jobs_stand_newest_first_with_status_and_progress(visitor: TestClient, w
     told = text_of(page)
     assert "running" in told
     assert "cancelled" in told
+    assert "0 of 6 graded" in told
     assert "completed" in told
     assert "hx-get" in page  # live, since one runs
     assert "hx-get" not in visitor.get(LIST, params={"as_of": 100}).text

@@ -67,3 +67,11 @@ def test_without_a_judge_the_page_says_so(own_world: Service) -> None:
 def test_the_past_compares_with_today(visitor: TestClient) -> None:
     told = text_of(visitor.get(PAGE, params={"as_of": 20}).text)
     assert f"verdicts under {OTHER_VERSION}" in told
+
+
+def test_each_version_that_judged_says_whether_its_words_are_recorded(visitor: TestClient) -> None:
+    told = text_of(visitor.get(PAGE).text)
+    assert re.search(rf"{re.escape(OTHER_VERSION)} {OTHER_JUDGED} [^⚠]*⚠ words not recorded", told)
+    assert "published ⚠ after its first verdict" in told
+    assert "1 version lies outside this span." in told
+    assert "outside this span" not in text_of(visitor.get(PAGE, params={"span": "all"}).text)

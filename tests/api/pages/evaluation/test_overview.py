@@ -332,3 +332,14 @@ def test_what_is_kept_of_a_page_is_dropped_when_something_is_recorded(own_world:
     sent = {"user_id": "new", "session_id": "new", "source": "pilot", "interaction_data_list": one}
     assert visitor.post("/api/publish_interaction", json=sent).is_success
     assert visitor.get("/evaluation").text != before
+
+
+def test_each_of_the_newest_sessions_leads_to_its_page_and_an_erased_one_shows_no_raw_alias(
+    visitor: TestClient, page: str
+) -> None:
+    shown = page.split('id="sessions"')[1]
+    links = re.findall(r'href="(/evaluation/sessions/session-[0-9a-f]+)"', shown)
+    assert len(links) > 3
+    assert all(visitor.get(link).status_code == 200 for link in links)
+    assert "[withheld" not in shown
+    assert "name withheld" in shown

@@ -169,3 +169,16 @@ def test_the_past_of_a_session_offers_no_grading(visitor: TestClient, world: Ser
     assert "You see the past; go to now to grade." in told
     assert "Grade this session" not in told
     assert "grade that counts" in told
+
+
+def test_where_the_page_lies_and_its_parts_stand_apart(visitor: TestClient, world: Service) -> None:
+    page = visitor.get(f"{LIST}/{session_alias(world, SESSION)}").text
+    lies, parts = (
+        re.search(rf'aria-label="{name}">(.*?)</nav>', page, re.DOTALL)
+        for name in ("Where this page lies", "Parts of this page")
+    )
+    assert lies is not None
+    assert parts is not None
+    assert text_of(lies[1]) == f"Sessions › {SESSION}"
+    assert re.findall('href="([^"]*)"', lies[1]) == [LIST]
+    assert all(target.startswith("#") for target in re.findall('href="([^"]*)"', parts[1]))

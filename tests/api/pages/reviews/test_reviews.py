@@ -269,3 +269,9 @@ def test_the_entries_that_name_the_keys(visitor: TestClient, world: Service) -> 
     with world.ledger.recorder.reading() as reader:
         assert answer.text.split() == [str(row.seq) for row in reader.stream("ledger")]
     assert answer.text.startswith("0\n")
+
+
+def test_a_root_is_told_as_in_the_badge_in_base64(visitor: TestClient) -> None:
+    assert re.search(
+        r'root <span class="hash" title="in hex [0-9a-f]{64}">[A-Za-z0-9+/]{43}=<', visitor.get("/reviews").text
+    )

@@ -154,7 +154,7 @@ def test_another_evaluation_of_the_prompt_is_shown_beside_its_own_counterpart(
 
 def test_metrics_stand_before_and_after(visitor: TestClient) -> None:
     scores = text_of(part(visitor.get(at(BETTER, 7)).text, "scores"))
-    assert re.search(r"judge [\d.]+ [\d.]+ \+0\.05", scores)
+    assert re.search(r"judge [\d.]+ [\d.]+ \+0\.085", scores)
 
 
 def test_the_first_calls_stand_on_the_page_and_the_rest_one_link_away(
