@@ -96,7 +96,7 @@ def test_phase_breakdown(page: Watched) -> None:
     rows = page.page.locator("table", has_text="What each phase worked along").locator("tbody tr").all()
     told = [" ".join(row.inner_text().split()) for row in rows]
     assert [re.sub(r" \(.*", "", text) for text in told] == ["1 structural 2", "2 iterative 3", "3 fewshot 2"]
-    assert ["+0.0500" in told[0], "+0.0300" in told[1], "+0.0500" in told[2]] == [True, True, True], told
+    assert ["+0.0777" in told[0], "+0.1331" in told[1], "+0.1169" in told[2]] == [True, True, True], told
 
 
 def test_token_summary(page: Watched, better: RunRecord) -> None:

@@ -31,6 +31,7 @@ from affidavit.ledger.tlog.note import ED25519, VerifierKey, parse_vkey
 from affidavit.ledger.tlog.proof import verify_inclusion
 from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
+from affidavit.projections.runs_view import RUNS_VIEW
 from affidavit.tests.attacked import Attacked
 
 SIZE = 12
@@ -482,7 +483,7 @@ def test_bytes_that_two_readers_could_read_differently_are_damage(
 
 
 def test_a_sealed_projection_that_does_not_replay_is_damage(attacked: Attacked) -> None:
-    forged = ProjectionSealed(name="runs", version=1, upto=SIZE, digest="00" * 32)
+    forged = ProjectionSealed(name="runs", version=RUNS_VIEW.version, upto=SIZE, digest="00" * 32)
     attacked.ledger.record(NewEvent("projection/runs", 0, forged, Meta()))
     assert Attacked(attacked.ledger).first() == ("projection_mismatch", SIZE)
 
