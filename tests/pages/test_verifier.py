@@ -376,7 +376,9 @@ def test_another_root_in_the_badge_is_found(log: Site, visit: Visit, ledger: Led
     found = reader.verify()
     assert (found.state, "the root that this page names is not that of the first" in found.text) == ("damaged", True)
     reader.restore()
-    reader.change("/reviews", replace(f'<dd class="hash" data-says="root">{root}', f'<dd class="hash" data-says="root">{forged}'))
+    reader.change(
+        "/reviews", replace(f'<dd class="hash" data-says="root">{root}', f'<dd class="hash" data-says="root">{forged}')
+    )
     found = reader.verify()
     assert (found.state, "not the one that it states" in found.text) == ("damaged", True), found.text
 
