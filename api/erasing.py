@@ -28,8 +28,8 @@ from ..ledger.events import ImportCompleted
 from ..ledger.files import sync_folder
 from ..ledger.store.opening import EventReader
 from ..ledger.store.reader import LedgerReader
-from ..ledger.store.schema import KEYS_FILE
 from ..ledger.store.scopes import ScopeKeys
+from ..ledger.store.sqlite.schema import KEYS_FILE
 from .moment import LiveLedger
 from .reviews import REVIEWER, stream_of_reviews
 from .scoring import NAMED_SESSION

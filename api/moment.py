@@ -13,7 +13,7 @@ from sqlalchemy import Connection
 from ..ledger.application import Ledger
 from ..ledger.files import lock_file
 from ..ledger.store.opening import EventReader
-from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from ..ledger.store.sqlite.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from ..projections.runner import catch_up, has_caught_up, views_engine
 from .reading import open_for_reading, size_as_of
 

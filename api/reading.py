@@ -17,9 +17,11 @@ from ..ledger.entries.entry import format_at
 from ..ledger.errors import Unavailable
 from ..ledger.signing.keys import KeyFolder
 from ..ledger.store.opening import EventReader
-from ..ledger.store.reader import LedgerReader, open_snapshot
-from ..ledger.store.schema import KEYS_FILE
+from ..ledger.store.reader import LedgerReader
 from ..ledger.store.scopes import ScopeKeys
+from ..ledger.store.sqlite.keys import SqliteScopeKeys
+from ..ledger.store.sqlite.reader import open_snapshot
+from ..ledger.store.sqlite.schema import KEYS_FILE
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import scratch_views
@@ -92,7 +94,7 @@ def open_scopes(folder: Path, keys: Path, origin: str) -> tuple[ScopeKeys | None
     """The keys of a ledger's sealed content, or None and why they are not at hand."""
     try:
         master = KeyFolder(keys, origin).master_key()
-        return ScopeKeys(folder / KEYS_FILE, master, origin, os.urandom, read_only=True), ""
+        return SqliteScopeKeys(folder / KEYS_FILE, master, origin, os.urandom, read_only=True), ""
     except Unavailable as error:
         return None, str(error)
 

@@ -55,7 +55,7 @@ from ..domain.registry import invalid_is_refused
 from ..ledger.application import Acknowledged, Ledger
 from ..ledger.errors import Conflict
 from ..ledger.store.reader import LedgerReader
-from ..ledger.store.schema import LEDGER_FILE
+from ..ledger.store.sqlite.schema import LEDGER_FILE
 from ..ledger.tlog.checkpoint import Checkpoint
 from ..ledger.tlog.note import print_vkey
 from ..ledger.tlog.receipt import print_receipt

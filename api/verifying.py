@@ -23,8 +23,9 @@ from ..ledger.errors import LedgerError, Malformed, Unavailable
 from ..ledger.folds.anchors import ANCHOR_STREAM
 from ..ledger.signing.keys import KeyFolder
 from ..ledger.store.folding import read_identity
-from ..ledger.store.reader import LedgerReader, open_beside
-from ..ledger.store.schema import VIEWS_FILE
+from ..ledger.store.reader import LedgerReader
+from ..ledger.store.sqlite.reader import open_beside
+from ..ledger.store.sqlite.schema import VIEWS_FILE
 from ..ledger.store.tokens import stored_token
 from ..ledger.tlog.checkpoint import claimed_checkpoint
 from ..ledger.tlog.note import parse_vkey

@@ -13,7 +13,7 @@ from affidavit.ledger.publishing.proving import Prover
 from affidavit.ledger.publishing.static_log import check_export
 from affidavit.ledger.publishing.tlog_directory import export_log
 from affidavit.ledger.store.folding import read_identity
-from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.ledger.tlog.checkpoint import claimed_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.proof import verify_inclusion

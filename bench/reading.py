@@ -13,7 +13,7 @@ from affidavit.bench.rows import Bench, Row
 from affidavit.bench.windows import Side, interleave, median_of, ratios, timed
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.store.opening import EventReader
-from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.runner import catch_up, open_views
 

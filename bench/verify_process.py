@@ -15,7 +15,7 @@ from pathlib import Path
 
 from affidavit.ledger.audit import audit as audit_module
 from affidavit.ledger.audit.audit import Against, audit
-from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.projections.registry import REGISTRY
 
 _HIGH_WATER = re.compile(r"^VmHWM:\s+(\d+) kB$", re.MULTILINE)

@@ -18,8 +18,8 @@ from affidavit.bench.rows import Bench, Row
 from affidavit.bench.windows import Side, interleave, median_of, ratios, timed
 from affidavit.ledger.audit import audit as audit_module
 from affidavit.ledger.audit.audit import Against, audit
-from affidavit.ledger.store.reader import connect, open_snapshot
-from affidavit.ledger.store.schema import LEDGER_FILE
+from affidavit.ledger.store.sqlite.reader import connect, open_snapshot
+from affidavit.ledger.store.sqlite.schema import LEDGER_FILE
 from affidavit.projections.registry import REGISTRY
 
 MEGABYTE = 1_000_000

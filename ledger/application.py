@@ -7,7 +7,7 @@ import os
 import shutil
 import time
 from collections.abc import Callable, Iterable, Sequence
-from contextlib import AbstractContextManager, suppress
+from contextlib import AbstractContextManager, ExitStack, suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, NamedTuple, cast
@@ -15,11 +15,13 @@ from typing import Any, NamedTuple, cast
 from eventsourcing.application import Application
 from eventsourcing.domain import DomainEventProtocol
 from eventsourcing.persistence import (
+    AggregateRecorder,
     ApplicationRecorder,
     EventStore,
     InfrastructureFactory,
     Mapper,
     Notification,
+    ProcessRecorder,
     Recording,
 )
 from eventsourcing.utils import Environment
@@ -32,7 +34,6 @@ from .entries.entry import FORMAT, Entry, format_at, parse_entry
 from .entries.mapper import EventMapper, PendingEntry
 from .errors import Conflict, QuorumNotMet, Unavailable
 from .events import ClockSteppedBack, ErasureExecuted, ErasureRequested, KeyRotated, LedgerOpened
-from .files import lock_file, sync_folder
 from .folds.erasures import ERASURE_STREAM, Destroyed
 from .folds.identity import LEDGER_STREAM, Identity
 from .folds.witnesses import WITNESSES_STREAM
@@ -42,10 +43,11 @@ from .signing.keys import KeyFolder, make_origin
 from .signing.sign import BackgroundSigner, require_signed_history, sign_head, sign_while_held
 from .store.folding import read_declared, read_erasures, read_identity
 from .store.opening import EventReader
+from .store.place import Place, Store
 from .store.reader import LedgerReader
-from .store.schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
-from .store.scopes import OWN_SCOPE, ScopeKeys
-from .store.sqlite import ChainingRecorder, LedgerFactory, create_database, open_datastore, reading
+from .store.recorder import ChainingRecorder
+from .store.scopes import OWN_SCOPE
+from .store.sqlite.place import FolderPlace
 from .tlog.checkpoint import Checkpoint
 from .tlog.note import VerifierKey, print_vkey
 from .tlog.receipt import Receipt
@@ -85,6 +87,34 @@ class Acknowledged(NamedTuple):
 
     seq: int
     leaf_hash: bytes
+
+
+def as_place(where: Path | Place) -> Place:
+    """A place; of a path the folder there."""
+    return where if isinstance(where, Place) else FolderPlace(where)
+
+
+class _StoreFactory(InfrastructureFactory[Any]):
+    """What the library closes. Recorders are the store's own, and no environment variable chooses them."""
+
+    def __init__(self, env: Environment, store: Store) -> None:
+        super().__init__(env)
+        self._store = store
+
+    def close(self) -> None:
+        self._store.close()
+
+    def aggregate_recorder(self, purpose: str = "events") -> AggregateRecorder:
+        raise NotImplementedError
+
+    def application_recorder(self) -> ApplicationRecorder:
+        raise NotImplementedError
+
+    def tracking_recorder(self, tracking_recorder_class: Any = None) -> Any:
+        raise NotImplementedError
+
+    def process_recorder(self) -> ProcessRecorder:
+        raise NotImplementedError
 
 
 class LedgerEventStore(EventStore[str]):
@@ -131,7 +161,7 @@ class Ledger(Application[str]):
 
     def __init__(
         self,
-        folder: Path,
+        where: Path | Place,
         keys_root: Path,
         registry: Registry,
         *,
@@ -139,24 +169,21 @@ class Ledger(Application[str]):
         sign_in_background: bool = True,
         cosigners: Cosigners | None = None,
     ) -> None:
-        self.folder = folder
+        self.place = as_place(where)
         self._edge = edge or Edge()
         self._cosigners = cosigners
         self._registry = registry
         self._prover = Prover()
-        path = folder / LEDGER_FILE
-        if not path.is_file():
-            raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
-        self._datastore = open_datastore(path)
+        self._store = self.place.open()
         self._signer: BackgroundSigner | None = None
         try:
-            with reading(self._datastore) as reader:
+            with self._store.reading() as reader:
                 self.genesis = reader.origin()
                 identity = read_identity(reader) if reader.head().size else None
             self.origin = self.genesis if identity is None else identity.origin
             self.keys = KeyFolder(keys_root, self.genesis, self.origin)
             self._require_signing_key(identity)
-            self.scopes = ScopeKeys(folder / KEYS_FILE, self.keys.master_key(), self.genesis, self._edge.random)
+            self.scopes = self._store.scope_keys(self.keys.master_key(), self.genesis, self._edge.random)
             try:
                 super().__init__()
                 self._require_present_log()
@@ -166,7 +193,7 @@ class Ledger(Application[str]):
                 self.scopes.close()
                 raise
         except BaseException:
-            self._datastore.close()
+            self._store.close()
             raise
         if sign_in_background:
             self._signer = BackgroundSigner(self.sign)
@@ -174,7 +201,7 @@ class Ledger(Application[str]):
     @classmethod
     def create(
         cls,
-        folder: Path,
+        where: Path | Place,
         keys_root: Path,
         registry: Registry,
         *,
@@ -185,40 +212,38 @@ class Ledger(Application[str]):
     ) -> Ledger:
         """Make a ledger with new keys and an origin ``name/<16 hex at random>``, signed from entry 0 on.
 
-        The folder appears whole or not at all. ``Unavailable`` where something is in its place.
+        It appears whole or not at all. ``Unavailable`` where something is in its place.
         """
         edge = edge or Edge()
-        folder = folder.absolute()
-        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
-            raise Unavailable(f"{folder}: expected nothing here to make a ledger, found something")
+        place = as_place(where)
         origin = make_origin(name, edge.random)
         keys = KeyFolder(keys_root, origin)
-        fresh = folder.with_name(f".{folder.name}.{edge.random(4).hex()}")
         try:
-            fresh.mkdir(parents=True)
-            keys.create(edge.random)
-            try:
-                cls._fill(fresh, keys_root, registry, keys, origin, edge)
-                fresh.replace(folder)
-            except BaseException:
-                shutil.rmtree(keys.path)  # keys of a ledger that never came to be
-                raise
-            sync_folder(folder.parent)
+            with ExitStack() as undo:
+                with place.making(edge.random) as fresh:
+                    keys.create(edge.random)
+                    undo.callback(shutil.rmtree, keys.path)  # keys of a ledger that never came to be
+                    cls._fill(fresh, keys_root, registry, keys, origin, edge)
+                undo.pop_all()
+            place.sync()
         except OSError as error:
-            raise Unavailable(f"{folder}: {error.strerror}") from error
-        finally:
-            with suppress(FileNotFoundError):
-                shutil.rmtree(fresh)
-        return cls(folder, keys_root, registry, edge=edge, sign_in_background=sign_in_background, cosigners=cosigners)
+            raise Unavailable(f"{place}: {error.strerror}") from error
+        return cls(place, keys_root, registry, edge=edge, sign_in_background=sign_in_background, cosigners=cosigners)
 
     @classmethod
-    def _fill(cls, folder: Path, keys_root: Path, registry: Registry, keys: KeyFolder, origin: str, edge: Edge) -> None:
+    def _fill(cls, fresh: Place, keys_root: Path, registry: Registry, keys: KeyFolder, origin: str, edge: Edge) -> None:
         """Make the databases, and the first entry under the first signature."""
-        create_database(folder / LEDGER_FILE, origin)
-        ScopeKeys.create(folder / KEYS_FILE, keys.master_key(), origin, edge.random)
-        with cls(folder, keys_root, registry, edge=edge, sign_in_background=False) as ledger:
+        fresh.create(origin, keys.master_key(), edge.random)
+        with cls(fresh, keys_root, registry, edge=edge, sign_in_background=False) as ledger:
             vkey = print_vkey(keys.oldest_key())
             ledger.record(NewEvent(LEDGER_STREAM, 0, LedgerOpened(format=FORMAT, origin=origin, vkey=vkey), Meta()))
+
+    @property
+    def folder(self) -> Path:
+        """The folder of a ledger that lies in one; ``Unavailable`` for another."""
+        if not isinstance(self.place, FolderPlace):
+            raise Unavailable(f"{self.place}: expected a ledger in a folder")
+        return self.place.folder
 
     def record(self, *events: NewEvent) -> list[Acknowledged]:
         """Append events, all or none. When this returns they are durable and chained.
@@ -340,7 +365,7 @@ class Ledger(Application[str]):
         with self.recorder.reading() as reader:
             executed = [Acknowledged(row.seq, row.leaf) for row in reader.stream(ERASURE_STREAM, start=pos + 1)]
         if not executed:
-            raise Unavailable(f"key database {self.folder / KEYS_FILE}: the key of scope {scope!r} has gone missing")
+            raise Unavailable(f"key database of {self.place}: the key of scope {scope!r} has gone missing")
         return requested, executed[0]
 
     def _require_erasable(self, scope: str) -> None:
@@ -408,9 +433,7 @@ class Ledger(Application[str]):
             logging.getLogger(__name__).warning("closed with entries that are not published: %s", error)
         finally:
             self.scopes.close()
-            # The last connection moves the -wal into the database; nobody may copy the two meanwhile.
-            with lock_file(self.folder / LOCK_FILE):
-                super().close()
+            super().close()
 
     def __del__(self) -> None:
         """Not the library's, which closes: closing signs and takes locks, on no garbage collector's thread."""
@@ -422,20 +445,13 @@ class Ledger(Application[str]):
         return Environment(name, {})
 
     def construct_factory(self, env: Environment) -> InfrastructureFactory[Any]:
-        return LedgerFactory(env, self._datastore)
+        return _StoreFactory(env, self._store)
 
     def construct_mapper(self) -> Mapper[str]:
         return EventMapper(self._registry, self._edge.random)
 
     def construct_recorder(self) -> ApplicationRecorder:
-        return ChainingRecorder(
-            self._datastore,
-            self.folder / LEDGER_FILE,
-            self.scopes,
-            self._edge.clock,
-            self._edge.random,
-            self._clock_finding,
-        )
+        return self._store.recorder(self.scopes, self._edge.clock, self._edge.random, self._clock_finding)
 
     def construct_event_store(self) -> EventStore[str]:
         return LedgerEventStore(self.mapper, self.recorder)

@@ -24,7 +24,7 @@ from .signing.keys import KeyFolder, make_origin, make_signing_key
 from .signing.sign import require_signed_history
 from .store.folding import read_erasures, read_identity
 from .store.reader import LedgerReader
-from .store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from .store.sqlite.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .tlog.checkpoint import Checkpoint
 from .tlog.note import print_vkey
 from .tlog.witness import Cosigners

@@ -35,7 +35,7 @@ from sqlalchemy.schema import CreateIndex, CreateTable
 from ..ledger.errors import Unavailable
 from ..ledger.files import hold_lock, lock_file
 from ..ledger.store.opening import EventReader
-from ..ledger.store.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from ..ledger.store.sqlite.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .evaluation.view import EVALUATION_VIEW
 from .reviews_view import REVIEWS_VIEW
 from .runs_view import RUNS_VIEW

@@ -12,14 +12,14 @@ from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.entries.chain import Head, chain_batch
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.entries.mapper import PendingEntry
-from affidavit.ledger.store.reader import LedgerReader
-from affidavit.ledger.store.schema import SchemaRow, expected_schema
+from affidavit.ledger.store.sqlite.reader import SqliteReader
+from affidavit.ledger.store.sqlite.schema import SchemaRow, expected_schema
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.seals import check_seals
 
 
-class Unconstrained(LedgerReader):
+class Unconstrained(SqliteReader):
     """Reads tables whose constraints were dropped to attack them, and passes over that they were."""
 
     def schema(self) -> set[SchemaRow]:
@@ -86,11 +86,11 @@ class Attacked:
 
     def note(self, size: int) -> bytes:
         """The checkpoint that is published of ``size`` entries."""
-        return dict(LedgerReader(self.db).checkpoints())[size]
+        return dict(SqliteReader(self.db).checkpoints())[size]
 
     def sign_anew(self) -> bytes:
         """T3: publish a checkpoint of what is there now, with the log's own key, in place of those of its size."""
-        head = LedgerReader(self.db).head()
+        head = SqliteReader(self.db).head()
         note = sign_checkpoint(Checkpoint(self.ledger.origin, head.size, head.root()), self.ledger.keys.signing_key())
         self.db.execute("DELETE FROM checkpoints WHERE size >= ?", (head.size,))
         self.db.execute("INSERT INTO checkpoints (size, note) VALUES (?, ?)", (head.size, note))

@@ -12,7 +12,8 @@ from ...domain.errors import Refused
 from ...ledger.audit.anchors import AnchorReport, check_anchors, print_bounds
 from ...ledger.folds.anchors import Anchor
 from ...ledger.store.folding import read_anchors, read_identity
-from ...ledger.store.reader import LedgerReader, open_snapshot
+from ...ledger.store.reader import LedgerReader
+from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.store.tokens import stored_token
 from ..anchoring import Anchoring, anchor_now, open_authority, recorded_at
 from ..given_files import read_certificates

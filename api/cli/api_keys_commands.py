@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...ledger.signing.keys import KeyFolder
-from ...ledger.store.reader import open_snapshot
+from ...ledger.store.sqlite.reader import open_snapshot
 from ..keyring import Keyring
 from ..settings import keys_root, ledger_folder
 from .output import print_json, print_table, say

@@ -11,8 +11,8 @@ from ...ledger.audit.head import Outside
 from ...ledger.errors import LedgerError
 from ...ledger.evidence.check import EvidenceVerdict
 from ...ledger.store.folding import read_identity
-from ...ledger.store.reader import open_snapshot
-from ...ledger.store.schema import LEDGER_FILE
+from ...ledger.store.sqlite.reader import open_snapshot
+from ...ledger.store.sqlite.schema import LEDGER_FILE
 from ...ledger.tlog.note import VerifierKey, parse_vkey
 from ..checking import Checked, check
 from ..given_files import read_certificates, read_checkpoint, read_file, read_policy

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from ...ledger.store.folding import read_identity
-from ...ledger.store.reader import open_snapshot
+from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.note import print_vkey
 from .demo_steps import Steps
 from .output import say

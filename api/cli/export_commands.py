@@ -17,7 +17,8 @@ from ...ledger.errors import LedgerError, Malformed, Unavailable, VerificationEr
 from ...ledger.files import whole_file
 from ...ledger.publishing.static_log import read_raws
 from ...ledger.publishing.tlog_directory import export_log
-from ...ledger.store.reader import LedgerReader, fingerprint, open_snapshot
+from ...ledger.store.reader import LedgerReader
+from ...ledger.store.sqlite.reader import fingerprint, open_snapshot
 from ...ledger.tlog.hashing import leaf_hash
 from ...ledger.tlog.tree import Frontier
 from ..settings import ledger_folder

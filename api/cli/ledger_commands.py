@@ -10,7 +10,7 @@ from ...domain.event import Meta
 from ...ledger.application import Ledger
 from ...ledger.continuing import continue_ledger
 from ...ledger.entries.entry import StoredEntry, parse_entry
-from ...ledger.store.reader import open_snapshot
+from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.hashing import leaf_hash
 from ...ledger.tlog.note import print_vkey
 from ...projections.registry import REGISTRY

@@ -20,7 +20,7 @@ from ...domain.optimization.script import optimise
 from ...domain.strict_json import STRICT_JSON
 from ...ledger.application import Ledger
 from ...ledger.errors import Unavailable
-from ...ledger.store.schema import LEDGER_FILE
+from ...ledger.store.sqlite.schema import LEDGER_FILE
 from ...projections.cost import cost_of
 from ...projections.explanation import explain
 from ...projections.explanation_text import WIDTH, comparison_lines

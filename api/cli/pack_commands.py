@@ -8,7 +8,7 @@ from pathlib import Path
 from ...ledger.application import system_clock
 from ...ledger.entries.entry import format_at
 from ...ledger.errors import Unavailable
-from ...ledger.store.reader import open_snapshot
+from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.policy import print_policy
 from ..given_files import read_policy
 from ..pack.collect import collect_evidence, require_subject, select_asked

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ...ledger.errors import Unavailable
 from ...ledger.publishing.proving import prove_entry, with_entry
-from ...ledger.store.reader import open_snapshot
+from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.receipt import print_receipt as print_proof
 from ..settings import ledger_folder
 from .opening import open_for_writing

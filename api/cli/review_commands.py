@@ -16,7 +16,7 @@ from ...domain.errors import Refused
 from ...ledger.entries.review import OPINIONS, Statement, Subject, sign_statement
 from ...ledger.errors import Unavailable
 from ...ledger.store.folding import read_identity
-from ...ledger.store.reader import open_snapshot
+from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint
 from ...ledger.tlog.note import ED25519, print_vkey
 from ...ledger.tlog.private_key import make_private_key, read_private_key, write_private_key

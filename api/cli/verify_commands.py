@@ -18,8 +18,8 @@ from ...ledger.audit.fork import print_fork
 from ...ledger.audit.stretches import Damage
 from ...ledger.audit.verdict import Verdict
 from ...ledger.errors import Unavailable, UnsupportedFormat
-from ...ledger.store.reader import fingerprint, open_snapshot
-from ...ledger.store.schema import LEDGER_FILE
+from ...ledger.store.sqlite.reader import fingerprint, open_snapshot
+from ...ledger.store.sqlite.schema import LEDGER_FILE
 from ...ledger.tlog.note import parse_vkey
 from ...projections.registry import REGISTRY
 from ...projections.runner import copied_views

@@ -21,7 +21,8 @@ from ...ledger.evidence.evidence import Evidence
 from ...ledger.store.folding import read_erasures
 from ...ledger.store.opening import EventReader
 from ...ledger.store.reader import LedgerReader
-from ...ledger.store.schema import SCHEMA
+from ...ledger.store.sqlite.reader import SqliteReader
+from ...ledger.store.sqlite.schema import SCHEMA
 from ...projections.registry import REGISTRY
 
 
@@ -57,4 +58,4 @@ def carried_events(evidence: Evidence, size: int) -> Iterator[CarriedEvents]:
         db.execute("INSERT INTO ledger VALUES (0, ?)", (str(origin),))
         db.execute("INSERT INTO head VALUES (0, ?, ?, ?, ?, 0)", (size, rows[-1][-1], "", b""))
         db.executemany("INSERT INTO entries VALUES (?, ?, ?, ?, ?, ?)", rows)
-        yield CarriedEvents(LedgerReader(db), REGISTRY, evidence)
+        yield CarriedEvents(SqliteReader(db), REGISTRY, evidence)

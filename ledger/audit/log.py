@@ -6,12 +6,11 @@ Entries are checked in stretches, here or by several processes; then tiles, head
 from __future__ import annotations
 
 import multiprocessing
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from hashlib import sha256
 
-from ..store.reader import LedgerReader, connect
-from ..store.schema import expected_schema
+from ..store.reader import LedgerReader
 from .stretches import Damage, Joiner, Stretch, check_stretch
 from .verdict import Verdict
 
@@ -41,21 +40,21 @@ def check_extent(reader: LedgerReader, verdict: Verdict) -> int:
 def stretches(reader: LedgerReader, size: int, jobs: int) -> Iterator[Stretch]:
     """The stretches of the log in order, checked here or by ``jobs`` processes."""
     starts = range(0, size, STRETCH)
-    if jobs <= 1 or reader.uri is None:
+    if jobs <= 1 or reader.again is None:
         for start in starts:
             yield check_stretch(reader.entries(start, min(start + STRETCH, size)), start)
         return
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open_worker, initargs=(reader.uri,)) as pool:
+    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open_worker, initargs=(reader.again,)) as pool:
         yield from pool.map(_check_in_worker, starts, [min(start + STRETCH, size) for start in starts])
 
 
 _worker_reader: LedgerReader | None = None
 
 
-def _open_worker(uri: str) -> None:
+def _open_worker(again: Callable[[], LedgerReader]) -> None:
     global _worker_reader
-    _worker_reader = LedgerReader(connect(uri), uri)
+    _worker_reader = again()
 
 
 def _check_in_worker(start: int, stop: int) -> Stretch:
@@ -109,14 +108,6 @@ def _first_entry(level: object, n: object) -> int | None:
 
 
 def check_storage(reader: LedgerReader, verdict: Verdict) -> None:
-    """The schema is a ledger's, and SQLite finds every index to be its table's: readers go by both.
-
-    Guard triggers that are gone change nothing that is read, so they alone are no damage.
-    """
-    found, expected = reader.schema(), expected_schema()
-    missing = {row for row in expected - found if row[0] != "trigger"}
-    for kind, name, *_ in sorted((found - expected) | missing, key=str):
-        verdict.damage.append(Damage("storage_damaged", None, f"the schema differs from a ledger's at {kind} {name}"))
-    for problem in reader.inconsistencies():
-        verdict.damage.append(Damage("storage_damaged", None, f"SQLite finds: {problem}"))
+    """The tables are a ledger's, and the database finds nothing wrong with them: readers go by both."""
+    verdict.damage += [Damage("storage_damaged", None, problem) for problem in reader.problems()]
     verdict.checked.append("storage")

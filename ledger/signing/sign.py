@@ -18,7 +18,7 @@ from ..errors import Malformed, SigningRefused, Unavailable, UnsupportedFormat
 from ..folds.identity import Identity
 from ..store.folding import read_declared, read_identity
 from ..store.reader import LedgerReader
-from ..store.sqlite import ChainingRecorder
+from ..store.recorder import ChainingRecorder
 from ..tlog.checkpoint import Checkpoint, sign_checkpoint
 from ..tlog.hashing import leaf_hash
 from ..tlog.tiles import tile_nodes

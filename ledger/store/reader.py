@@ -1,108 +1,103 @@
-"""The reading side of a ledger in SQLite: queries that change nothing, and snapshots that touch no byte.
+"""The reading side of a ledger: queries that change nothing, the same over every database.
 
-Opening and closing a database in WAL mode may rewrite it, even to read. So where no ``-wal`` file lies
-beside it, a snapshot opens ``ledger.db`` immutably; where one does, because a writer is at work or was
-killed, it opens a copy in a scratch folder, taken while no writer commits.
+What a database has of its own, its reader says: ``sqlite/reader.py``, ``postgres/reader.py``.
 """
 
 from __future__ import annotations
 
-import shutil
-import sqlite3
-import tempfile
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, closing, contextmanager
-from pathlib import Path
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Any
 
 from ..entries.chain import Head
 from ..entries.entry import StoredEntry
-from ..errors import Malformed, Unavailable, UnsupportedFormat
-from ..files import hold_lock
+from ..errors import Malformed
 from ..tlog.tiles import TILE_WIDTH, node_from_tiles
 from ..tlog.tree import Frontier
-from .schema import LEDGER_FILE, LOCK_FILE, SCHEMA_VERSION, SchemaRow, schema_rows
+
+_ENTRY = "SELECT seq, stream, pos, type, entry, leaf FROM entries"
+_NO_END = 2**62
 
 
-class LedgerReader:
-    """Read-only queries on one SQLite connection to a ``ledger.db``.
+class LedgerReader(ABC):
+    """Read-only queries on one state of a ledger. Their SQL is what the databases have in common, ``?`` a value.
 
-    ``uri`` opens the same state once more, for a worker process; None where that cannot be had.
+    ``again`` opens the same state once more, in a worker process; None where that cannot be had. Not safe from threads.
     """
 
-    def __init__(self, db: sqlite3.Connection, uri: str | None = None) -> None:
-        self._db = db
-        self.uri = uri
+    again: Callable[[], LedgerReader] | None = None
+
+    _NOTE = "note"
+    """How the bytes of a signed note are selected."""
+    _UNINDEXED = ""
+    """What, before a column, keeps the planner from going by its index."""
+    _PLACE_IN = "strpos"
+    """The function that finds a text in another, from 1 on."""
+
+    @abstractmethod
+    def _rows(self, statement: str, *values: object) -> list[Any]:
+        """Every row of the answer."""
+
+    @abstractmethod
+    def _stream(self, statement: str, *values: object) -> Iterator[Any]:
+        """The rows of an answer that may not fit into memory, read as they are asked for."""
+
+    @abstractmethod
+    def problems(self) -> list[str]:
+        """Where the tables differ from those of a ledger, and what the database itself finds wrong with them."""
+
+    def _row(self, statement: str, *values: object) -> Any:
+        return next(iter(self._rows(statement, *values)), None)
 
     def head(self) -> Head:
-        row = self._db.execute("SELECT size, leaf, at, frontier, held FROM head").fetchone()
+        row = self._row("SELECT size, leaf, at, frontier, held FROM head")
         if row is None:
-            raise Malformed(f"{LEDGER_FILE}: expected one head row, found none")
+            raise Malformed("table head: expected one row, found none")
         if [type(value) for value in row] != [int, bytes, str, bytes, int] or row[4] not in (0, 1):
-            raise Malformed(f"{LEDGER_FILE}: the head row holds values of other types than it was given")
+            raise Malformed("table head: its row holds values of other types than it was given")
         return Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
 
     def origin(self) -> str:
         """The origin, as stored beside the entries; entry 0 says it under the first signature."""
-        row = self._db.execute("SELECT origin FROM ledger").fetchone()
+        row = self._row("SELECT origin FROM ledger")
         if row is None or type(row[0]) is not str:
-            raise Malformed(f"{LEDGER_FILE}: expected one row that names the origin, found {row!r:.80}")
+            raise Malformed(f"table ledger: expected one row that names the origin, found {row!r:.80}")
         return row[0]
-
-    def schema(self) -> set[SchemaRow]:
-        """(type, name, table, text) of every table, index, view and trigger."""
-        return schema_rows(self._db)
-
-    def inconsistencies(self) -> list[str]:
-        """What SQLite itself finds wrong: pages, row formats, an index that is not its table's."""
-        found = [str(row[0]) for row in self._db.execute("PRAGMA integrity_check(10)")]
-        return [] if found == ["ok"] else found
 
     def clock_finding_at(self) -> str | None:
         """When the newest finding of a clock that stood behind was recorded."""
-        row = self._db.execute("SELECT seq FROM entries WHERE stream='clock' ORDER BY pos DESC LIMIT 1").fetchone()
+        row = self._row("SELECT seq FROM entries WHERE stream='clock' ORDER BY pos DESC LIMIT 1")
         return None if row is None else self._recorded_at(row[0])
 
     def entries(self, start: int = 0, stop: int | None = None) -> Iterator[StoredEntry]:
         """Entries ``start <= seq < stop`` in order, streamed."""
-        rows = self._db.execute(
-            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq",
-            (start, 2**62 if stop is None else stop),
+        rows = self._stream(
+            f"{_ENTRY} WHERE seq >= ? AND seq < ? ORDER BY seq", start, _NO_END if stop is None else stop
         )
-        rows.arraysize = 512
-        while batch := rows.fetchmany():
-            yield from map(StoredEntry._make, batch)
+        return map(StoredEntry._make, rows)
 
     def raws(self, start: int, stop: int) -> list[bytes]:
         """The bytes of the entries ``start <= seq < stop`` that are there, in order; twice as fast as their rows."""
-        rows = self._db.execute("SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (start, stop))
+        rows = self._rows("SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", start, stop)
         return [row[0] for row in rows]
 
     def stream(self, stream: str, before: int | None = None, start: int = 0) -> Iterator[StoredEntry]:
         """The entries of one stream from position ``start`` on, those below seq ``before`` where it is given."""
-        rows = self._db.execute(
-            "SELECT seq, stream, pos, type, entry, leaf FROM entries "
-            "WHERE stream=? AND pos >= ? AND seq < ? ORDER BY pos",
-            (stream, start, 2**62 if before is None else before),
+        rows = self._stream(
+            f"{_ENTRY} WHERE stream=? AND pos >= ? AND seq < ? ORDER BY pos",
+            stream,
+            start,
+            _NO_END if before is None else before,
         )
-        for row in rows:
-            yield StoredEntry(*row)
+        return map(StoredEntry._make, rows)
 
     def newest(self, before: int, count: int) -> list[StoredEntry]:
         """At most ``count`` entries below seq ``before``, newest first."""
-        rows = self._db.execute(
-            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE seq < ? ORDER BY seq DESC LIMIT ?",
-            (before, count),
-        )
-        return [*map(StoredEntry._make, rows)]
+        return self._entries("WHERE seq < ? ORDER BY seq DESC LIMIT ?", before, count)
 
     def newest_of_stream(self, stream: str, stop: int, count: int) -> list[StoredEntry]:
         """At most ``count`` entries of a stream below position ``stop``, newest first."""
-        rows = self._db.execute(
-            "SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE stream=? AND pos < ? "
-            "ORDER BY pos DESC LIMIT ?",
-            (stream, stop, count),
-        )
-        return [*map(StoredEntry._make, rows)]
+        return self._entries("WHERE stream=? AND pos < ? ORDER BY pos DESC LIMIT ?", stream, stop, count)
 
     def look_back(
         self, before: int, count: int, most: int, *, type_name: str | None = None, category: str | None = None
@@ -119,47 +114,46 @@ class LedgerReader:
             asked += " AND type = ?"
             values.append(type_name)
         if category is not None:
-            # "+" keeps SQLite from going by the index of streams, which has all history.
-            asked += " AND (+stream = ? OR (+stream > ? AND +stream < ?))"
+            name = f"{self._UNINDEXED}stream"  # the index of streams has all history
+            asked += f" AND ({name} = ? OR ({name} > ? AND {name} < ?))"
             values += [category, category + "/", category + "0"]  # "0" follows "/" in ASCII
-        rows = self._db.execute(
-            f"SELECT seq, stream, pos, type, entry, leaf FROM entries WHERE seq >= ? AND seq < ?{asked} "
-            "ORDER BY seq DESC LIMIT ?",
-            (*values, count),
-        )
-        found = [*map(StoredEntry._make, rows)]
+        found = self._entries(f"WHERE seq >= ? AND seq < ?{asked} ORDER BY seq DESC LIMIT ?", *values, count)
         return found, (found[-1].seq if len(found) == count else low)
 
     def count_types(self, start: int, stop: int) -> list[tuple[str, str, int]]:
         """(category of the stream, type, count) of the entries ``start <= seq < stop``, the most frequent first."""
-        return self._db.execute(
-            "SELECT substr(stream, 1, instr(stream || '/', '/') - 1) AS category, type, count(*) AS n FROM entries "
-            "WHERE seq >= ? AND seq < ? GROUP BY category, type ORDER BY n DESC, category, type",
-            (start, stop),
-        ).fetchall()
+        return self._rows(
+            f"SELECT substr(stream, 1, {self._PLACE_IN}(stream || '/', '/') - 1) AS category, type, count(*) AS n "
+            "FROM entries WHERE seq >= ? AND seq < ? GROUP BY category, type ORDER BY n DESC, category, type",
+            start,
+            stop,
+        )
 
     def extent(self) -> tuple[int, int, int]:
         """(smallest seq, largest seq, count) of the entries that are there; (0, -1, 0) for none."""
-        low, high, count = self._db.execute("SELECT min(seq), max(seq), count(*) FROM entries").fetchone()
+        low, high, count = self._row("SELECT min(seq), max(seq), count(*) FROM entries")
         return (0, -1, 0) if low is None else (low, high, count)
 
     def first_gap(self) -> int:
         """The smallest seq from 0 on that has no entry."""
-        row = self._db.execute(
-            "SELECT 0 WHERE NOT EXISTS (SELECT 1 FROM entries WHERE seq=0) UNION ALL "
-            "SELECT seq + 1 FROM entries a WHERE seq >= 0 AND "
-            "NOT EXISTS (SELECT 1 FROM entries b WHERE b.seq = a.seq + 1) LIMIT 1"
-        ).fetchone()
-        return int(row[0])
+        if self._row("SELECT 1 FROM entries WHERE seq=0") is None:
+            return 0
+        (last,) = self._row(
+            "SELECT seq FROM entries a WHERE seq >= 0 AND "
+            "NOT EXISTS (SELECT 1 FROM entries b WHERE b.seq = a.seq + 1) ORDER BY seq LIMIT 1"
+        )
+        return int(last) + 1
 
     def streams(self, category: str) -> list[str]:
         """The names of the streams ``category/…``, sorted; found by skipping through the index."""
-        rows = self._db.execute(
+        rows = self._rows(
             "WITH RECURSIVE found(name) AS ("
             "SELECT min(stream) FROM entries WHERE stream > ? AND stream < ? UNION ALL "
             "SELECT (SELECT min(stream) FROM entries WHERE stream > name AND stream < ?) FROM found "
             "WHERE name IS NOT NULL) SELECT name FROM found WHERE name IS NOT NULL",
-            (category + "/", category + "0", category + "0"),  # "0" follows "/" in ASCII
+            category + "/",
+            category + "0",  # "0" follows "/" in ASCII
+            category + "0",
         )
         return [str(row[0]) for row in rows]
 
@@ -171,7 +165,7 @@ class LedgerReader:
         found: list[str] = []
         after = ""
         while True:
-            (name,) = self._db.execute("SELECT min(stream) FROM entries WHERE stream >= ?", (after,)).fetchone()
+            (name,) = self._row("SELECT min(stream) FROM entries WHERE stream >= ?", after)
             if name is None:
                 break
             found.append(name.partition("/")[0])
@@ -179,30 +173,37 @@ class LedgerReader:
         return found if before is None else [name for name in found if self._begins(name, before)]
 
     def _begins(self, category: str, before: int) -> bool:
-        row = self._db.execute(
-            "SELECT EXISTS (SELECT 1 FROM entries WHERE stream >= ? AND stream < ? AND +seq < ?)",
-            (category, category + "0", before),
-        ).fetchone()
+        row = self._row(
+            f"SELECT EXISTS (SELECT 1 FROM entries WHERE stream >= ? AND stream < ? AND {self._UNINDEXED}seq < ?)",
+            category,
+            category + "0",
+            before,
+        )
         return bool(row[0])
 
     def seqs_of_types(self, types: Sequence[str], before: int, most: int) -> list[int]:
         """At most ``most`` seqs below ``before`` of the entries of some types, in order; their bytes are not read."""
-        rows = self._db.execute(
-            f"SELECT seq FROM entries WHERE seq < ? AND type IN ({','.join('?' * len(types))}) ORDER BY seq LIMIT ?",
-            (before, *types, most),
+        rows = self._rows(
+            f"SELECT seq FROM entries WHERE seq < ? AND type IN ({_places(types)}) ORDER BY seq LIMIT ?",
+            before,
+            *types,
+            most,
         )
         return [row[0] for row in rows]
 
     def stream_names(self, category: str, after: str, count: int) -> list[str]:
         """At most ``count`` names of the streams ``category`` and ``category/…`` that come after ``after``, sorted."""
-        rows = self._db.execute(
+        rows = self._rows(
             "WITH RECURSIVE found(name, n) AS ("
-            "SELECT (SELECT min(stream) FROM entries "
-            "WHERE stream > :after AND stream >= :category AND stream < :end), 1 UNION ALL "
-            "SELECT (SELECT min(stream) FROM entries WHERE stream > name AND stream < :end), n + 1 FROM found "
-            "WHERE name IS NOT NULL AND n < :count) "
+            "SELECT (SELECT min(stream) FROM entries WHERE stream > ? AND stream >= ? AND stream < ?), 1 UNION ALL "
+            "SELECT (SELECT min(stream) FROM entries WHERE stream > name AND stream < ?), n + 1 FROM found "
+            "WHERE name IS NOT NULL AND n < ?) "
             "SELECT name FROM found WHERE name IS NOT NULL",
-            {"after": after, "category": category, "end": category + "0", "count": count},
+            after,
+            category,
+            category + "0",
+            category + "0",
+            count,
         )
         return [str(row[0]) for row in rows]
 
@@ -219,15 +220,22 @@ class LedgerReader:
 
     def seq_of(self, stream: str, pos: int) -> int:
         """The seq of the event at a position of a stream; ``Malformed`` where none stands there."""
-        row = self._db.execute("SELECT seq FROM entries WHERE stream=? AND pos=?", (stream, pos)).fetchone()
+        row = self._row("SELECT seq FROM entries WHERE stream=? AND pos=?", stream, pos)
         if row is None:
             raise Malformed(f"stream {stream} position {pos}: expected an entry, found none")
         return int(row[0])
 
     def next_pos(self, stream: str) -> int:
         """The position that the next event of a stream takes."""
-        row = self._db.execute("SELECT max(pos) + 1 FROM entries WHERE stream=?", (stream,)).fetchone()
-        return int(row[0] or 0)
+        return self.next_positions([stream])[stream]
+
+    def next_positions(self, streams: Iterable[str]) -> dict[str, int]:
+        """The position that the next event of each of these streams takes."""
+        found = {}
+        for stream in streams:
+            row = self._row("SELECT pos FROM entries WHERE stream=? ORDER BY pos DESC LIMIT 1", stream)
+            found[stream] = 0 if row is None else int(row[0]) + 1
+        return found
 
     def size_at(self, at: str) -> int:
         """How many entries were recorded at or before the time ``at``; times never run backwards."""
@@ -242,42 +250,35 @@ class LedgerReader:
 
     def boxes(self) -> Iterator[tuple[int, str, bytes]]:
         """(seq, field, box) of every sealed field in order; values may be of other types than these."""
-        yield from self._db.execute("SELECT seq, field, box FROM boxes ORDER BY seq, field")
+        return self._stream("SELECT seq, field, box FROM boxes ORDER BY seq, field")
 
     def boxes_of(self, seqs: Sequence[int]) -> dict[int, dict[str, bytes]]:
         """Field to box, for each of these entries that has any; at most some thousands at a time."""
         found: dict[int, dict[str, bytes]] = {}
-        statement = f"SELECT seq, field, box FROM boxes WHERE seq IN ({','.join('?' * len(seqs))})"
-        for seq, field, box in self._db.execute(statement, seqs):
-            found.setdefault(seq, {})[field] = box
+        if seqs:
+            rows = self._rows(f"SELECT seq, field, box FROM boxes WHERE seq IN ({_places(seqs)})", *seqs)
+            for seq, field, box in rows:
+                found.setdefault(seq, {})[field] = box
         return found
 
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """(size, signed note) of every published checkpoint, smallest first."""
-        rows = self._db.execute("SELECT size, CAST(note AS BLOB) FROM checkpoints ORDER BY size")
-        return [(size, note) for size, note in rows]
+        return self._checkpoints("ORDER BY size")
 
     def latest_checkpoint(self) -> tuple[int, bytes] | None:
-        row = self._db.execute("SELECT size, CAST(note AS BLOB) FROM checkpoints ORDER BY size DESC LIMIT 1").fetchone()
-        return None if row is None else (row[0], row[1])
+        return next(iter(self._checkpoints("ORDER BY size DESC LIMIT 1")), None)
 
     def newest_checkpoints(self, most: int, count: int) -> list[tuple[int, bytes]]:
         """(size, signed note) of at most ``count`` published checkpoints of a size up to ``most``, largest first."""
-        rows = self._db.execute(
-            "SELECT size, CAST(note AS BLOB) FROM checkpoints WHERE size <= ? ORDER BY size DESC LIMIT ?", (most, count)
-        )
-        return [(size, note) for size, note in rows]
+        return self._checkpoints("WHERE size <= ? ORDER BY size DESC LIMIT ?", most, count)
 
     def next_checkpoint(self, least: int) -> tuple[int, bytes] | None:
         """(size, signed note) of the smallest published checkpoint of at least this size."""
-        row = self._db.execute(
-            "SELECT size, CAST(note AS BLOB) FROM checkpoints WHERE size >= ? ORDER BY size LIMIT 1", (least,)
-        ).fetchone()
-        return None if row is None else (row[0], row[1])
+        return next(iter(self._checkpoints("WHERE size >= ? ORDER BY size LIMIT 1", least)), None)
 
     def tiles(self) -> Iterator[tuple[int, int, bytes, bytes]]:
         """(level, n, root, hashes) of every full tile, lower levels first."""
-        yield from self._db.execute("SELECT level, n, root, hashes FROM tiles ORDER BY level, n")
+        return self._stream("SELECT level, n, root, hashes FROM tiles ORDER BY level, n")
 
     def hashes(self, level: int, first: int, count: int) -> bytes:
         """``count`` hashes of a tile level from number ``first`` on, joined; they must lie in one tile.
@@ -285,21 +286,17 @@ class LedgerReader:
         Taken from the full tile where there is one, else from the leaves or from the tiles below.
         """
         n, offset = divmod(first, TILE_WIDTH)
-        row = self._db.execute(
-            "SELECT substr(hashes, ?, ?) FROM tiles WHERE level=? AND n=?",
-            (32 * offset + 1, 32 * count, level, n),
-        ).fetchone()
+        row = self._row(
+            "SELECT substr(hashes, ?, ?) FROM tiles WHERE level=? AND n=?", 32 * offset + 1, 32 * count, level, n
+        )
         if row is not None:
             return bytes(row[0])
         if level == 0:
-            rows = self._db.execute(
-                "SELECT leaf FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (first, first + count)
-            )
+            statement = "SELECT leaf FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq"
+            rows = self._rows(statement, first, first + count)
         else:
-            rows = self._db.execute(
-                "SELECT root FROM tiles WHERE level=? AND n >= ? AND n < ? ORDER BY n",
-                (level - 1, first, first + count),
-            )
+            statement = "SELECT root FROM tiles WHERE level=? AND n >= ? AND n < ? ORDER BY n"
+            rows = self._rows(statement, level - 1, first, first + count)
         return b"".join([row[0] for row in rows])
 
     def frontier_at(self, size: int) -> Frontier:
@@ -311,8 +308,15 @@ class LedgerReader:
                 start += 1 << level
         return Frontier.unpack(size, packed)
 
+    def _entries(self, rest: str, *values: object) -> list[StoredEntry]:
+        return [*map(StoredEntry._make, self._rows(f"{_ENTRY} {rest}", *values))]
+
+    def _checkpoints(self, rest: str, *values: object) -> list[tuple[int, bytes]]:
+        rows = self._rows(f"SELECT size, {self._NOTE} FROM checkpoints {rest}", *values)
+        return [(size, note) for size, note in rows]
+
     def _recorded_at(self, seq: int) -> str:
-        row = self._db.execute("SELECT entry FROM entries WHERE seq=?", (seq,)).fetchone()
+        row = self._row("SELECT entry FROM entries WHERE seq=?", seq)
         if row is None:
             raise Malformed(f"entry {seq}: expected to find it, found none")
         raw = bytes(row[0])
@@ -320,77 +324,5 @@ class LedgerReader:
         return raw[start : start + 27].decode()
 
 
-def check_schema(db: sqlite3.Connection, path: Path) -> None:
-    """Refuse a database that is not a ledger, or is a newer one than this version knows."""
-    try:
-        version = db.execute("PRAGMA user_version").fetchone()[0]
-        known = db.execute("SELECT count(*) FROM sqlite_master WHERE name IN ('ledger', 'entries')").fetchone()[0]
-    except sqlite3.Error as error:
-        raise Unavailable(f"{path}: {error}") from error
-    if version > SCHEMA_VERSION:
-        raise UnsupportedFormat(f"{path}: ledger format {version}, this version knows up to {SCHEMA_VERSION}")
-    if version < 1 or known != 2:
-        raise Unavailable(f"{path}: not an Affidavit ledger")
-
-
-@contextmanager
-def open_snapshot(folder: Path, *, copy: bool = False, hold: bool = True) -> Iterator[LedgerReader]:
-    """Read the ledger in ``folder`` without changing a byte of it.
-
-    While an immutable snapshot is read, appends wait. Who reads for long says ``hold=False``, asks
-    ``fingerprint`` before and after, and reads a ``copy`` where it changed.
-    """
-    path = folder / LEDGER_FILE
-    if not path.is_file():
-        raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
-    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch, ExitStack() as held:
-        held.enter_context(hold_lock(folder / LOCK_FILE))
-        source, options = path, "mode=ro&immutable=1"
-        if copy or _has_wal(path):
-            source, options = Path(scratch) / path.name, "mode=rw"
-            shutil.copyfile(path, source)
-            if _has_wal(path):
-                shutil.copyfile(_wal(path), _wal(source))
-        if source != path or not hold:
-            held.close()
-        uri = f"{source.absolute().as_uri()}?{options}"
-        with closing(connect(uri)) as db:
-            check_schema(db, path)
-            yield LedgerReader(db, uri)
-
-
-@contextmanager
-def open_beside(folder: Path) -> Iterator[LedgerReader]:
-    """Read one state of the ledger in ``folder``, as it is now, while a writer has it open; nobody who appends waits.
-
-    Until it is closed SQLite keeps what is appended in the ``-wal`` file. Where no writer has the ledger open,
-    ``open_snapshot`` is what touches no byte.
-    """
-    path = folder / LEDGER_FILE
-    with closing(sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True, isolation_level=None)) as db:
-        check_schema(db, path)
-        db.execute("BEGIN")
-        reader = LedgerReader(db)
-        reader.head()  # the state is taken at the first look
-        yield reader
-
-
-def fingerprint(folder: Path) -> tuple[object, ...]:
-    """Changes when something is appended to the ledger in ``folder``, or a checkpoint is published."""
-    path = folder / LEDGER_FILE
-    stat = path.stat()
-    return (stat.st_mtime_ns, stat.st_size, _has_wal(path))
-
-
-def connect(uri: str) -> sqlite3.Connection:
-    """Open a snapshot's ``uri``, here or in another process."""
-    return sqlite3.connect(uri, uri=True, check_same_thread=False)
-
-
-def _wal(path: Path) -> Path:
-    return path.with_name(path.name + "-wal")
-
-
-def _has_wal(path: Path) -> bool:
-    wal = _wal(path)
-    return wal.exists() and wal.stat().st_size > 0
+def _places(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

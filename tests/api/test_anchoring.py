@@ -31,7 +31,7 @@ from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, Unsuppo
 from affidavit.ledger.events import ClockSteppedBack
 from affidavit.ledger.folds.anchors import Anchor
 from affidavit.ledger.store.folding import read_anchors, read_identity
-from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.ledger.store.tokens import anchor_path, stored_token
 from affidavit.ledger.tlog.timestamp import imprint
 from affidavit.projections.registry import REGISTRY

@@ -381,7 +381,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
     from affidavit.api.verifying import known_here
     from affidavit.ledger.audit.audit import Against, audit
     from affidavit.ledger.errors import LedgerError
-    from affidavit.ledger.store.reader import open_snapshot
+    from affidavit.ledger.store.sqlite.reader import open_snapshot
     from affidavit.projections.registry import REGISTRY
 
     database = shell.folder / ".affidavit" / "ledger.db"

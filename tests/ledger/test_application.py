@@ -20,6 +20,7 @@ from affidavit.ledger import application
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.events import LedgerOpened
+from affidavit.ledger.store.sqlite import place
 from affidavit.ledger.tlog.checkpoint import open_checkpoint
 from affidavit.ledger.tlog.note import print_vkey
 from affidavit.projections.registry import REGISTRY
@@ -97,7 +98,7 @@ def test_an_empty_folder_is_taken(tmp_path: Path, edge: Edge) -> None:
     assert (tmp_path / "ledger" / "ledger.db").is_file()
 
 
-@pytest.mark.parametrize("step", ["create_database", "ScopeKeys", "LedgerOpened", "sign_head", "sync_folder"])
+@pytest.mark.parametrize("step", ["create_database", "SqliteScopeKeys", "LedgerOpened", "sign_head", "sync_folder"])
 def test_a_ledger_that_cannot_be_finished_does_not_appear(
     tmp_path: Path, edge: Edge, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
@@ -106,9 +107,10 @@ def test_a_ledger_that_cannot_be_finished_does_not_appear(
     def fails(*_: object, **__: object) -> None:
         raise OSError(28, "no space left on device")
 
-    target = getattr(application, step)
+    module = application if hasattr(application, step) else place
+    target = getattr(module, step)
     replacement = type(step, (), {"create": fails, "__init__": fails}) if isinstance(target, type) else fails
-    monkeypatch.setattr(application, step, replacement)
+    monkeypatch.setattr(module, step, replacement)
     with pytest.raises(Unavailable, match="no space left"):
         Ledger.create(tmp_path / "ledger", tmp_path / "keys", REGISTRY, edge=edge)
     monkeypatch.undo()

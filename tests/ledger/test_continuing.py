@@ -20,7 +20,7 @@ from affidavit.ledger.errors import SigningRefused, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested, LedgerContinued
 from affidavit.ledger.folds.identity import Continuation
 from affidavit.ledger.store.folding import read_erasures
-from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint
 from affidavit.ledger.tlog.note import parse_vkey
 from affidavit.ledger.tlog.receipt import verify_receipt

@@ -21,7 +21,7 @@ from affidavit.domain.optimization.events import DuelJudged, PromptEvaluated, Re
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.audit.verdict import Verdict
-from affidavit.ledger.store.reader import LedgerReader, open_snapshot
+from affidavit.ledger.store.sqlite.reader import SqliteReader, open_snapshot
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_directory import build_run_directory
 
@@ -68,7 +68,7 @@ def test_w1_one_changed_bit_of_a_run_is_found_and_named(bench: Bench) -> None:
             source.backup(db)
 
         def verdict() -> Verdict:
-            return audit(LedgerReader(db), REGISTRY, Against(signed=ledger.keys.signed(), scopes=ledger.scopes))
+            return audit(SqliteReader(db), REGISTRY, Against(signed=ledger.keys.signed(), scopes=ledger.scopes))
 
         assert verdict().verdict == "ok"
         flips: list[tuple[str, str, tuple[Any, ...], bytes]] = []
@@ -235,6 +235,7 @@ def test_w7_a_request_is_on_the_disk_before_it_is_sent_and_facts_follow_what_the
 
 def test_w7_commits_wait_for_the_disk(ledger: Ledger) -> None:
     with ledger.recorder.reading() as reader:
+        assert isinstance(reader, SqliteReader)
         assert reader._db.execute("PRAGMA synchronous").fetchone() == (2,)  # FULL
 
 

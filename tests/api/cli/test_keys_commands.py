@@ -15,7 +15,7 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import SigningRefused
 from affidavit.ledger.events import ProjectionSealed
-from affidavit.ledger.store.reader import open_snapshot
+from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.ledger.tlog.note import print_vkey
 from affidavit.projections.registry import REGISTRY
 

@@ -24,7 +24,7 @@ from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.entries.seal import make_box, make_disclosure
 from affidavit.ledger.errors import VerificationError
 from affidavit.ledger.events import ProjectionSealed
-from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.sqlite.reader import SqliteReader
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash, node_hash
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, parse_vkey
@@ -93,7 +93,7 @@ def test_the_ledger_as_recorded_is_ok(attacked: Attacked) -> None:
 
 
 def test_every_bit_of_an_entry_counts(attacked: Attacked) -> None:
-    rows = list(LedgerReader(attacked.db).entries())
+    rows = list(SqliteReader(attacked.db).entries())
     for bit in range(len(rows[MIDDLE].raw) * 8):
         changed = bytearray(rows[MIDDLE].raw)
         changed[bit // 8] ^= 1 << bit % 8
@@ -356,7 +356,7 @@ def test_a_log_that_was_cut_and_grown_again_is_a_fork(attacked: Attacked) -> Non
     at, stream, pos, type_name, content = contents[-1]
     contents[-1] = (at, stream, pos, type_name, content.replace(b'"n":3', b'"n":4', 1))
     attacked.rewrite(contents)
-    head = LedgerReader(attacked.db).head()
+    head = SqliteReader(attacked.db).head()
     forged = sign_checkpoint(
         Checkpoint(attacked.ledger.origin, head.size, head.root()), attacked.ledger.keys.signing_key()
     )
@@ -402,7 +402,7 @@ def test_a_ledger_signed_by_another_key_is_not_the_pinned_one(attacked: Attacked
 
 def test_checkpoints_signed_by_another_key_are_refused(attacked: Attacked, edge: Edge) -> None:
     stranger = Ed25519PrivateKey.from_private_bytes(edge.random(32))
-    head = LedgerReader(attacked.db).head()
+    head = SqliteReader(attacked.db).head()
     forged = sign_checkpoint(Checkpoint(attacked.ledger.origin, head.size, head.root()), stranger)
     attacked.db.execute("UPDATE checkpoints SET note=? WHERE size=?", (forged, SIZE))
     assert "unknown_key" in {damage.kind for damage in attacked.verify().damage}
@@ -522,9 +522,9 @@ def test_a_schema_that_is_not_a_ledgers_is_damage(ledger: Ledger, change: str) -
     with closing(sqlite3.connect(ledger.folder / "ledger.db")) as source:
         db = sqlite3.connect(":memory:", check_same_thread=False)
         source.backup(db)
-    assert audit(LedgerReader(db), REGISTRY, Against()).verdict == "ok"
+    assert audit(SqliteReader(db), REGISTRY, Against()).verdict == "ok"
     db.execute(change)
-    assert "storage_damaged" in {damage.kind for damage in audit(LedgerReader(db), REGISTRY, Against()).damage}
+    assert "storage_damaged" in {damage.kind for damage in audit(SqliteReader(db), REGISTRY, Against()).damage}
 
 
 # Tiles

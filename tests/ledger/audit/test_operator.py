@@ -28,7 +28,7 @@ from affidavit.ledger.entries.mapper import EventMapper
 from affidavit.ledger.errors import LedgerError, Malformed
 from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack, KeyRotated, WitnessesDeclared
 from affidavit.ledger.folds.anchors import ANCHOR_STREAM
-from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.sqlite.reader import SqliteReader
 from affidavit.ledger.store.tokens import stored_token
 from affidavit.ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.cosignature import cosign
@@ -391,7 +391,7 @@ def test_required_cosignatures_that_were_taken_away_are_missed(witnessed: Operat
     assert witnessed.verify().witnessing.required is True
     assert told(witnessed.verify()) == ("ok", 0, set())
     with witnessed.attacked() as attacked:
-        head = LedgerReader(attacked.db).head().size
+        head = SqliteReader(attacked.db).head().size
         bare = attacked.note(head).partition(b"\n\xe2\x80\x94 witness")[0] + b"\n"
         attacked.db.execute("UPDATE checkpoints SET note=? WHERE size=?", (bare, head))
         assert told(attacked.verify(signed=None)) == ("not_proven", 3, {"quorum_not_met"})
@@ -400,7 +400,7 @@ def test_required_cosignatures_that_were_taken_away_are_missed(witnessed: Operat
 def test_a_cosignature_with_one_bit_changed_spoils_its_checkpoint(witnessed: Operator) -> None:
     witnessed.record(2)
     with witnessed.attacked() as attacked:
-        head = LedgerReader(attacked.db).head().size
+        head = SqliteReader(attacked.db).head().size
         note = attacked.note(head)
         changed = note[:-20] + (b"A" if note[-20:-19] != b"A" else b"B") + note[-19:]
         attacked.db.execute("UPDATE checkpoints SET note=? WHERE size=?", (changed, head))
@@ -426,7 +426,7 @@ def rewritten_by_another_key(operator: Operator, edge: Edge) -> tuple[Attacked, 
         ]
         attacked.rewrite(contents)
         attacked.db.execute("DELETE FROM checkpoints")
-        head = LedgerReader(attacked.db).head()
+        head = SqliteReader(attacked.db).head()
         note = sign_checkpoint(Checkpoint(ledger.origin, head.size, head.root()), stranger)
         attacked.db.execute("INSERT INTO checkpoints VALUES (?, ?)", (head.size, note))
     return attacked, key
@@ -514,7 +514,7 @@ def test_a_key_that_the_one_before_it_never_vouched_for_is_unknown(operator: Ope
         stored = EventMapper(REGISTRY, edge.random).to_stored_event(NewEvent("ledger", 1, event, Meta()))
         attacked.rewrite([*contents, (contents[-1][0], "ledger", 1, KeyRotated.type_name, stored.state)])
         attacked.rewrite([*attacked.contents(), *[(contents[-1][0], "filler", 2, *contents[-1][3:])]])
-        head = LedgerReader(attacked.db).head()
+        head = SqliteReader(attacked.db).head()
         note = sign_checkpoint(Checkpoint(ledger.origin, head.size, head.root()), stranger)
         attacked.db.execute("INSERT INTO checkpoints VALUES (?, ?)", (head.size, note))
     verdict = reviewed(attacked, vkey=vkey)

@@ -23,7 +23,8 @@ from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, Verific
 from affidavit.ledger.events import LedgerOpened, ProjectionSealed
 from affidavit.ledger.publishing.static_log import ExportedLog, check_export, read_resource
 from affidavit.ledger.publishing.tlog_directory import export_log
-from affidavit.ledger.store.reader import LedgerReader, open_snapshot
+from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.sqlite.reader import SqliteReader, open_snapshot
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import ED25519, VerifierKey, parse_vkey, print_vkey
@@ -74,7 +75,7 @@ def exported(ledger: Ledger, tmp_path: Path) -> Path:
     return tmp_path / "log"
 
 
-class LongLog(LedgerReader):
+class LongLog(SqliteReader):
     """A log that fills a tile of level 1, and so has one of level 2; it lies in no database."""
 
     def __init__(self, size: int) -> None:

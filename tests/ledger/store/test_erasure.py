@@ -25,9 +25,10 @@ from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.errors import Conflict, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested
 from affidavit.ledger.folds.erasures import Destroyed
-from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.recorder import _Appender
 from affidavit.ledger.store.scopes import ScopeKeys
-from affidavit.ledger.store.sqlite import _Appender
+from affidavit.ledger.store.sqlite.keys import SqliteScopeKeys
+from affidavit.ledger.store.sqlite.reader import SqliteReader
 from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.seals import check_seals, seal_run
@@ -277,6 +278,7 @@ def test_an_erasure_that_a_reader_holds_up_is_not_claimed_and_is_finished_later(
     keys_db = ledger.folder / "keys.db"
     with closing(sqlite3.connect(keys_db)) as keys:
         (wrapped,) = keys.execute("SELECT wrapped FROM scopes WHERE scope=?", (scope,)).fetchone()
+    assert isinstance(ledger.scopes, SqliteScopeKeys)
     ledger.scopes._db.execute("PRAGMA busy_timeout=1")
     with closing(sqlite3.connect(keys_db, isolation_level=None)) as reader:
         reader.execute("BEGIN")
@@ -304,14 +306,14 @@ STEPS: dict[str, tuple[str, str]] = {
 
 
 def kill_at(monkeypatch: pytest.MonkeyPatch, method: str, when: str) -> None:
-    real: Callable[..., object] = getattr(ScopeKeys, method)
+    real: Callable[..., object] = getattr(SqliteScopeKeys, method)
 
     def killing(self: ScopeKeys, *arguments: object) -> object:
         if when == "after":
             real(self, *arguments)
         raise Killed
 
-    monkeypatch.setattr(ScopeKeys, method, killing)
+    monkeypatch.setattr(SqliteScopeKeys, method, killing)
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -414,10 +416,10 @@ def test_an_older_key_database_that_is_put_back_is_said_and_erased_again(
     shutil.copyfile(tmp_path / "backup.db", ledger.folder / "keys.db")
     master = ledger.keys.master_key()
     with (
-        closing(ScopeKeys(ledger.folder / "keys.db", master, ledger.origin, os.urandom, read_only=True)) as back,
+        closing(SqliteScopeKeys(ledger.folder / "keys.db", master, ledger.origin, os.urandom, read_only=True)) as back,
         closing(sqlite3.connect(ledger.folder / "ledger.db")) as db,
     ):
-        verdict = audit(LedgerReader(db), REGISTRY, Against(signed=ledger.keys.signed(), scopes=back))
+        verdict = audit(SqliteReader(db), REGISTRY, Against(signed=ledger.keys.signed(), scopes=back))
     assert verdict.verdict == "ok"
     assert verdict.not_checked["sealed"] == f"scope {scope!r} was erased, and its key is here again"
     with reopen(ledger) as again:
@@ -502,7 +504,7 @@ def test_a_sweep_that_fails_leaves_the_erasure_open(
     def full(_: ScopeKeys) -> None:
         raise Unavailable("disk is full")
 
-    monkeypatch.setattr(ScopeKeys, "sweep", full)
+    monkeypatch.setattr(SqliteScopeKeys, "sweep", full)
     with pytest.raises(Unavailable, match="full"):
         ledger.erase(scope, "user_asked")
     assert len(erasures(ledger)) == 1

@@ -10,7 +10,8 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Malformed
 from affidavit.ledger.events import ClockSteppedBack, RetentionDeclared
-from affidavit.ledger.store.reader import LedgerReader, open_beside
+from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.sqlite.reader import open_beside
 
 META = Meta(recorder="test")
 

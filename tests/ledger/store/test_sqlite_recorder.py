@@ -19,7 +19,9 @@ from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.entries.mapper import PendingEntry
 from affidavit.ledger.errors import Conflict, Malformed, Unavailable, UnsupportedFormat
 from affidavit.ledger.events import ClockSteppedBack, ProjectionSealed
-from affidavit.ledger.store.sqlite import Follower, open_datastore
+from affidavit.ledger.store.reader import LedgerReader
+from affidavit.ledger.store.sqlite.reader import SqliteReader
+from affidavit.ledger.store.sqlite.recorder import Follower, open_datastore
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.trees import root_of
@@ -49,6 +51,11 @@ def check(ledger: Ledger) -> list[Recorded]:
             assert (level, hashes) == (0, b"".join(row.leaf for row in rows[n * 256 : n * 256 + 256]))
             assert root == root_of(row.leaf for row in rows[n * 256 : n * 256 + 256])
         return list(ledger.event_reader(reader).events())
+
+
+def database_of(reader: LedgerReader) -> sqlite3.Connection:
+    assert isinstance(reader, SqliteReader)
+    return reader._db
 
 
 def database(ledger: Ledger) -> Path:
@@ -186,7 +193,7 @@ def test_every_connection_is_set_for_durability(ledger: Ledger) -> None:
     with ledger.recorder.reading() as one, ledger.recorder.reading() as two:
         for reader in (one, two):
             found = [
-                reader._db.execute(f"PRAGMA {pragma}").fetchone()[0]
+                database_of(reader).execute(f"PRAGMA {pragma}").fetchone()[0]
                 for pragma in ("journal_mode", "synchronous", "secure_delete", "trusted_schema", "mmap_size")
             ]
             assert found == ["wal", 2, 1, 0, 0]
@@ -196,7 +203,7 @@ def test_an_append_begins_with_a_write(ledger: Ledger) -> None:
     """A read first could not be upgraded once another process has committed."""
     statements: list[str] = []
     with ledger.recorder.reading() as reader:
-        connection = reader._db
+        connection = database_of(reader)
     connection.set_trace_callback(statements.append)
     ledger.record(noted(0))
     connection.set_trace_callback(None)
@@ -232,9 +239,9 @@ def test_what_is_acknowledged_is_not_the_finding_before_it(ledger: Ledger, now: 
 
 def test_a_full_disk_is_said_and_nothing_is_recorded(ledger: Ledger) -> None:
     with ledger.recorder.reading() as reader:
-        pages = reader._db.execute("PRAGMA page_count").fetchone()[0]
-        reader._db.execute(f"PRAGMA max_page_count={pages}")
-        connection = reader._db
+        pages = database_of(reader).execute("PRAGMA page_count").fetchone()[0]
+        database_of(reader).execute(f"PRAGMA max_page_count={pages}")
+        connection = database_of(reader)
     with pytest.raises(Unavailable, match="full"):
         ledger.record(*(noted(pos) for pos in range(200)))
     assert len(check(ledger)) == 1
@@ -314,8 +321,8 @@ def test_a_file_that_is_no_database_is_refused(tmp_path: Path, content: bytes) -
 def test_a_database_that_may_only_be_read_is_said_to_be_so(ledger: Ledger) -> None:
     """As root a file's mode forbids nothing, so the connection itself is told."""
     with ledger.recorder.reading() as reader:
-        reader._db.execute("PRAGMA query_only=ON")
-        connection = reader._db
+        database_of(reader).execute("PRAGMA query_only=ON")
+        connection = database_of(reader)
     with pytest.raises(Unavailable, match="readonly"):
         ledger.record(noted(0))
     connection.execute("PRAGMA query_only=OFF")

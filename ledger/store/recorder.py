@@ -1,0 +1,263 @@
+"""Appending: one commit for all who wait, in crash-safe order, the same over every database.
+
+``append`` is the one way in. The steps of a commit stand in ``_commit``, with the reason beside each; what a database
+does of them in its own way is ``Writing``.
+"""
+
+from __future__ import annotations
+
+import threading
+from abc import abstractmethod
+from collections.abc import Callable, Sequence
+from contextlib import AbstractContextManager
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Protocol
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from eventsourcing.persistence import ApplicationRecorder, StoredEvent
+
+from ...domain.errors import Refused
+from ..entries.chain import Batch, ChainedEntry, Head, chain_batch
+from ..entries.entry import format_at
+from ..entries.mapper import PendingEntry
+from ..entries.seal import NONCE_BYTES, make_box
+from ..errors import Conflict, Unavailable
+from ..tlog.tiles import TILE_WIDTH
+from .reader import LedgerReader
+from .scopes import ScopeKeys
+
+Make = Callable[[LedgerReader, int], Sequence[PendingEntry]]
+Box = tuple[int, str, bytes]
+"""seq, field, sealed content."""
+
+
+class Writing(Protocol):
+    """A transaction that nobody else who appends is in at the same time."""
+
+    @property
+    def reader(self) -> LedgerReader:
+        """Reads what the transaction sees."""
+
+    def take_head(self) -> Head:
+        """The head, kept from everybody else until the transaction ends. The first statement, and a write:
+
+        a read first could not be made into one once another process has committed.
+        """
+
+    def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
+        """Write everything that belongs to the new head, then the head."""
+
+
+class _Appender:
+    """One caller's pending entries in a commit that it may share with others, and how it went."""
+
+    def __init__(self, pending: Sequence[PendingEntry]) -> None:
+        self.pending = pending
+        self.entries: list[ChainedEntry] = []
+        self.error: Exception | None = None
+        self.done = False
+
+
+class ChainingRecorder(ApplicationRecorder):
+    """Records pending entries as a chain and a tree. ``clock`` gives microseconds since 1970.
+
+    ``clock_finding`` makes the pending entry that says that the clock stands behind the log. Safe from threads and
+    from processes. ``place`` names the ledger in errors.
+    """
+
+    place: str
+    _scopes: ScopeKeys
+
+    def _begin(
+        self,
+        place: str,
+        scopes: ScopeKeys,
+        clock: Callable[[], int],
+        random: Callable[[int], bytes],
+        clock_finding: Callable[[int, int], PendingEntry],
+    ) -> None:
+        """What a recorder needs beside its library's part."""
+        self.place = place
+        self._scopes = scopes
+        self._clock = clock
+        self._random = random
+        self._clock_finding = clock_finding
+        self._commit_mutex = threading.Lock()
+        self._waiting_mutex = threading.Lock()
+        self._waiting: list[_Appender] = []
+        with self.reading() as reader:
+            self._origin = reader.origin().encode()
+
+    @abstractmethod
+    def reading(self) -> AbstractContextManager[LedgerReader]:
+        """Read one consistent state of the log."""
+
+    @abstractmethod
+    def publish_checkpoint(self, size: int, note: bytes) -> None:
+        """Add a signed checkpoint; the same one again changes nothing."""
+
+    @abstractmethod
+    def holding_appends(self) -> AbstractContextManager[None]:
+        """Nothing is appended meanwhile, in this process or another; appending inside would wait for itself."""
+
+    @abstractmethod
+    def _writing(self) -> AbstractContextManager[Writing]:
+        """A transaction to append in; it is durable when the block has ended."""
+
+    @abstractmethod
+    def _explained(self) -> AbstractContextManager[None]:
+        """No error of the database or of the library leaves unexplained."""
+
+    def _was_committed(self, batch: Batch) -> bool:
+        """After an error while committing: whether the batch is in the log all the same."""
+        return False
+
+    def append(self, pending: Sequence[PendingEntry]) -> list[ChainedEntry]:
+        """Make ``pending`` durable and chained, all or none, and return them in their places.
+
+        ``Conflict`` where a stream has moved on, ``Malformed`` where an entry is too long,
+        ``Refused`` (``scope_erased``) where one would be sealed under a key that was destroyed,
+        ``Unavailable`` where the disk or the database does not serve. Callers from several threads
+        share a commit: whoever holds the mutex commits for all who wait.
+        """
+        self._scopes.require_outside()
+        appender = _Appender(pending)
+        with self._waiting_mutex:
+            self._waiting.append(appender)
+        with self._commit_mutex:
+            if not appender.done:
+                self._commit_waiting()
+        if appender.error is not None:
+            raise appender.error
+        return appender.entries
+
+    def append_knowing(self, make: Make) -> list[ChainedEntry]:
+        """As ``append``, of what ``make`` gives once it knows the log as it is and the seq that its first entry takes.
+
+        Nobody appends in between, so what it says of its own place is true, and its positions are free.
+        """
+        self._scopes.require_outside()
+        appender = _Appender(())
+        with self._commit_mutex, self._explained():
+            self._commit([appender], make)
+        if appender.error is not None:
+            raise appender.error
+        return appender.entries
+
+    def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int]:
+        pending = [event for event in stored_events if isinstance(event, PendingEntry)]
+        if len(pending) != len(stored_events):
+            raise TypeError("expected pending entries from the ledger's own mapper")
+        return [entry.seq + 1 for entry in self.append(pending)]
+
+    def max_notification_id(self) -> int:
+        with self.reading() as reader:
+            return reader.head().size
+
+    def _commit_waiting(self) -> None:
+        with self._waiting_mutex:
+            appenders, self._waiting = self._waiting, []
+        try:
+            with self._explained():
+                self._commit(appenders)
+        except BaseException as error:  # every appender of the shared commit learns that it failed
+            told = error if isinstance(error, Exception) else Unavailable(f"{self.place}: interrupted while committing")
+            for appender in appenders:
+                appender.error = appender.error or told
+            if told is not error:
+                raise
+        finally:
+            for appender in appenders:
+                appender.done = True
+
+    def _commit(self, appenders: list[_Appender], make: Make | None = None) -> None:
+        batch = None
+        try:
+            # 1. Queue behind other processes, and take the head with the transaction's first statement.
+            with self._writing() as writing:
+                head = writing.take_head()
+                # 2. The time, taken once nobody else can, never earlier than the last.
+                head, at, findings = self._stamp(writing.reader, head)
+                if make is not None:
+                    appenders[0].pending = make(writing.reader, head.size + len(findings))
+                # 3. Each appender's expected positions, while nobody else can move them, and the keys to seal
+                #    under, fetched now: a key destroyed a moment ago must not be used again, nor made anew. A new
+                #    key is durable before the entry that needs it; a crash between leaves an unused key, no loss.
+                accepted, ciphers = self._accept(writing.reader, appenders)
+                if not accepted:
+                    return  # the head's time is that of an entry, so nothing may move it alone
+                pending = [*findings, *(waiting for appender in accepted for waiting in appender.pending)]
+                batch = chain_batch(head, at, pending, partial(_loose_hashes, writing.reader, head.size))
+                # 4. Seal.
+                boxes = self._seal(batch, ciphers)
+                # 5. Everything that belongs to the new head, then the head, then one commit: a crash before it
+                #    leaves the old log, a crash after it the new one.
+                writing.store(batch, boxes)
+        except Exception:
+            # An error may hide that the commit went through; then what was asked for has happened.
+            if batch is None or not self._was_committed(batch):
+                raise
+        # 6. Only what is durable is acknowledged.
+        start = len(findings)
+        for appender in accepted:
+            appender.entries = batch.entries[start : start + len(appender.pending)]
+            start += len(appender.pending)
+
+    def _accept(self, reader: LedgerReader, appenders: list[_Appender]) -> tuple[list[_Appender], dict[str, AESGCM]]:
+        """The appenders whose positions are free, and the ciphers of their scopes; each other one fails alone."""
+        free = reader.next_positions({str(each.originator_id) for one in appenders for each in one.pending})
+        ciphers: dict[str, AESGCM] = {}
+        accepted = []
+        with self._scopes.together():
+            for appender in appenders:
+                moved: dict[str, int] = {}
+                try:
+                    for waiting in appender.pending:
+                        stream = str(waiting.originator_id)
+                        expected = moved.get(stream, free[stream])
+                        if waiting.originator_version != expected:
+                            raise Conflict(stream, waiting.originator_version, expected)  # noqa: TRY301
+                        moved[stream] = expected + 1
+                    for waiting in appender.pending:
+                        if waiting.disclosures and waiting.scope not in ciphers:
+                            ciphers[waiting.scope] = self._scopes.cipher_for_sealing(waiting.scope)
+                except (Conflict, Refused) as error:
+                    appender.error = error
+                else:
+                    free.update(moved)
+                    accepted.append(appender)
+        return accepted, ciphers
+
+    def _stamp(self, reader: LedgerReader, head: Head) -> tuple[Head, str, list[PendingEntry]]:
+        """The batch's time, and a finding at the moment when the clock is first seen to stand behind."""
+        at = format_at(self._clock())
+        if at >= head.at:
+            return replace(head, held=False), at, []
+        findings = []
+        if not head.held:
+            behind = _microseconds(head.at) - _microseconds(at)
+            findings.append(self._clock_finding(reader.next_pos("clock"), behind))
+        return replace(head, held=True), head.at, findings
+
+    def _seal(self, batch: Batch, ciphers: dict[str, AESGCM]) -> list[Box]:
+        boxes = []
+        for entry in batch.entries:
+            for disclosure in entry.pending.disclosures:
+                cipher = ciphers[entry.pending.scope]
+                box = make_box(cipher, self._random(NONCE_BYTES), disclosure, self._origin)
+                boxes.append((entry.seq, disclosure.name, box))
+        return boxes
+
+
+def _loose_hashes(reader: LedgerReader, size: int, level: int) -> bytes:
+    """The hashes of a tile level that lie in no full tile yet."""
+    width = TILE_WIDTH ** (level + 1)
+    first = size // width * TILE_WIDTH
+    count = size // TILE_WIDTH**level - first
+    return reader.hashes(level, first, count) if count else b""
+
+
+def _microseconds(at: str) -> int:
+    return (datetime.fromisoformat(at) - datetime.fromtimestamp(0, tz=UTC)) // timedelta(microseconds=1)

@@ -1,0 +1,96 @@
+"""A ledger in a folder: ``ledger.db``, ``keys.db``, and what lies beside them."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from ...entries.mapper import PendingEntry
+from ...errors import Unavailable
+from ...files import lock_file, sync_folder
+from ..place import Place, Store
+from ..reader import LedgerReader
+from ..scopes import ScopeKeys
+from .keys import SqliteScopeKeys
+from .reader import fingerprint, open_beside, open_snapshot
+from .recorder import LedgerDatastore, SqliteRecorder, create_database, open_datastore, reading
+from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
+
+
+@dataclass(frozen=True)
+class FolderPlace(Place):
+    """A folder on this machine."""
+
+    folder: Path
+
+    def __str__(self) -> str:
+        return str(self.folder)
+
+    def open(self) -> Store:
+        path = self.folder / LEDGER_FILE
+        if not path.is_file():
+            raise Unavailable(f"no ledger in {self.folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
+        return _SqliteStore(self.folder, open_datastore(path))
+
+    @contextmanager
+    def making(self, random: Callable[[int], bytes]) -> Iterator[Place]:
+        folder = self.folder.absolute()
+        if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
+            raise Unavailable(f"{folder}: expected nothing here to make a ledger, found something")
+        fresh = folder.with_name(f".{folder.name}.{random(4).hex()}")
+        try:
+            fresh.mkdir(parents=True)
+            yield FolderPlace(fresh)
+            fresh.replace(folder)
+        finally:
+            with suppress(FileNotFoundError):
+                shutil.rmtree(fresh)
+
+    def create(self, origin: str, master: bytes, random: Callable[[int], bytes]) -> None:
+        create_database(self.folder / LEDGER_FILE, origin)
+        SqliteScopeKeys.create(self.folder / KEYS_FILE, master, origin, random)
+
+    def sync(self) -> None:
+        sync_folder(self.folder.absolute().parent)
+
+    def snapshot(self, *, copy: bool = False, hold: bool = True) -> AbstractContextManager[LedgerReader]:
+        return open_snapshot(self.folder, copy=copy, hold=hold)
+
+    def beside(self) -> AbstractContextManager[LedgerReader]:
+        return open_beside(self.folder)
+
+    def fingerprint(self) -> object:
+        return fingerprint(self.folder)
+
+    def scope_keys_to_read(self, master: bytes, origin: str) -> ScopeKeys:
+        return SqliteScopeKeys(self.folder / KEYS_FILE, master, origin, os.urandom, read_only=True)
+
+
+class _SqliteStore(Store):
+    def __init__(self, folder: Path, datastore: LedgerDatastore) -> None:
+        self._folder = folder
+        self._datastore = datastore
+
+    def reading(self) -> AbstractContextManager[LedgerReader]:
+        return reading(self._datastore)
+
+    def scope_keys(self, master: bytes, origin: str, random: Callable[[int], bytes]) -> ScopeKeys:
+        return SqliteScopeKeys(self._folder / KEYS_FILE, master, origin, random)
+
+    def recorder(
+        self,
+        scopes: ScopeKeys,
+        clock: Callable[[], int],
+        random: Callable[[int], bytes],
+        clock_finding: Callable[[int, int], PendingEntry],
+    ) -> SqliteRecorder:
+        return SqliteRecorder(self._datastore, self._folder / LEDGER_FILE, scopes, clock, random, clock_finding)
+
+    def close(self) -> None:
+        # The last connection moves the -wal into the database; nobody may copy the two meanwhile.
+        with lock_file(self._folder / LOCK_FILE):
+            self._datastore.close()
