@@ -58,6 +58,9 @@ class _Appender:
         self.entries: list[ChainedEntry] = []
         self.error: Exception | None = None
         self.done = False
+        self.leads = False
+        self.woken = threading.Lock()
+        self.woken.acquire()
 
 
 class ChainingRecorder(ApplicationRecorder):
@@ -87,6 +90,7 @@ class ChainingRecorder(ApplicationRecorder):
         self._commit_mutex = threading.Lock()
         self._waiting_mutex = threading.Lock()
         self._waiting: list[_Appender] = []
+        self._is_led = False
         with self.reading() as reader:
             self._origin = reader.origin().encode()
 
@@ -120,15 +124,21 @@ class ChainingRecorder(ApplicationRecorder):
         ``Conflict`` where a stream has moved on, ``Malformed`` where an entry is too long,
         ``Refused`` (``scope_erased``) where one would be sealed under a key that was destroyed,
         ``Unavailable`` where the disk or the database does not serve. Callers from several threads
-        share a commit: whoever holds the mutex commits for all who wait.
+        share a commit: one of them leads, commits for all who wait, and hands on to the first who came meanwhile.
         """
         self._scopes.require_outside()
         appender = _Appender(pending)
         with self._waiting_mutex:
             self._waiting.append(appender)
-        with self._commit_mutex:
-            if not appender.done:
-                self._commit_waiting()
+            appender.leads, self._is_led = not self._is_led, True
+        if not appender.leads:
+            self._wait(appender)
+        if not appender.done:
+            try:
+                with self._commit_mutex:
+                    self._commit_waiting()
+            finally:
+                self._hand_on()
         if appender.error is not None:
             raise appender.error
         return appender.entries
@@ -156,6 +166,27 @@ class ChainingRecorder(ApplicationRecorder):
         with self.reading() as reader:
             return reader.head().size
 
+    def _wait(self, appender: _Appender) -> None:
+        """Until another has committed what is pending, or hands on."""
+        try:
+            appender.woken.acquire()
+        except BaseException:  # interrupted: nobody is to wait for who has gone
+            with self._waiting_mutex:
+                if appender in self._waiting:
+                    self._waiting.remove(appender)
+            if appender.leads:
+                self._hand_on()
+            raise
+
+    def _hand_on(self) -> None:
+        """Let the first who waits lead; with nobody there, whoever comes next."""
+        with self._waiting_mutex:
+            following = self._waiting[0] if self._waiting else None
+            self._is_led = following is not None
+            if following is not None:
+                following.leads = True
+                following.woken.release()
+
     def _commit_waiting(self) -> None:
         with self._waiting_mutex:
             appenders, self._waiting = self._waiting, []
@@ -171,6 +202,8 @@ class ChainingRecorder(ApplicationRecorder):
         finally:
             for appender in appenders:
                 appender.done = True
+                if not appender.leads:
+                    appender.woken.release()
 
     def _commit(self, appenders: list[_Appender], make: Make | None = None) -> None:
         batch = None
