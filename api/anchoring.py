@@ -1,6 +1,6 @@
 """Having checkpoints stamped by a timestamp authority (RFC 3161): now, or on a schedule.
 
-Sign → ask → verify → the token is durable as ``anchors/<size>.tsr`` → ``anchor.recorded``. A crash leaves at most
+Sign → ask → verify → the token is durable in its place → ``anchor.recorded``. A crash leaves at most
 a token that no entry names; whoever anchors that size next takes it up. What the log's own times would contradict
 is not recorded: it would be damage for ever.
 
@@ -31,11 +31,9 @@ from ..ledger.audit.anchors import ALLOWED_SKEW_US, check_times
 from ..ledger.entries.entry import format_at, parse_entry
 from ..ledger.errors import Conflict, LedgerError, Unavailable, UnsupportedFormat
 from ..ledger.events import AnchorRecorded
-from ..ledger.files import sync_folder, write_whole
 from ..ledger.folds.anchors import ANCHOR_STREAM, Anchor
 from ..ledger.store.folding import read_anchors
 from ..ledger.store.reader import LedgerReader
-from ..ledger.store.tokens import anchor_path
 from ..ledger.tlog.checkpoint import claimed_checkpoint
 from ..ledger.tlog.timestamp import (
     Timestamp,
@@ -163,38 +161,29 @@ def anchor_now(ledger: Ledger, authority: Authority) -> Anchor:
 
 def _stamped(ledger: Ledger, authority: Authority, size: int, note: bytes) -> tuple[bytes, Timestamp]:
     """The token of a checkpoint, verified and durable: the one that lies there already, else a new one."""
-    path = anchor_path(ledger.folder, size)
+    place = ledger.place
+    stored = f"{place}: the time token of {size} entries"
     hashed = imprint(note, ledger.verifier_key())
     while True:
         nonce = None
-        try:
-            response = path.read_bytes()
-        except FileNotFoundError:
+        response = place.token(size)
+        if response is None:
             nonce = secrets.randbits(64)
             response = authority.ask(build_request(hashed, nonce))
         try:
             stamp = authority.verify(response, hashed, nonce)
         except LedgerError as error:
-            where = f"timestamp authority {authority.host}" if nonce is not None else str(path)
+            where = f"timestamp authority {authority.host}" if nonce is not None else stored
             if nonce is None and not isinstance(error, UnsupportedFormat):
-                _put_aside(path, error)
+                # It does not hold, and no entry names it: the log was restored, say.
+                logging.getLogger(__name__).warning("%s: %s; %s", stored, error, place.put_token_aside(size))
                 continue
             raise type(error)(f"{where}: {error}") from error
         _require_plausible(ledger, size, stamp)
-        if nonce is None or _keep(path, response):
+        if nonce is None or place.keep_token(size, response):
             return response, stamp
-
-
-def _put_aside(path: Path, error: LedgerError) -> None:
-    """Make room where a token lies that does not hold and that no entry names: the log was restored, say."""
-    aside = path.with_name(f"{path.name}.{secrets.token_hex(4)}")
-    try:
-        path.rename(aside)
-    except FileNotFoundError:
-        return  # another process was faster
-    except OSError as failed:
-        raise Unavailable(f"{path}: {failed.strerror}") from failed
-    logging.getLogger(__name__).warning("%s: %s; it lies as %s now", path, error, aside.name)
+        if place.token(size) is None:
+            raise Unavailable(f"{stored}: one is there, and cannot be read")
 
 
 def _require_plausible(ledger: Ledger, size: int, stamp: Timestamp) -> None:
@@ -213,20 +202,6 @@ def recorded_at(reader: LedgerReader, seq: int) -> str:
     """When an entry that is there was recorded, as it says."""
     (row,) = reader.entries(seq, seq + 1)
     return parse_entry(row.raw)["at"]
-
-
-def _keep(path: Path, response: bytes) -> bool:
-    """Make a token durable in its place, whole or not at all; False where another has taken the place."""
-    try:
-        path.parent.mkdir(exist_ok=True)
-        try:
-            write_whole(path, response, new=True)
-        except FileExistsError:
-            return False
-        sync_folder(path.parent.parent)
-    except OSError as error:
-        raise Unavailable(f"{error.filename or path}: {error.strerror}") from error
-    return True
 
 
 class Anchoring:

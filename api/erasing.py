@@ -39,7 +39,6 @@ SUBJECT_KINDS = (USER, "actor", REVIEWER)
 """The kinds of alias by which a person may be known: as a user, as who records, as who signs reviews."""
 
 _COPIES = (
-    "copies of keys.db made before: backups and snapshots of a disk, which could open all of it again",
     "what was written out before: packs, exports, rebuilt folders that were not named, results of `optimize`, and the "
     "files that were imported",
     "what was sent to a model, with whoever runs it",
@@ -84,7 +83,7 @@ def plan_run(ledger: Ledger, run: str) -> Plan:
     stays = ["its configuration's open fields, scores, token counts, verdicts of its reviews and random aliases"]
     stays += [f"{scope}: paths and SHA-256 of its files, beside those of runs that live" for scope in shared]
     stays += [f"run {child}: it branched off and holds what it took over; erase it too" for child in branches]
-    return Plan(_living(ledger, [*reviews, *imports, f"run/{run}"]), (*stays, *_COPIES))
+    return Plan(_living(ledger, [*reviews, *imports, f"run/{run}"]), (*stays, ledger.place.key_copies, *_COPIES))
 
 
 def plan_subject(live: LiveLedger, name: str, kinds: Sequence[str] = SUBJECT_KINDS) -> Plan:
@@ -106,6 +105,7 @@ def plan_subject(live: LiveLedger, name: str, kinds: Sequence[str] = SUBJECT_KIN
         *(f"{scope}: digests of imported files, and findings, which may name ids" for scope in imports),
         "sources, agent versions, citations, verdicts and numbers, so that every figure and proof still holds",
         "questions that were asked without naming anybody: they lie under their day, as retrieval/YYYY-MM-DD",
+        ledger.place.key_copies,
         *_COPIES,
     )
     return Plan(_living(ledger, [*scopes, *(scope for _, _, scope in known)]), stays)
@@ -204,7 +204,7 @@ def _named_sessions(live: LiveLedger, user: str) -> list[str]:
 
 def _sessions(views: Connection, user: str) -> Iterator[str]:
     yield from views.exec_driver_sql(
-        "SELECT session FROM requests WHERE user = ? UNION SELECT session FROM results WHERE user = ?", (user, user)
+        'SELECT session FROM requests WHERE "user" = ? UNION SELECT session FROM results WHERE "user" = ?', (user, user)
     ).scalars()
 
 

@@ -9,11 +9,12 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from sqlalchemy import Connection
+from sqlalchemy.exc import OperationalError
 
 from ..ledger.application import Ledger
-from ..ledger.files import lock_file
+from ..ledger.errors import Unavailable
 from ..ledger.store.opening import EventReader
-from ..ledger.store.sqlite.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from ..ledger.store.place import VIEWS, Place
 from ..projections.runner import catch_up, has_caught_up, views_engine
 from .reading import open_for_reading, size_as_of
 
@@ -41,7 +42,8 @@ class LiveLedger:
 
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
-        self._engine = views_engine(ledger.folder / VIEWS_FILE)
+        self._engine = views_engine(ledger.place.views)
+        self._lock = ledger.place.lock(VIEWS)
         self._mutex = threading.RLock()
         self._depth = 0
         self._is_prepared = False
@@ -55,7 +57,7 @@ class LiveLedger:
         # The views' lock comes first and is held throughout: a reader with an older log beside it would take views
         # that somebody else has brought further for those of another log, and a segment that is kept must not miss
         # what was added while it was derived.
-        with self._mutex, self._locked(), self.ledger.recorder.reading() as reader:
+        with self._mutex, self._locked(), self._explained(), self.ledger.recorder.reading() as reader:
             events = self.ledger.event_reader(reader)
             head = reader.head()
             if not (self._is_prepared and has_caught_up(self._engine, head.size)):
@@ -74,21 +76,31 @@ class LiveLedger:
         """The views' lock; a moment within a moment of the same thread has it already."""
         with ExitStack() as held:
             if self._depth == 0:
-                held.enter_context(lock_file(self.ledger.folder / VIEWS_LOCK_FILE))
+                held.enter_context(self._lock.held())
             self._depth += 1
             try:
                 yield
             finally:
                 self._depth -= 1
 
+    @contextmanager
+    def _explained(self) -> Iterator[None]:
+        try:
+            yield
+        except OperationalError as error:
+            if self._engine.dialect.name == "sqlite":
+                raise
+            raise Unavailable(f"the views of {self.ledger.place}: {error.orig}") from error
+
     def close(self) -> None:
         self._engine.dispose()
+        self._lock.close()
 
 
 @contextmanager
-def open_moment(folder: Path, keys: Path, as_of: str | None = None) -> Iterator[Moment]:
-    """A moment of a ledger that somebody else may be writing; no byte of its folder changes."""
-    with open_for_reading(folder, keys) as opened, opened.views() as views:
+def open_moment(place: Place, keys: Path, as_of: str | None = None) -> Iterator[Moment]:
+    """A moment of a ledger that somebody else may be writing; no byte of its evidence changes."""
+    with open_for_reading(place, keys) as opened, opened.views() as views:
         size = opened.size_as_of(as_of)
         scopes = opened.scopes
         names = scopes.names_of if scopes is not None else _no_names

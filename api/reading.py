@@ -1,8 +1,7 @@
-"""A ledger open for reading: no byte of its folder changes, and what cannot be opened is said."""
+"""A ledger open for reading: no byte of its evidence changes, and what cannot be opened is said."""
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -13,15 +12,14 @@ from pathlib import Path
 from sqlalchemy import Connection
 
 from ..domain.errors import Refused
+from ..ledger.application import as_place
 from ..ledger.entries.entry import format_at
 from ..ledger.errors import Unavailable
 from ..ledger.signing.keys import KeyFolder
 from ..ledger.store.opening import EventReader
+from ..ledger.store.place import Place
 from ..ledger.store.reader import LedgerReader
 from ..ledger.store.scopes import ScopeKeys
-from ..ledger.store.sqlite.keys import SqliteScopeKeys
-from ..ledger.store.sqlite.reader import open_snapshot
-from ..ledger.store.sqlite.schema import KEYS_FILE
 from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import scratch_views
@@ -35,7 +33,7 @@ _DIGITS = 18
 class OpenLedger:
     """A snapshot. Answers are computed from its first ``size`` entries, whose root is ``root``."""
 
-    folder: Path
+    place: Place
     reader: LedgerReader
     events: EventReader
     size: int
@@ -68,33 +66,34 @@ class OpenLedger:
     @contextmanager
     def views(self) -> Iterator[Connection]:
         """The read models, up to date."""
-        with scratch_views(self.folder, self.events) as connection:
+        with scratch_views(self.place, self.events) as connection:
             yield connection
 
 
 @contextmanager
-def open_for_reading(folder: Path, keys: Path) -> Iterator[OpenLedger]:
-    """Open a snapshot of the ledger in ``folder``; sealed content opens where its keys are at hand."""
-    with open_snapshot(folder) as reader:
-        scopes, _ = open_scopes(folder, keys, reader.origin())
+def open_for_reading(where: Path | Place, keys: Path) -> Iterator[OpenLedger]:
+    """Open a snapshot of a ledger, by its place or folder; sealed content opens where its keys are at hand."""
+    place = as_place(where)
+    with place.snapshot() as reader:
+        scopes, _ = open_scopes(place, keys, reader.origin())
         try:
-            yield open_reader(folder, reader, scopes)
+            yield open_reader(place, reader, scopes)
         finally:
             if scopes is not None:
                 scopes.close()
 
 
-def open_reader(folder: Path, reader: LedgerReader, scopes: ScopeKeys | None) -> OpenLedger:
+def open_reader(place: Place, reader: LedgerReader, scopes: ScopeKeys | None) -> OpenLedger:
     """The ledger behind a snapshot that is open already."""
     head = reader.head()
-    return OpenLedger(folder, reader, EventReader(reader, REGISTRY, scopes), head.size, head.root(), scopes)
+    return OpenLedger(place, reader, EventReader(reader, REGISTRY, scopes), head.size, head.root(), scopes)
 
 
-def open_scopes(folder: Path, keys: Path, origin: str) -> tuple[ScopeKeys | None, str]:
+def open_scopes(place: Place, keys: Path, origin: str) -> tuple[ScopeKeys | None, str]:
     """The keys of a ledger's sealed content, or None and why they are not at hand."""
     try:
         master = KeyFolder(keys, origin).master_key()
-        return SqliteScopeKeys(folder / KEYS_FILE, master, origin, os.urandom, read_only=True), ""
+        return place.scope_keys_to_read(master, origin), ""
     except Unavailable as error:
         return None, str(error)
 

@@ -55,7 +55,6 @@ from ..domain.registry import invalid_is_refused
 from ..ledger.application import Acknowledged, Ledger
 from ..ledger.errors import Conflict
 from ..ledger.store.reader import LedgerReader
-from ..ledger.store.sqlite.schema import LEDGER_FILE
 from ..ledger.tlog.checkpoint import Checkpoint
 from ..ledger.tlog.note import print_vkey
 from ..ledger.tlog.receipt import print_receipt
@@ -63,7 +62,7 @@ from ..projections.registry import REGISTRY
 from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import VIEWS, catch_up, open_views
 from ..projections.seals import seal_run, seal_view
-from .settings import cosigners, keys_root, ledger_folder, recorder_name
+from .settings import cosigners, keys_root, ledger_place, recorder_name
 
 _CONFLICT_TRIES = 20
 
@@ -92,14 +91,15 @@ def open_ledger(
 ) -> RecordingLedger:
     """Open a ledger for recording, made first where ``create`` says so and there is none.
 
-    ``folder`` and ``keys`` default as the command's do. ``actor`` is who records; the log shows an alias.
+    ``folder`` is one, or the address of a database (``postgresql://…``); it and ``keys`` default as the command's do.
+    ``actor`` is who records; the log shows an alias.
     """
-    path = ledger_folder(None if folder is None else str(folder))
+    place = ledger_place(None if folder is None else str(folder))
     root = keys_root(None if keys is None else str(keys))
-    if create and not (path / LEDGER_FILE).exists():
-        ledger = Ledger.create(path, root, REGISTRY, name=name, cosigners=cosigners())
+    if create and not place.exists():
+        ledger = Ledger.create(place, root, REGISTRY, name=name, cosigners=cosigners())
     else:
-        ledger = Ledger(path, root, REGISTRY, cosigners=cosigners())
+        ledger = Ledger(place, root, REGISTRY, cosigners=cosigners())
     return RecordingLedger(ledger, actor)
 
 
@@ -216,7 +216,7 @@ class RecordingLedger:
         if self.ledger.closing.is_set():
             return
         try:
-            with self.ledger.recorder.reading() as reader, open_views(self.ledger.folder) as engine:
+            with self.ledger.recorder.reading() as reader, open_views(self.ledger.place) as engine:
                 catch_up(engine, self.ledger.event_reader(reader))
         finally:
             self.ledger.close()

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 from platformdirs import user_config_path
 
 from ..domain.errors import Refused
+from ..ledger.store.place import Place
 
 if TYPE_CHECKING:
     from ..ledger.tlog.witness import Cosigners
@@ -17,9 +18,29 @@ if TYPE_CHECKING:
 DEFAULT_LEDGER = ".affidavit"
 
 
-def ledger_folder(given: str | None = None) -> Path:
-    """The ledger's folder: as given, else ``AFFIDAVIT_LEDGER``, else ``.affidavit`` here."""
-    return Path(given or os.environ.get("AFFIDAVIT_LEDGER") or DEFAULT_LEDGER)
+_DATABASES = ("postgresql://", "postgres://")
+
+
+def ledger_place(given: str | None = None) -> Place:
+    """Where the ledger lies: as given, else as ``AFFIDAVIT_LEDGER`` says, else the folder ``.affidavit`` here.
+
+    It is a folder, or the address of a database, ``postgresql://…``. ``Refused``: ``ledger_address`` where that does
+    not read, ``extra_installed`` where it takes what is not installed.
+    """
+    named = given or os.environ.get("AFFIDAVIT_LEDGER") or DEFAULT_LEDGER
+    if not named.startswith(_DATABASES):
+        from ..ledger.store.sqlite.place import FolderPlace
+
+        return FolderPlace(Path(named))
+    try:
+        from ..ledger.store.postgres.connecting import parse_address
+        from ..ledger.store.postgres.place import PostgresPlace
+    except ImportError as error:
+        raise Refused(
+            "extra_installed",
+            f"a ledger in PostgreSQL: `pip install 'affidavit[postgres]'` gives what is missing: {error}",
+        ) from error
+    return PostgresPlace(parse_address(named))
 
 
 def keys_root(given: str | None = None) -> Path:

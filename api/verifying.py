@@ -23,10 +23,8 @@ from ..ledger.errors import LedgerError, Malformed, Unavailable
 from ..ledger.folds.anchors import ANCHOR_STREAM
 from ..ledger.signing.keys import KeyFolder
 from ..ledger.store.folding import read_identity
+from ..ledger.store.place import Place
 from ..ledger.store.reader import LedgerReader
-from ..ledger.store.sqlite.reader import open_beside
-from ..ledger.store.sqlite.schema import VIEWS_FILE
-from ..ledger.store.tokens import stored_token
 from ..ledger.tlog.checkpoint import claimed_checkpoint
 from ..ledger.tlog.note import parse_vkey
 from ..ledger.tlog.policy import parse_policy
@@ -98,13 +96,13 @@ class _Found:
 
 
 class Verifier:
-    """Verifies the ledger in ``folder``, one verification at a time. ``now`` gives seconds since 1970.
+    """Verifies the ledger at ``place``, one verification at a time. ``now`` gives seconds since 1970.
 
     ``tsa_roots`` are the certificates (PEM) of the timestamp authorities that the operator has set. Safe from threads.
     """
 
-    def __init__(self, folder: Path, keys_root: Path, now: Callable[[], int], tsa_roots: Sequence[bytes] = ()) -> None:
-        self._given = folder, keys_root, tuple(tsa_roots)
+    def __init__(self, place: Place, keys_root: Path, now: Callable[[], int], tsa_roots: Sequence[bytes] = ()) -> None:
+        self._given = place, keys_root, tuple(tsa_roots)
         self._now = now
         self._mutex = threading.Lock()
         self._running: Running | None = None
@@ -181,13 +179,13 @@ class Verifier:
 
 
 def _work(
-    folder: Path, keys_root: Path, tsa_roots: Sequence[bytes], brought: Brought, now: int, telling: Connection
+    place: Place, keys_root: Path, tsa_roots: Sequence[bytes], brought: Brought, now: int, telling: Connection
 ) -> None:
     """The process: tells (done, size) as it goes, and at the end what it found, or why nothing."""
     os.nice(_NICENESS)
 
     def verify() -> _Found:
-        return _verify(folder, keys_root, tsa_roots, brought, now, lambda done, size: telling.send((done, size)))
+        return _verify(place, keys_root, tsa_roots, brought, now, lambda done, size: telling.send((done, size)))
 
     try:
         found = verify()
@@ -203,7 +201,7 @@ def _work(
 
 
 def _verify(
-    folder: Path,
+    place: Place,
     keys_root: Path,
     tsa_roots: Sequence[bytes],
     brought: Brought,
@@ -211,16 +209,16 @@ def _verify(
     on_progress: Callable[[int, int], None],
 ) -> _Found:
     # The views are copied before the log is opened, so that they are not ahead of it.
-    with open_beside(folder) as reader:
-        against = known_here(folder, keys_root, reader, brought.against(now))
+    with place.beside() as reader:
+        against = known_here(place, keys_root, reader, brought.against(now))
         if reader.next_pos(ANCHOR_STREAM):
             against = replace(against, tsa_roots=tsa_roots)
     try:
-        with copied_views(folder) as views, open_beside(folder) as reader:
+        with copied_views(place) as views, place.beside() as reader:
             verdict = audit(reader, REGISTRY, against, on_progress=on_progress)
-            if not verdict.is_damaged and Path(str(views.url.database)).is_file():
-                verdict.damage += check_views(views, open_reader(folder, reader, against.scopes).events)
-                if not any(damage.detail.startswith(VIEWS_FILE) for damage in verdict.damage):
+            if not verdict.is_damaged and views is not None:
+                verdict.damage += check_views(views, open_reader(place, reader, against.scopes).events)
+                if not verdict.is_damaged:
                     verdict.checked.append("read_models")
     finally:
         if against.scopes is not None:
@@ -228,7 +226,7 @@ def _verify(
     return _Found(verdict, None if against.signed is None else against.signed.size)
 
 
-def known_here(folder: Path, keys_root: Path, reader: LedgerReader, asked: Against) -> Against:
+def known_here(place: Place, keys_root: Path, reader: LedgerReader, asked: Against) -> Against:
     """What is asked, and what this machine has to check a ledger against: signing states, keys, tokens.
 
     Read it before the log that is verified: what was signed then is there now, whoever appends. Close its ``scopes``.
@@ -242,7 +240,7 @@ def known_here(folder: Path, keys_root: Path, reader: LedgerReader, asked: Again
         for continuation in identity.continuations:
             with suppress(Unavailable, Malformed):
                 ended.append(KeyFolder(keys_root, genesis, continuation.continues).signed())
-    scopes, why_not["sealed"] = open_scopes(folder, keys_root, genesis)
+    scopes, why_not["sealed"] = open_scopes(place, keys_root, genesis)
     try:
         signed = KeyFolder(keys_root, genesis, origin).signed()
     except (Unavailable, Malformed) as error:
@@ -254,7 +252,7 @@ def known_here(folder: Path, keys_root: Path, reader: LedgerReader, asked: Again
         scopes=scopes,
         check_projections=check_seals,
         why_not=why_not,
-        tokens=partial(stored_token, folder),
+        tokens=place.token,
     )
 
 

@@ -13,6 +13,7 @@ from affidavit.bench.rows import Bench, Row
 from affidavit.bench.windows import Side, interleave, median_of, ratios, timed
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.store.opening import EventReader
+from affidavit.ledger.store.sqlite.place import FolderPlace
 from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.runner import catch_up, open_views
@@ -103,7 +104,7 @@ def _rebuilding(folder: Path) -> Side:
         with (
             tempfile.TemporaryDirectory(dir=folder.parent) as scratch,
             open_snapshot(folder) as reader,
-            open_views(Path(scratch)) as engine,
+            open_views(FolderPlace(Path(scratch))) as engine,
         ):
             return timed(lambda: catch_up(engine, EventReader(reader, REGISTRY)))
 

@@ -137,7 +137,7 @@ class Ledgers:
         if size not in self._built:
             with self.create(f"ledger-{size}") as ledger:
                 fill(ledger, size)
-                self._built[size] = ledger.folder
+                self._built[size] = self.folder / f"ledger-{size}"
         return self._built[size]
 
     @property

@@ -10,6 +10,7 @@
         ├── Malformed           bytes do not follow their format
         ├── Conflict            a stream's next position was taken by somebody else
         ├── Unavailable         a file, key or disk does not serve
+        │   ├── OutcomeUnknown  the connection was lost while committing, and nobody could say yet how it ended
         │   └── QuorumNotMet    too few of the witnesses that are required cosigned
         ├── UnsupportedFormat   written by a newer version of the format
         ├── SigningRefused      signing now would contradict what was signed before

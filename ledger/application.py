@@ -238,13 +238,6 @@ class Ledger(Application[str]):
             vkey = print_vkey(keys.oldest_key())
             ledger.record(NewEvent(LEDGER_STREAM, 0, LedgerOpened(format=FORMAT, origin=origin, vkey=vkey), Meta()))
 
-    @property
-    def folder(self) -> Path:
-        """The folder of a ledger that lies in one; ``Unavailable`` for another."""
-        if not isinstance(self.place, FolderPlace):
-            raise Unavailable(f"{self.place}: expected a ledger in a folder")
-        return self.place.folder
-
     def record(self, *events: NewEvent) -> list[Acknowledged]:
         """Append events, all or none. When this returns they are durable and chained.
 

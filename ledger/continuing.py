@@ -17,14 +17,13 @@ from .application import Edge, Ledger, executed
 from .entries.mapper import PendingEntry
 from .errors import SigningRefused
 from .events import ErasureExecuted, ErasureRequested, LedgerContinued
-from .files import lock_file
 from .folds.erasures import ERASURE_STREAM
 from .folds.identity import LEDGER_STREAM
 from .signing.keys import KeyFolder, make_origin, make_signing_key
 from .signing.sign import require_signed_history
 from .store.folding import read_erasures, read_identity
+from .store.place import VIEWS, Place
 from .store.reader import LedgerReader
-from .store.sqlite.schema import VIEWS_FILE, VIEWS_LOCK_FILE
 from .tlog.checkpoint import Checkpoint
 from .tlog.note import print_vkey
 from .tlog.witness import Cosigners
@@ -33,7 +32,7 @@ ERASED_IN_LOST_ENTRIES = "erased_in_lost_entries"
 
 
 def continue_ledger(
-    folder: Path,
+    where: Path | Place,
     keys_root: Path,
     registry: Registry,
     *,
@@ -49,7 +48,7 @@ def continue_ledger(
     it. ``Refused`` (``not_behind``) where the ledger is not behind its signing state; ``SigningRefused`` (``fork``,
     ``self_check_failed``) where it is something else than an older copy.
     """
-    with _Continued(folder, keys_root, registry, name, reason, meta or Meta(), edge, cosigners) as ledger:
+    with _Continued(where, keys_root, registry, name, reason, meta or Meta(), edge, cosigners) as ledger:
         return ledger.continued
 
 
@@ -60,7 +59,7 @@ class _Continued(Ledger):
 
     def __init__(
         self,
-        folder: Path,
+        where: Path | Place,
         keys_root: Path,
         registry: Registry,
         name: str,
@@ -73,7 +72,7 @@ class _Continued(Ledger):
         self._name = name
         self._reason = reason
         self._meta = meta
-        super().__init__(folder, keys_root, registry, edge=edge, sign_in_background=False, cosigners=cosigners)
+        super().__init__(where, keys_root, registry, edge=edge, sign_in_background=False, cosigners=cosigners)
 
     def _require_present_log(self) -> None:
         with self.keys.signing_lock():  # of two that do this at once, the second finds another origin
@@ -94,8 +93,8 @@ class _Continued(Ledger):
                     signed_root=signed.root.hex(),
                     reason=self._reason,
                 )
-            with lock_file(self.folder / VIEWS_LOCK_FILE):  # they may know of lost entries; they are made anew
-                (self.folder / VIEWS_FILE).unlink(missing_ok=True)
+            with self.place.alone(VIEWS):  # they may know of lost entries; they are made anew
+                self.place.views.forget()
             keys.create_continued(private)
             self.recorder.append_knowing(partial(self._make_entries, signed))
         self.keys, self.origin = keys, keys.origin

@@ -27,6 +27,14 @@ class Unavailable(LedgerError):
     """A file, a key or the disk does not serve; the ledger is as it was."""
 
 
+class Unreachable(Unavailable):
+    """The database's server went away, or does not let this user read: that says nothing of what lies there."""
+
+
+class OutcomeUnknown(Unavailable):
+    """The connection was lost while committing, and so far nobody could say whether it is recorded."""
+
+
 class QuorumNotMet(Unavailable):
     """Witnesses are required, and not enough of them cosigned: what is recorded stays, nothing is published."""
 

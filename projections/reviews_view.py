@@ -7,19 +7,20 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from sqlalchemy import Column, ColumnElement, Connection, Index, Integer, MetaData, Table, Text, func, select
+from sqlalchemy import Column, ColumnElement, Connection, Index, MetaData, Table, func, select
 
 from ..domain.event import Recorded
 from ..ledger.events import ReviewSigned
+from .columns import TEXT, WHOLE
 from .view import Row, View
 
 METADATA = MetaData()
 REVIEWS = Table(
     "reviews",
     METADATA,
-    Column("seq", Integer, primary_key=True, nullable=False),
-    Column("run", Text),
-    Column("verdict", Text, nullable=False),
+    Column("seq", WHOLE, primary_key=True, nullable=False, autoincrement=False),
+    Column("run", TEXT),
+    Column("verdict", TEXT, nullable=False),
     sqlite_with_rowid=False,
 )
 Index("reviews_by_run", REVIEWS.c.run, REVIEWS.c.seq)

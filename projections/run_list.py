@@ -15,6 +15,7 @@ from sqlalchemy import Connection, Table
 
 from ..domain.number import parse_number
 from .changed_runs import LINES, prepare_lines
+from .columns import add_rows
 from .lineage import ancestors_of
 from .runs_view import ENDINGS, EVALUATIONS, IMPORTS, ITERATIONS, PLANS, RUNS
 from .scores import held_out
@@ -144,9 +145,9 @@ def find_runs(
     if values or column != "seq":
         source, bound = _source(connection, size)
     else:  # the rows themselves say as much, and need no lines
-        source, bound = "(SELECT run, seq FROM runs WHERE seq < :size)", {"size": size}
+        source, bound = "(SELECT run, seq FROM runs WHERE seq < :size) r", {"size": size}
     total, known = connection.exec_driver_sql(
-        f"SELECT coalesce(sum({where}), 0), count(*) FROM {source}", values | bound
+        f"SELECT count(*) FILTER (WHERE {where}), count(*) FROM {source}", values | bound
     ).one()
     direction = "DESC" if descending else "ASC"
     order = f"seq {direction}" if column == "seq" else f"{column} IS NULL, {column} {direction}, seq DESC"
@@ -182,7 +183,7 @@ def filter_choices(connection: Connection, size: int) -> Choices:
 
 
 def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
-    """A condition on lines that is 1 or 0, and the values that it names."""
+    """A condition on lines, and the values that it names."""
     values: dict[str, Any] = {
         name: value
         for name, value in (("status", wanted.status), ("strategy", wanted.strategy), ("models", wanted.model))
@@ -193,11 +194,13 @@ def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
         values["simulated"] = int(wanted.simulated)
         conditions.append("simulated = :simulated")
     if wanted.search is not None:
-        escaped = wanted.search.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
+        # As SQLite compares: upper and lower case of ASCII are the same, other letters are not.
+        lower = wanted.search.encode().lower().decode()
+        escaped = lower.replace("\\", "\\\\").replace("%", "\\%").replace("_", "\\_")
         values["search"] = f"%{escaped}%"
-        searched = (f"{name} LIKE :search ESCAPE '\\'" for name in ("run", "directory", "models"))
+        searched = (f"lower({name}) LIKE :search ESCAPE '\\'" for name in ("run", "directory", "models"))
         conditions.append(f"({' OR '.join(searched)})")
-    return " AND ".join(conditions) or "1", values
+    return " AND ".join(conditions) or "true", values
 
 
 def _source(connection: Connection, size: int) -> tuple[str, dict[str, int]]:
@@ -210,9 +213,9 @@ def _source(connection: Connection, size: int) -> tuple[str, dict[str, int]]:
     connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS then_lines AS SELECT * FROM {LINES.name} LIMIT 0")
     connection.exec_driver_sql("DELETE FROM then_lines")
     newer = connection.exec_driver_sql(f"SELECT run FROM {LINES.name} WHERE seq < ? AND last >= ?", (size, size))
-    _insert(connection, "then_lines", _derive(connection, [run for (run,) in newer], size))
+    add_rows(connection, "then_lines", _kept(_derive(connection, [run for (run,) in newer], size)))
     return (
-        f"(SELECT {columns} FROM {LINES.name} WHERE last < :size UNION ALL SELECT {columns} FROM then_lines)",
+        f"(SELECT {columns} FROM {LINES.name} WHERE last < :size UNION ALL SELECT {columns} FROM then_lines) l",
         {"size": size},
     )
 
@@ -222,13 +225,18 @@ def _bring_up_to_date(connection: Connection) -> None:
     prepare_lines(connection)
     changed = [run for (run,) in connection.exec_driver_sql("SELECT run FROM changed_runs")]
     if changed:
-        _insert(connection, LINES.name, _derive(connection, changed))
+        lines = _kept(_derive(connection, changed))
+        for start in range(0, len(changed), _AT_ONCE):
+            some = changed[start : start + _AT_ONCE]
+            connection.exec_driver_sql(f"DELETE FROM {LINES.name} WHERE run IN ({_places(some)})", tuple(some))
+        add_rows(connection, LINES.name, lines)
         connection.exec_driver_sql("DELETE FROM changed_runs")
     connection.commit()  # what is kept is whole, whatever becomes of the reading
 
 
-def _insert(connection: Connection, table: str, lines: Iterable[tuple[int, RunLine]]) -> None:
-    rows = [
+def _kept(lines: Iterable[tuple[int, RunLine]]) -> list[tuple[Any, ...]]:
+    """What is kept of lines, in the order of the table's columns."""
+    return [
         (
             *(line.run, line.seq, last, line.directory, line.status, line.strategy, line.models),
             *(int(line.is_simulated), line.iterations, line.baseline_score, line.best_score, line.improvement),
@@ -236,9 +244,6 @@ def _insert(connection: Connection, table: str, lines: Iterable[tuple[int, RunLi
         )
         for last, line in lines
     ]
-    if rows:
-        places = ", ".join("?" * len(LINES.columns))
-        connection.exec_driver_sql(f"INSERT OR REPLACE INTO {table} VALUES ({places})", rows)
 
 
 def _derive(connection: Connection, runs: Sequence[str], size: int = _WHATEVER) -> Iterator[tuple[int, RunLine]]:

@@ -1,17 +1,20 @@
 """The runner: feeds the log to views in batches, each batch and its tracking in one transaction.
 
 A view is disposable: where its database is missing, of another version, or ahead of the log, it is made
-anew from zero. Reading commands never write the ledger's folder; they bring a scratch copy up to date.
+anew from zero. Of a ledger in a folder, reading commands never write there: they bring a scratch copy up to date. Of
+one in PostgreSQL they bring the views themselves up to date, as one writer among others.
 """
 
 from __future__ import annotations
 
 import heapq
+import re
 import shutil
 import tempfile
 from collections import defaultdict
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
+from functools import lru_cache
 from itertools import groupby, islice
 from pathlib import Path
 from typing import Any
@@ -21,21 +24,21 @@ from sqlalchemy import (
     Column,
     Connection,
     Engine,
-    Integer,
     LargeBinary,
     MetaData,
     Table,
-    Text,
     create_engine,
     event,
 )
-from sqlalchemy.exc import DatabaseError
+from sqlalchemy.exc import DatabaseError, OperationalError
 from sqlalchemy.schema import CreateIndex, CreateTable
 
 from ..ledger.errors import Unavailable
-from ..ledger.files import hold_lock, lock_file
+from ..ledger.files import hold_lock
 from ..ledger.store.opening import EventReader
-from ..ledger.store.sqlite.schema import VIEWS_FILE, VIEWS_LOCK_FILE
+from ..ledger.store.place import VIEWS as VIEWS_LOCK
+from ..ledger.store.place import Place, ViewsFile, ViewsSchema
+from .columns import TEXT, WHOLE, add_rows
 from .evaluation.view import EVALUATION_VIEW
 from .reviews_view import REVIEWS_VIEW
 from .runs_view import RUNS_VIEW
@@ -47,9 +50,9 @@ BATCH = 2000
 _TRACKING = Table(
     "tracking",
     MetaData(),
-    Column("view", Text, primary_key=True),
-    Column("version", Integer, nullable=False),
-    Column("size", Integer, nullable=False),
+    Column("view", TEXT, primary_key=True),
+    Column("version", WHOLE, nullable=False),
+    Column("size", WHOLE, nullable=False),
     Column("digest", LargeBinary, nullable=False),
 )
 
@@ -61,13 +64,28 @@ def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEW
     """
     try:
         return _catch_up(engine, events, views)
-    except DatabaseError:
-        engine.dispose()
-        Path(str(engine.url.database)).unlink(missing_ok=True)
+    except DatabaseError as error:
+        if engine.dialect.name != "sqlite" and isinstance(error, OperationalError):
+            raise _cannot_be_made(engine, error) from error  # the server went away: that is nothing of the views
     try:
+        _throw_away(engine)
         return _catch_up(engine, events, views)
     except DatabaseError as error:
-        raise Unavailable(f"{engine.url.database}: the views cannot be made: {error.orig}") from error
+        raise _cannot_be_made(engine, error) from error
+
+
+def _cannot_be_made(engine: Engine, error: DatabaseError) -> Unavailable:
+    return Unavailable(f"{engine.url.database or 'views'}: the views cannot be made: {error.orig}")
+
+
+def _throw_away(engine: Engine) -> None:
+    engine.dispose()
+    if engine.dialect.name == "sqlite":
+        Path(str(engine.url.database)).unlink(missing_ok=True)
+        return
+    with engine.begin() as connection:
+        for name in _tables(connection):
+            connection.exec_driver_sql(f'DROP TABLE "{name}" CASCADE')
 
 
 def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> int:
@@ -115,7 +133,8 @@ def stored_digest(connection: Connection, view: View) -> bytes:
 
 
 def _stored(connection: Connection, table: Table) -> Iterator[Row]:
-    for row in connection.execute(table.select().order_by(table.c.seq)):
+    rows = connection.execution_options(stream_results=True).execute(table.select().order_by(table.c.seq))
+    for row in rows:
         yield table, tuple(row)
 
 
@@ -124,50 +143,55 @@ def _seq(row: Row) -> int:
 
 
 @contextmanager
-def open_views(folder: Path) -> Iterator[Engine]:
-    """The views of the ledger in ``folder``, for writers to bring up to date; one writer at a time."""
-    with lock_file(folder / VIEWS_LOCK_FILE):
-        engine = views_engine(folder / VIEWS_FILE)
+def open_views(place: Place) -> Iterator[Engine]:
+    """The views of a ledger, for writers to bring up to date; one writer at a time."""
+    with place.alone(VIEWS_LOCK):
+        engine = views_engine(place.views)
         try:
             yield engine
         except DatabaseError as error:
-            raise Unavailable(f"{folder / VIEWS_FILE}: {error.orig}") from error
+            raise Unavailable(f"the views of {place}: {error.orig}") from error
         finally:
             engine.dispose()
 
 
 @contextmanager
-def copied_views(folder: Path) -> Iterator[Engine]:
-    """The views as they are stored, in a scratch copy; empty where there are none."""
-    path = folder / VIEWS_FILE
-    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
-        copy = Path(scratch) / VIEWS_FILE
-        with hold_lock(folder / VIEWS_LOCK_FILE):
-            for suffix in ("", "-journal"):  # what a kill left half done is rolled back in the copy
-                with suppress(FileNotFoundError):
-                    shutil.copyfile(path.with_name(path.name + suffix), copy.with_name(copy.name + suffix))
-        engine = views_engine(copy)
-        try:
+def copied_views(place: Place) -> Iterator[Engine | None]:
+    """The views as they are stored at this moment, whatever becomes of them meanwhile; None where there are none."""
+    views = place.views
+    if isinstance(views, ViewsSchema):
+        with _one_state(views) as engine:
             yield engine
-        finally:
-            engine.dispose()
+        return
+    with _copied_file(place, views) as copy, ExitStack() as opened:
+        yield _disposed(opened, views_engine(copy)) if copy.path.is_file() else None
 
 
 @contextmanager
-def scratch_views(folder: Path, events: EventReader) -> Iterator[Connection]:
-    """The views up to date, in a scratch copy, so that reading changes no byte of the ledger's folder."""
-    with copied_views(folder) as engine:
+def scratch_views(place: Place, events: EventReader) -> Iterator[Connection]:
+    """The views up to date at least with ``events``, to read; of a ledger in a folder in a scratch copy."""
+    views = place.views
+    with ExitStack() as opened:
         try:
-            catch_up(engine, events)
+            if isinstance(views, ViewsSchema):
+                engine = opened.enter_context(open_views(place))
+                # Others may have brought them further than these events go: what is there now is what they are of.
+                with place.beside() as reader:
+                    catch_up(engine, events.over(reader))
+            else:
+                copy = opened.enter_context(_copied_file(place, views))
+                engine = _disposed(opened, views_engine(copy))
+                catch_up(engine, events)
         except DatabaseError as error:
-            raise Unavailable(f"the views of {folder} cannot be made: {error.orig}; verify the ledger") from error
-        with engine.connect() as connection:
-            yield connection
+            raise Unavailable(f"the views of {place} cannot be made: {error.orig}; verify the ledger") from error
+        yield opened.enter_context(engine.connect())
 
 
-def views_engine(path: Path) -> Engine:
-    """The database of views at ``path``, made where there is none."""
-    engine = create_engine(URL.create("sqlite", database=str(path.absolute())))
+def views_engine(views: ViewsFile | ViewsSchema) -> Engine:
+    """The database of views, made where there is none."""
+    if isinstance(views, ViewsSchema):
+        return _schema_engine(views)
+    engine = create_engine(URL.create("sqlite", database=str(views.path.absolute())))
 
     @event.listens_for(engine, "connect")
     def _set(connection: Any, _: object) -> None:
@@ -176,12 +200,67 @@ def views_engine(path: Path) -> Engine:
     return engine
 
 
+def _schema_engine(views: ViewsSchema) -> Engine:
+    engine = create_engine("postgresql+psycopg://", creator=views.connect, pool_pre_ping=True)
+
+    @event.listens_for(engine, "before_cursor_execute", retval=True)
+    def _translate(_: Any, __: Any, statement: str, values: Any, context: Any, ___: bool) -> tuple[str, Any]:
+        return (statement if context.compiled is not None else _as_psycopg(statement)), values
+
+    return engine
+
+
+_PLACE = re.compile(r"%|\?|(?<![:\w]):([a-z_]\w*)")
+
+
+@lru_cache(maxsize=1024)
+def _as_psycopg(statement: str) -> str:
+    """A statement with its places for values, ``?`` or ``:name``, as psycopg names them."""
+    return _PLACE.sub(lambda found: "%%" if found[0] == "%" else f"%({found[1]})s" if found[1] else "%s", statement)
+
+
+@contextmanager
+def _one_state(views: ViewsSchema) -> Iterator[Engine | None]:
+    """An engine all of whose transactions read the same state; None where there is no view."""
+    engine = _schema_engine(views).execution_options(isolation_level="REPEATABLE READ")
+    with ExitStack() as opened:
+        opened.callback(engine.dispose)
+        first = opened.enter_context(engine.connect())
+        if _TRACKING.name not in _tables(first):
+            yield None
+            return
+        snapshot = first.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
+
+        @event.listens_for(engine, "begin")
+        def _same(connection: Connection) -> None:
+            connection.exec_driver_sql(f"SET TRANSACTION SNAPSHOT '{snapshot}'")
+
+        yield engine
+
+
+@contextmanager
+def _copied_file(place: Place, views: ViewsFile) -> Iterator[ViewsFile]:
+    """A scratch copy of the views, of nothing where there are none."""
+    with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
+        copy = Path(scratch) / views.path.name
+        with hold_lock(views.path.with_name(f"{VIEWS_LOCK}.lock")):
+            for suffix in ("", "-journal"):  # what a kill left half done is rolled back in the copy
+                with suppress(FileNotFoundError):
+                    shutil.copyfile(views.path.with_name(views.path.name + suffix), copy.with_name(copy.name + suffix))
+        yield ViewsFile(copy)
+
+
+def _disposed(opened: ExitStack, engine: Engine) -> Engine:
+    opened.callback(engine.dispose)
+    return engine
+
+
 def _prepare(engine: Engine, view: View, size: int) -> None:
     """Make the tables, anew where what is there is of another version or of a longer log."""
     with engine.begin() as connection:
         _TRACKING.create(connection, checkfirst=True)
         row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one_or_none()
-        there = {name for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master")}
+        there = _names(connection)
         tables = view.metadata.sorted_tables
         whole = all(table.name in there and all(index.name in there for index in table.indexes) for table in tables)
         if row is not None and row.version == view.version and row.size <= size and whole:
@@ -199,18 +278,31 @@ def _prepare(engine: Engine, view: View, size: int) -> None:
 def _drop_caches(connection: Connection) -> None:
     """Drop what others keep beside the views: it was derived from rows that are made anew."""
     known = {_TRACKING.name, *(name for view in VIEWS for name in view.metadata.tables)}
-    found = connection.exec_driver_sql(
-        # Virtual tables first: theirs are dropped with them.
-        "SELECT name FROM sqlite_master WHERE type = 'table' AND name NOT LIKE 'sqlite_%' "
-        "ORDER BY sql NOT LIKE 'CREATE VIRTUAL%'"
-    ).all()
-    virtual = [
-        name
-        for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'")
-    ]
-    for (name,) in found:
+    virtual: list[str] = []
+    if connection.dialect.name == "sqlite":
+        found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'")
+        virtual = [name for (name,) in found]
+    # Virtual tables first: theirs are dropped with them.
+    for name in sorted(_tables(connection), key=lambda name: name not in virtual):
         if name not in known and not any(name.startswith(f"{table}_") for table in virtual):
             connection.exec_driver_sql(f'DROP TABLE "{name}"')
+
+
+_NAMES = {
+    "sqlite": "SELECT name, type = 'table' FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'",
+    "postgresql": "SELECT c.relname::text, c.relkind = 'r' FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema()",
+}
+
+
+def _names(connection: Connection) -> set[str]:
+    """The names of the tables and indexes that are there."""
+    return {name for name, _ in connection.exec_driver_sql(_NAMES[connection.dialect.name])}
+
+
+def _tables(connection: Connection) -> list[str]:
+    """The names of the tables that are there."""
+    return [name for name, is_table in connection.exec_driver_sql(_NAMES[connection.dialect.name]) if is_table]
 
 
 def _index(engine: Engine, views: list[View]) -> None:
@@ -230,7 +322,6 @@ def _feed(engine: Engine, views: list[View], events: EventReader, start: int, st
     with engine.connect() as connection:
         digests = [tracked(connection, view)[1] for view in views]
     types = frozenset().union(*(view.types for view in views))
-    inserts = {table: str(table.insert().compile(engine)) for view in views for table in view.metadata.tables.values()}
     source = events.events(start, stop, types)
     while start < stop:
         batch = list(islice(source, BATCH))
@@ -247,7 +338,7 @@ def _feed(engine: Engine, views: list[View], events: EventReader, start: int, st
                             added[table].append(values)
                 digests[number] = digest
                 for table, found in added.items():
-                    connection.exec_driver_sql(inserts[table], found)
+                    add_rows(connection, table.name, found)
                 if view.added is not None:
                     view.added(connection, added)
                 connection.execute(

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Sequence
 
-from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import Column, Index, MetaData, Table
 
 from ..domain.event import Recorded
 from ..domain.model_calls import EVENTS as CALL_EVENTS
@@ -27,6 +27,7 @@ from ..domain.optimization.events import (
     RunStarted,
 )
 from .changed_runs import mark_changed
+from .columns import TEXT, WHOLE
 from .view import Row, View
 
 METADATA = MetaData()
@@ -35,75 +36,76 @@ METADATA = MetaData()
 def _table(name: str, keys: Sequence[Column[int] | Column[str]], *others: Column[int] | Column[str]) -> Table:
     for key in keys:
         key.primary_key = True
+        key.autoincrement = False
         key.nullable = False
-    return Table(name, METADATA, Column("seq", Integer, nullable=False), *keys, *others, sqlite_with_rowid=False)
+    return Table(name, METADATA, Column("seq", WHOLE, nullable=False), *keys, *others, sqlite_with_rowid=False)
 
 
 RUNS = _table(
     "runs",
-    [Column("run", Text)],
-    Column("directory", Text),
-    Column("recorded_at", Text),
-    Column("timestamp", Text),
-    Column("strategy", Text),
-    Column("models", Text),
-    Column("reasoning_model", Text),
-    Column("max_iterations", Integer),
-    Column("parent_run", Text),
-    Column("parent_iteration", Integer),
-    Column("imported_from", Text),
-    Column("test_samples", Integer),
+    [Column("run", TEXT)],
+    Column("directory", TEXT),
+    Column("recorded_at", TEXT),
+    Column("timestamp", TEXT),
+    Column("strategy", TEXT),
+    Column("models", TEXT),
+    Column("reasoning_model", TEXT),
+    Column("max_iterations", WHOLE),
+    Column("parent_run", TEXT),
+    Column("parent_iteration", WHOLE),
+    Column("imported_from", TEXT),
+    Column("test_samples", WHOLE),
 )
-PLANS = _table("plans", [Column("run", Text)], Column("held_out", Integer))
+PLANS = _table("plans", [Column("run", TEXT)], Column("held_out", WHOLE))
 EVALUATIONS = _table(
     "evaluations",
-    [Column("run", Text), Column("evaluation", Integer)],
-    Column("prompt", Integer),
-    Column("purpose", Text),
-    Column("kind", Text),
-    Column("score", Text),
-    Column("n", Integer),
-    Column("failed", Integer),
-    Column("tokens", Integer),
-    Column("metrics", Text),
-    Column("sample_set", Text),
+    [Column("run", TEXT), Column("evaluation", WHOLE)],
+    Column("prompt", WHOLE),
+    Column("purpose", TEXT),
+    Column("kind", TEXT),
+    Column("score", TEXT),
+    Column("n", WHOLE),
+    Column("failed", WHOLE),
+    Column("tokens", WHOLE),
+    Column("metrics", TEXT),
+    Column("sample_set", TEXT),
 )
 REWRITES = _table(
     "rewrites",
-    [Column("run", Text), Column("rewrite", Integer)],
-    Column("parent", Integer),
-    Column("prompt", Integer),
-    Column("tokens", Integer),
+    [Column("run", TEXT), Column("rewrite", WHOLE)],
+    Column("parent", WHOLE),
+    Column("prompt", WHOLE),
+    Column("tokens", WHOLE),
 )
 ITERATIONS = _table(
     "iterations",
-    [Column("run", Text), Column("iteration", Integer)],
-    Column("evaluation", Integer),
-    Column("val_evaluation", Integer),
-    Column("rewrite", Integer),
-    Column("eval_tokens", Integer),
-    Column("reasoning_tokens", Integer),
-    Column("elapsed_seconds", Text),
+    [Column("run", TEXT), Column("iteration", WHOLE)],
+    Column("evaluation", WHOLE),
+    Column("val_evaluation", WHOLE),
+    Column("rewrite", WHOLE),
+    Column("eval_tokens", WHOLE),
+    Column("reasoning_tokens", WHOLE),
+    Column("elapsed_seconds", TEXT),
 )
 ENDINGS = _table(
     "endings",
-    [Column("run", Text)],
-    Column("pos", Integer),
-    Column("status", Text),
-    Column("reason", Text),
-    Column("best", Integer),
-    Column("final_evaluation", Integer),
-    Column("eval_tokens", Integer),
-    Column("reasoning_tokens", Integer),
-    Column("duration_seconds", Text),
+    [Column("run", TEXT)],
+    Column("pos", WHOLE),
+    Column("status", TEXT),
+    Column("reason", TEXT),
+    Column("best", WHOLE),
+    Column("final_evaluation", WHOLE),
+    Column("eval_tokens", WHOLE),
+    Column("reasoning_tokens", WHOLE),
+    Column("duration_seconds", TEXT),
 )
-IMPORTS = _table("imports", [Column("run", Text)], Column("findings", Integer))
+IMPORTS = _table("imports", [Column("run", TEXT)], Column("findings", WHOLE))
 CALLS = _table(
     "calls",
-    [Column("run", Text), Column("pos", Integer)],
-    Column("requested", Integer),
-    Column("tokens", Integer),
-    Column("not_counted", Integer),
+    [Column("run", TEXT), Column("pos", WHOLE)],
+    Column("requested", WHOLE),
+    Column("tokens", WHOLE),
+    Column("not_counted", WHOLE),
 )
 Index("evaluations_by_purpose", EVALUATIONS.c.purpose, EVALUATIONS.c.run)
 Index("runs_by_seq", RUNS.c.seq)

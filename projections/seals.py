@@ -119,6 +119,9 @@ def check_views(engine: Engine, events: EventReader) -> list[Damage]:
     The views must have been copied before the log was opened, so that they cannot be ahead of it.
     """
     damage = []
+    is_file = engine.dialect.name == "sqlite"
+    named = "views.db" if is_file else "views"
+    remedy = "the file may be deleted, and is made anew" if is_file else "they may be dropped, and are made anew"
     for view in VIEWS:
         try:
             with engine.connect() as connection:
@@ -126,7 +129,7 @@ def check_views(engine: Engine, events: EventReader) -> list[Damage]:
                 stored = stored_digest(connection, view)
         except (SQLAlchemyError, ValueError, TypeError, Malformed) as error:
             reason = getattr(error, "orig", error)
-            damage.append(Damage("projection_mismatch", None, f"views.db: view {view.name} does not read: {reason}"))
+            damage.append(Damage("projection_mismatch", None, f"{named}: view {view.name} does not read: {reason}"))
             continue
         replayed = digest_of(view, events.events(0, size, view.types)) if size <= events.reader.head().size else b""
         if {stored, digest} != {replayed}:
@@ -134,8 +137,7 @@ def check_views(engine: Engine, events: EventReader) -> list[Damage]:
                 Damage(
                     "projection_mismatch",
                     None,
-                    f"views.db: the rows of view {view.name} are not what {size} entries give; "
-                    "the file may be deleted, and is made anew",
+                    f"{named}: the rows of view {view.name} are not what {size} entries give; {remedy}",
                 )
             )
     return damage

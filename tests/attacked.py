@@ -17,6 +17,7 @@ from affidavit.ledger.store.sqlite.schema import SchemaRow, expected_schema
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.seals import check_seals
+from affidavit.tests.folders import folder_of
 
 
 class Unconstrained(SqliteReader):
@@ -32,7 +33,7 @@ class Attacked:
     def __init__(self, ledger: Ledger) -> None:
         self.ledger = ledger
         self.db = sqlite3.connect(":memory:", check_same_thread=False)
-        with closing(sqlite3.connect(ledger.folder / "ledger.db")) as source:
+        with closing(sqlite3.connect(folder_of(ledger) / "ledger.db")) as source:
             source.backup(self.db)
         for (trigger,) in self.db.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
             self.db.execute(f"DROP TRIGGER {trigger}")

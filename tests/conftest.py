@@ -11,7 +11,11 @@ import pytest
 from hypothesis import settings
 
 from affidavit.ledger.application import Edge, Ledger
+from affidavit.ledger.store.place import Place
+from affidavit.ledger.store.sqlite.place import FolderPlace
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.servers import Servers
+from affidavit.tests.stores import STORES, Databases, make_ledger
 
 settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
 settings.load_profile("untimed")
@@ -48,16 +52,58 @@ def edge(now: list[int]) -> Edge:
 def made_once(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A folder with a new ledger and its keys, to be copied: making one waits for the disk many times."""
     folder = tmp_path_factory.mktemp("made")
-    edge = Edge(lambda: 1_795_341_600_000_000, random.Random(0).randbytes)
-    Ledger.create(folder / "ledger", folder / "keys", REGISTRY, edge=edge, sign_in_background=False).close()
+    make_ledger(folder / "ledger", folder / "keys")
     return folder
 
 
+@pytest.fixture(scope="session")
+def servers() -> Iterator[Servers]:
+    """Real PostgreSQL servers; a test that needs a version that is not here is skipped."""
+    running = Servers()
+    yield running
+    running.close()
+
+
+@pytest.fixture(scope="session")
+def databases(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Databases:
+    return Databases(servers, tmp_path_factory.mktemp("made-in-databases"))
+
+
 @pytest.fixture
-def ledger(tmp_path: Path, made_once: Path, edge: Edge) -> Iterator[Ledger]:
-    """A new ledger in ``tmp_path/"ledger"``, its keys under ``tmp_path/"keys"``; it signs only when asked."""
-    for name in ("ledger", "keys"):
-        shutil.copytree(made_once / name, tmp_path / name)
-    opened = Ledger(tmp_path / "ledger", tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False)
-    with opened:
+def store(request: pytest.FixtureRequest) -> str:
+    """What keeps the ledger: SQLite, unless the test is one of ``stores.every_store``."""
+    return str(getattr(request, "param", STORES[0]))
+
+
+@pytest.fixture
+def nowhere(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place where no ledger lies."""
+    if store == STORES[0]:
+        yield FolderPlace(tmp_path / "ledger")
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    place = databases.empty(store)
+    yield place
+    databases.drop(store, place)
+
+
+@pytest.fixture
+def place(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Place]:
+    """A place with a new ledger, closed. Its keys are under ``tmp_path/"keys"``; a folder is ``tmp_path/"ledger"``."""
+    if store == STORES[0]:
+        made_once: Path = request.getfixturevalue("made_once")
+        for name in ("ledger", "keys"):
+            shutil.copytree(made_once / name, tmp_path / name)
+        yield FolderPlace(tmp_path / "ledger")
+        return
+    databases: Databases = request.getfixturevalue("databases")
+    place = databases.with_ledger(store, tmp_path / "keys")
+    yield place
+    databases.drop(store, place)
+
+
+@pytest.fixture
+def ledger(place: Place, tmp_path: Path, edge: Edge) -> Iterator[Ledger]:
+    """A new ledger in ``place``, open; it signs only when asked."""
+    with Ledger(place, tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False) as opened:
         yield opened

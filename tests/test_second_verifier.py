@@ -225,7 +225,7 @@ def test_an_exported_log_and_what_was_changed_in_it(signed: Ledger, tmp_path: Pa
 
 
 def test_a_pack_and_what_was_changed_in_it(signed: Ledger, tmp_path: Path) -> None:
-    with open_for_reading(signed.folder, tmp_path / "keys") as opened:
+    with open_for_reading(signed.place, tmp_path / "keys") as opened:
         chosen = select_run(opened, "043", calls=False, content=True)
         evidence = collect_evidence(opened, chosen, "affidavit/test", "2026-11-22T10:00:00.000000Z", None)
     page = render_page(evidence)

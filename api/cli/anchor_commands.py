@@ -12,12 +12,11 @@ from ...domain.errors import Refused
 from ...ledger.audit.anchors import AnchorReport, check_anchors, print_bounds
 from ...ledger.folds.anchors import Anchor
 from ...ledger.store.folding import read_anchors, read_identity
+from ...ledger.store.place import Place
 from ...ledger.store.reader import LedgerReader
-from ...ledger.store.sqlite.reader import open_snapshot
-from ...ledger.store.tokens import stored_token
 from ..anchoring import Anchoring, anchor_now, open_authority, recorded_at
 from ..given_files import read_certificates
-from ..settings import ledger_folder
+from ..settings import ledger_place
 from .opening import open_for_writing
 from .output import print_json, print_table, say
 from .verdicts import bounds_json
@@ -49,10 +48,10 @@ def anchor_ledger(given: str | None, tsa: str | None, ca: Path | None, every: in
 def list_anchors(given: str | None, roots: Sequence[Path], as_json: bool) -> int:
     """Print the anchors and what they prove; the exit code of a verdict."""
     pinned = [read_certificates(path) for path in roots]
-    folder = ledger_folder(given)
-    with open_snapshot(folder) as reader:
+    place = ledger_place(given)
+    with place.snapshot() as reader:
         anchors = read_anchors(reader)
-        report = _check(folder, reader, anchors, pinned)
+        report = _check(place, reader, anchors, pinned)
         size = reader.head().size
     if as_json:
         print_json(
@@ -68,11 +67,11 @@ def list_anchors(given: str | None, roots: Sequence[Path], as_json: bool) -> int
     return 1 if report.damage else 0
 
 
-def _check(folder: Path, reader: LedgerReader, anchors: Sequence[Anchor], roots: Sequence[bytes]) -> AnchorReport:
+def _check(place: Place, reader: LedgerReader, anchors: Sequence[Anchor], roots: Sequence[bytes]) -> AnchorReport:
     notes = dict(reader.checkpoints())
     identity = read_identity(reader)
     at_of = partial(recorded_at, reader)
-    return check_anchors(anchors, lambda size: stored_token(folder, size), notes.get, identity.keys_at, roots, at_of)
+    return check_anchors(anchors, place.token, notes.get, identity.keys_at, roots, at_of)
 
 
 def _print(anchors: Sequence[Anchor], report: AnchorReport, size: int) -> None:

@@ -7,9 +7,8 @@ from datetime import UTC, datetime
 from typing import Any
 
 from ...ledger.signing.keys import KeyFolder
-from ...ledger.store.sqlite.reader import open_snapshot
 from ..keyring import Keyring
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_place
 from .output import print_json, print_table, say
 
 
@@ -43,7 +42,7 @@ def revoke_key(given: str | None, key_id: str) -> None:
 
 
 def _keyring(given: str | None) -> Keyring:
-    with open_snapshot(ledger_folder(given)) as reader:
+    with ledger_place(given).snapshot() as reader:
         origin = reader.origin()
     return Keyring(KeyFolder(keys_root(), origin).path)
 

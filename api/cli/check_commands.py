@@ -11,12 +11,10 @@ from ...ledger.audit.head import Outside
 from ...ledger.errors import LedgerError
 from ...ledger.evidence.check import EvidenceVerdict
 from ...ledger.store.folding import read_identity
-from ...ledger.store.sqlite.reader import open_snapshot
-from ...ledger.store.sqlite.schema import LEDGER_FILE
 from ...ledger.tlog.note import VerifierKey, parse_vkey
 from ..checking import Checked, check
 from ..given_files import read_certificates, read_checkpoint, read_file, read_policy
-from ..settings import ledger_folder
+from ..settings import ledger_place
 from .output import base64, print_json
 from .verdicts import bounds_json, print_verdict, verdict_json
 
@@ -40,8 +38,7 @@ def check_file(
         int(time.time()),
     )
     content = None if entry is None else read_file("entry", entry)
-    folder = ledger_folder(given)
-    checked = check(path, outside, content, lambda origin: _keys_here(folder, origin))
+    checked = check(path, outside, content, lambda origin: _keys_here(given, origin))
     if as_json:
         print_json(_document(checked))
     else:
@@ -49,12 +46,13 @@ def check_file(
     return checked.verdict.exit_code
 
 
-def _keys_here(folder: Path, origin: str) -> list[VerifierKey]:
-    """The keys that the ledger of this machine names, where it is the one of ``origin``."""
-    if not (folder / LEDGER_FILE).is_file():
-        return []
+def _keys_here(given: str | None, origin: str) -> list[VerifierKey]:
+    """The keys that the ledger here names, where it is the one of ``origin``."""
     try:
-        with open_snapshot(folder) as reader:
+        place = ledger_place(given)
+        if not place.exists():
+            return []
+        with place.snapshot() as reader:
             signers = read_identity(reader).ranges
     except LedgerError:
         return []

@@ -16,7 +16,7 @@ from ..moment import LiveLedger
 from ..reading import open_for_reading
 from ..retention import KINDS, Kind, Rule, apply_retention, declare_retention, find_due, read_retention
 from ..run_folders import require_runs
-from ..settings import keys_root, ledger_folder, recorder_name
+from ..settings import keys_root, ledger_place, recorder_name
 from .opening import open_for_writing
 from .output import print_json, print_table, say
 
@@ -55,7 +55,7 @@ def erase(
     for line in removed:
         say(line)
     if erased:
-        say("views.db and its search index hold no sealed text and no name, so nothing had to go from there")
+        say("the read models and their search index hold no sealed text and no name, so nothing had to go from there")
         say("what stays, or is out of reach here:")
     for line in stays:
         say(f"  {line}")
@@ -70,7 +70,7 @@ def set_retention(given: str | None, run: int | None, subject: int | None, as_js
 
 
 def show_retention(given: str | None, as_json: bool) -> None:
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger:
         _print_rule(read_retention(ledger.events), as_json)
 
 

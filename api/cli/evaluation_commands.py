@@ -18,7 +18,7 @@ from ..adapters.evaluation import import_evaluation as import_file
 from ..answers import overview_answer, trend_answer
 from ..moment import open_moment
 from ..reading import parse_window
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_place
 from .opening import open_for_writing
 from .output import print_json, print_table, progress, say
 
@@ -50,7 +50,7 @@ def show_overview(
     as_json: bool,
 ) -> None:
     request = _overview_request(start, end, bucket, source, source_sets, request_file)
-    with open_moment(ledger_folder(given), keys_root(), as_of) as moment:
+    with open_moment(ledger_place(given), keys_root(), as_of) as moment:
         answer = overview_answer(moment, request)
     if as_json:
         print_json(answer)
@@ -68,7 +68,7 @@ def show_trend(
     as_json: bool,
 ) -> None:
     window = _overview_request(start, end, None, None, [], None)
-    with open_moment(ledger_folder(given), keys_root(), as_of) as moment:
+    with open_moment(ledger_place(given), keys_root(), as_of) as moment:
         answer = trend_answer(moment, from_ts=window.from_ts, to_ts=window.to_ts, source=source, version=version)
         pin = pinned_version(moment.views, moment.size)
     if as_json:

@@ -17,11 +17,11 @@ from ...ledger.errors import LedgerError, Malformed, Unavailable, VerificationEr
 from ...ledger.files import whole_file
 from ...ledger.publishing.static_log import read_raws
 from ...ledger.publishing.tlog_directory import export_log
+from ...ledger.store.place import Place
 from ...ledger.store.reader import LedgerReader
-from ...ledger.store.sqlite.reader import fingerprint, open_snapshot
 from ...ledger.tlog.hashing import leaf_hash
 from ...ledger.tlog.tree import Frontier
-from ..settings import ledger_folder
+from ..settings import ledger_place
 from .output import OnProgress, base64, print_json, progress, say
 
 _PART = 1000
@@ -37,7 +37,7 @@ def export_tiles(given: str | None, folder: Path, as_json: bool) -> None:
             checkpoint = export_log(reader, folder, on_progress)
         return reader.head().size - checkpoint.size, checkpoint.origin, checkpoint.size, checkpoint.root
 
-    unsigned, origin, size, root = _read_long(ledger_folder(given), export)
+    unsigned, origin, size, root = _read_long(ledger_place(given), export)
     if as_json:
         print_json({"origin": origin, "size": size, "root": base64(root), "unsigned": unsigned})
         return
@@ -58,7 +58,7 @@ def export_jsonl(given: str | None, path: Path, as_json: bool) -> None:
         return head.size, head.root()
 
     try:
-        size, root = _read_long(ledger_folder(given), export)
+        size, root = _read_long(ledger_place(given), export)
     except OSError as error:
         raise Unavailable(f"{path}: {error.strerror}") from error
     if as_json:
@@ -92,26 +92,26 @@ def _text(seq: int, raw: bytes) -> str:
         raise Malformed(f"entry {seq}: byte {error.start} is not UTF-8") from error
 
 
-def _read_long(folder: Path, read: Callable[[LedgerReader], Result]) -> Result:
+def _read_long(place: Place, read: Callable[[LedgerReader], Result]) -> Result:
     """What ``read``, which verifies what it gives, says of the ledger, read while others may append.
 
     Where it fails and the ledger has moved, it gets a copy that nobody moves.
     """
-    before = _state(folder)
+    before = _state(place)
     try:
-        with open_snapshot(folder, hold=False) as reader:
+        with place.snapshot(hold=False) as reader:
             return read(reader)
     except LedgerError:
-        if _state(folder) == before:
+        if _state(place) == before:
             raise
     except sqlite3.Error as error:
-        if _state(folder) == before:
-            raise Unavailable(f"{folder}: {error}; `affidavit verify` says more") from error
-    with open_snapshot(folder, copy=True, hold=False) as reader:
+        if _state(place) == before:
+            raise Unavailable(f"{place}: {error}; `affidavit verify` says more") from error
+    with place.snapshot(copy=True, hold=False) as reader:
         return read(reader)
 
 
-def _state(folder: Path) -> object:
+def _state(place: Place) -> object:
     with suppress(OSError):
-        return fingerprint(folder)
+        return place.fingerprint()
     return None

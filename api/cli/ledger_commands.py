@@ -10,19 +10,18 @@ from ...domain.event import Meta
 from ...ledger.application import Ledger
 from ...ledger.continuing import continue_ledger
 from ...ledger.entries.entry import StoredEntry, parse_entry
-from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.hashing import leaf_hash
 from ...ledger.tlog.note import print_vkey
 from ...projections.registry import REGISTRY
 from ..record import open_ledger
-from ..settings import cosigners, keys_root, ledger_folder, recorder_name
+from ..settings import cosigners, keys_root, ledger_place, recorder_name
 from .output import base64, print_json, print_table, put, say
 
 
 def make_ledger(given: str | None, name: str) -> None:
-    folder = ledger_folder(given)
-    with Ledger.create(folder, keys_root(), REGISTRY, name=name, sign_in_background=False) as ledger:
-        say(f"ledger   {folder}")
+    place = ledger_place(given)
+    with Ledger.create(place, keys_root(), REGISTRY, name=name, sign_in_background=False) as ledger:
+        say(f"ledger   {place}")
         say(f"origin   {ledger.origin}")
         say(f"keys     {ledger.keys.path}")
         say(f"vkey     {print_vkey(ledger.verifier_key())}")
@@ -32,7 +31,7 @@ def make_ledger(given: str | None, name: str) -> None:
 
 def reopen_ledger(given: str | None, name: str, reason: str, as_json: bool) -> None:
     continued = continue_ledger(
-        ledger_folder(given),
+        ledger_place(given),
         keys_root(),
         REGISTRY,
         name=name,
@@ -60,7 +59,7 @@ def seal_ledger(given: str | None, as_json: bool) -> None:
 
 
 def list_entries(given: str | None, stream: str | None, as_json: bool) -> None:
-    with open_snapshot(ledger_folder(given)) as reader:
+    with ledger_place(given).snapshot() as reader:
         head = reader.head()
         rows = reader.entries(0, head.size) if stream is None else reader.stream(stream)
         if not as_json:

@@ -20,7 +20,6 @@ from ...domain.optimization.script import optimise
 from ...domain.strict_json import STRICT_JSON
 from ...ledger.application import Ledger
 from ...ledger.errors import Unavailable
-from ...ledger.store.sqlite.schema import LEDGER_FILE
 from ...projections.cost import cost_of
 from ...projections.explanation import explain
 from ...projections.explanation_text import WIDTH, comparison_lines
@@ -49,7 +48,7 @@ from ..optimize.running import (
 )
 from ..reading import OpenLedger, open_for_reading
 from ..record import RecordingLedger, open_ledger
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_place
 from .interruption import INTERRUPTED, require_uninterrupted
 from .output import base64, count_answers, print_json, safe, say, score, write_file
 from .run_commands import read_prices
@@ -214,7 +213,7 @@ def take_up(session: Session, run: str | None, given: Given) -> int:
 def _newest_open(session: Session, given: Given) -> str:
     """The newest open run of this data set and prompt."""
     rows, prompt = read_material(given)
-    with open_for_reading(ledger_folder(session.ledger), keys_root()) as ledger:
+    with open_for_reading(ledger_place(session.ledger), keys_root()) as ledger:
         with ledger.views() as connection:
             lines = list_runs(connection, ledger.size)
         for line in reversed(lines):
@@ -274,7 +273,7 @@ def reproduce(session: Session, run: str, margin: float) -> int:
 
 def replay_run(given: str | None, run: str, verbose: bool, as_json: bool) -> int:
     """Do a run again on its recorded replies; 0 where it is identical, 1 where not."""
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger:
         plan = _plan_of(ledger, run)
         report = replay(
             ledger.events,
@@ -293,7 +292,7 @@ def replay_run(given: str | None, run: str, verbose: bool, as_json: bool) -> int
 
 def explain_run(given: str | None, run: str, as_json: bool, as_of: str | None, prices: Path | None) -> None:
     """Print what a run came to and why."""
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         record, root = ledger.run(run, size), ledger.root_at(size)
         found = explain(record, ledger.run_seed(record))
@@ -358,7 +357,7 @@ def _tell_how_to_resume(session: Session, run: str, what: str) -> None:
 
 def _finish(session: Session, run: str, margin: float = MARGIN) -> int:
     """Print what came of a run and write what is wanted of it; the exit code."""
-    with open_for_reading(ledger_folder(session.ledger), keys_root()) as ledger:
+    with open_for_reading(ledger_place(session.ledger), keys_root()) as ledger:
         record, size, root = ledger.run(run), ledger.size, ledger.root
         config = record.started.config
         reproduced = config.get("reproduces") if isinstance(config, dict) else None
@@ -495,14 +494,13 @@ def _open_pipeline(session: Session) -> _Pipeline:
 @contextmanager
 def _open_or_make(session: Session) -> Iterator[RecordingLedger]:
     """The ledger, made first where there is none, which is said."""
-    folder = ledger_folder(session.ledger)
-    made = not (folder / LEDGER_FILE).exists()
+    made = not ledger_place(session.ledger).exists()
     with open_ledger(session.ledger, create=True) as recording:
         if made:
-            _tell_of_new(session, folder, recording.ledger)
+            _tell_of_new(session, recording.ledger)
         yield recording
 
 
-def _tell_of_new(session: Session, folder: Path, ledger: Ledger) -> None:
-    session.tell(f"ledger   {folder}, made now; its keys are in {ledger.keys.path}")
+def _tell_of_new(session: Session, ledger: Ledger) -> None:
+    session.tell(f"ledger   {ledger.place}, made now; its keys are in {ledger.keys.path}")
     session.tell(f"origin   {ledger.origin}")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from ..adapters.otel import Window, export_telemetry, import_telemetry
 from ..reading import open_for_reading, parse_seconds
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_place
 from .opening import open_for_writing
 from .output import base64, print_json, print_table, progress, say
 
@@ -37,7 +37,7 @@ def export_otel(
 ) -> None:
     window = Window(*(None if text is None else parse_seconds(text) for text in (start, end)))
     with (
-        open_for_reading(ledger_folder(given), keys_root()) as ledger,
+        open_for_reading(ledger_place(given), keys_root()) as ledger,
         progress("exporting", quiet=as_json) as on_progress,
     ):
         size = ledger.size_as_of(as_of)

@@ -8,14 +8,13 @@ from pathlib import Path
 from ...ledger.application import system_clock
 from ...ledger.entries.entry import format_at
 from ...ledger.errors import Unavailable
-from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.policy import print_policy
 from ..given_files import read_policy
 from ..pack.collect import collect_evidence, require_subject, select_asked
 from ..pack.pdf import render_pdf
 from ..pack.render import render_page
 from ..reading import open_for_reading
-from ..settings import keys_root, ledger_folder, recorder_name
+from ..settings import keys_root, ledger_place, recorder_name
 from .opening import open_for_writing
 from .output import print_json, say, write_file
 
@@ -37,9 +36,9 @@ def write_pack(
     if os.path.lexists(output):
         raise Unavailable(f"{output}: it exists already")
     stated = None if policy is None else print_policy(read_policy(policy).without_addresses())
-    folder = ledger_folder(given)
+    place = ledger_place(given)
     _cover(given)
-    with open_for_reading(folder, keys_root()) as ledger:
+    with open_for_reading(place, keys_root()) as ledger:
         chosen = select_asked(ledger, run, start, end, calls=calls, content=content)
         evidence = collect_evidence(ledger, chosen, recorder_name(), format_at(system_clock()), stated)
     page = render_pdf(evidence) if output.suffix == ".pdf" else render_page(evidence).encode()
@@ -65,7 +64,7 @@ def write_pack(
 
 def _cover(given: str | None) -> None:
     """Sign what no published checkpoint covers yet, where this machine can."""
-    with open_snapshot(ledger_folder(given)) as reader:
+    with ledger_place(given).snapshot() as reader:
         latest = reader.latest_checkpoint()
         if latest is not None and latest[0] == reader.head().size:
             return

@@ -6,15 +6,14 @@ from pathlib import Path
 
 from ...ledger.errors import Unavailable
 from ...ledger.publishing.proving import prove_entry, with_entry
-from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.receipt import print_receipt as print_proof
-from ..settings import ledger_folder
+from ..settings import ledger_place
 from .opening import open_for_writing
 from .output import put, write_file
 
 
 def print_checkpoint(given: str | None) -> None:
-    with open_snapshot(ledger_folder(given)) as reader:
+    with ledger_place(given).snapshot() as reader:
         latest = reader.latest_checkpoint()
     if latest is None:
         raise Unavailable("no checkpoint is signed yet; `affidavit seal` signs one")
@@ -23,7 +22,7 @@ def print_checkpoint(given: str | None) -> None:
 
 def print_receipt(given: str | None, seq: int, output: Path | None) -> None:
     """Print a receipt, or write it to a file; what lies there is replaced."""
-    with open_snapshot(ledger_folder(given)) as reader:
+    with ledger_place(given).snapshot() as reader:
         receipt = prove_entry(reader, seq)
         if receipt is not None:
             receipt = with_entry(receipt, reader)

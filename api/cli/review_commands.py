@@ -16,7 +16,6 @@ from ...domain.errors import Refused
 from ...ledger.entries.review import OPINIONS, Statement, Subject, sign_statement
 from ...ledger.errors import Unavailable
 from ...ledger.store.folding import read_identity
-from ...ledger.store.sqlite.reader import open_snapshot
 from ...ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint
 from ...ledger.tlog.note import ED25519, print_vkey
 from ...ledger.tlog.private_key import make_private_key, read_private_key, write_private_key
@@ -24,7 +23,7 @@ from ..client import AffidavitClient, ApiError
 from ..given_files import read_checkpoint
 from ..reading import open_for_reading
 from ..reviews import Review, read_reviews, record_review
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_place
 from .opening import open_for_writing
 from .output import base64, print_json, say, write_file
 
@@ -77,7 +76,7 @@ def sign_review(
 
 def list_reviews(given: str | None, run: str | None, as_of: str | None, as_json: bool) -> int:
     """Show reviews, each verified now; the exit code."""
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         if run is not None:
             ledger.run(run, size)
@@ -129,7 +128,7 @@ def _head(given: str | None, checkpoint: Path | None) -> Checkpoint:
     """What the reviewer has before them: the log as a kept checkpoint states it, or as it lies here."""
     if checkpoint is not None:  # whose signature it bears does not matter: the log must have this root
         return claimed_checkpoint(read_checkpoint(checkpoint))
-    with open_snapshot(ledger_folder(given)) as reader:
+    with ledger_place(given).snapshot() as reader:
         head = reader.head()
         return Checkpoint(read_identity(reader).origin_at(head.size), head.size, head.root())
 

@@ -22,7 +22,7 @@ from ..reading import OpenLedger, open_for_reading
 from ..record import open_ledger
 from ..reviews import reviews_of
 from ..run_folders import write_folders
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_place
 from .output import base64, print_json, print_table, progress, say, score
 
 
@@ -48,7 +48,7 @@ def _print_report(report: ImportReport) -> None:
 
 
 def list_all_runs(given: str | None, as_json: bool, as_of: str | None) -> None:
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger, ledger.views() as connection:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger, ledger.views() as connection:
         size = ledger.size_as_of(as_of)
         root, lines = ledger.root_at(size), list_runs(connection, size)
     if as_json:
@@ -77,7 +77,7 @@ def _cells(line: RunLine) -> tuple[object, ...]:
 
 
 def show_run(given: str | None, run: str, as_json: bool, as_of: str | None, prices: Path | None) -> None:
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         record, root = ledger.run(run, size), ledger.root_at(size)
         summary = summarise(record, ledger.run_seed(record))
@@ -189,7 +189,7 @@ def print_diff(
 
 
 def rebuild_runs(given: str | None, to: Path, profile: str, run: str | None, as_of: str | None, as_json: bool) -> None:
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         root = ledger.root_at(size)
         names = [stream.removeprefix("run/") for stream in ledger.reader.streams("run")]
@@ -226,7 +226,7 @@ def _folders(records: Iterator[RunRecord], profile: str) -> Iterator[tuple[str, 
 
 
 def _read_run(given: str | None, run: str, as_of: str | None) -> tuple[RunRecord, int, str]:
-    with open_for_reading(ledger_folder(given), keys_root()) as ledger:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         return ledger.run(run, size), size, base64(ledger.root_at(size))
 

@@ -83,7 +83,7 @@ def serve(
         warming = Warming(service)
         opened.callback(warming.stop)
         warming.start()
-        say(f"ledger   {ledger.folder}")
+        say(f"ledger   {ledger.place}")
         say(f"judge    {chat.model if chat is not None else 'none'}")
         say(f"witness  {_told(cosigners())}")
         say(f"anchors  {anchoring.authority.host if anchoring is not None else 'none'}")

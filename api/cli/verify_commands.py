@@ -17,9 +17,8 @@ from ...ledger.audit.audit import Against, audit
 from ...ledger.audit.fork import print_fork
 from ...ledger.audit.stretches import Damage
 from ...ledger.audit.verdict import Verdict
-from ...ledger.errors import Unavailable, UnsupportedFormat
-from ...ledger.store.sqlite.reader import fingerprint, open_snapshot
-from ...ledger.store.sqlite.schema import LEDGER_FILE
+from ...ledger.errors import Unavailable, Unreachable, UnsupportedFormat
+from ...ledger.store.place import Place
 from ...ledger.tlog.note import parse_vkey
 from ...projections.registry import REGISTRY
 from ...projections.runner import copied_views
@@ -27,7 +26,7 @@ from ...projections.seals import check_views
 from ..given_files import read_certificates, read_checkpoint, read_file, read_policy, read_receipt
 from ..reading import OpenLedger, open_reader
 from ..run_folders import check_folder, require_runs
-from ..settings import keys_root, ledger_folder
+from ..settings import keys_root, ledger_place
 from ..verifying import known_here
 from .output import base64, print_json, progress, say, write_file
 from .verdicts import bounds_json, print_verdict, verdict_json
@@ -65,17 +64,17 @@ class Asked:
 
 def verify_ledger(given: str | None, as_json: bool, asked: Asked, jobs: int | None) -> int:
     """Print the verdict and return the exit code."""
-    folder = ledger_folder(given)
+    place = ledger_place(given)
     against = asked.against()
     if asked.directory is not None:
         require_runs(asked.directory)
-    before = _fingerprint(folder)
-    verdict = _verify(folder, against, asked.directory, jobs, as_json, copy=False)
-    moved = _fingerprint(folder) != before or any(found.kind == "missing_without_erasure" for found in verdict.damage)
+    before = _fingerprint(place)
+    verdict = _verify(place, against, asked.directory, jobs, as_json, copy=False)
+    moved = _fingerprint(place) != before or any(found.kind == "missing_without_erasure" for found in verdict.damage)
     if verdict.damage and moved:
         # Somebody appended while an immutable snapshot was read, or erased while its keys were: what looks like
         # damage may be that.
-        verdict = _verify(folder, against, asked.directory, jobs, as_json, copy=True)
+        verdict = _verify(place, against, asked.directory, jobs, as_json, copy=True)
     kept = _keep_evidence(verdict, asked.fork_evidence)
     if as_json:
         print_json(_verdict_json(verdict))
@@ -87,43 +86,42 @@ def verify_ledger(given: str | None, as_json: bool, asked: Asked, jobs: int | No
 
 
 def _verify(
-    folder: Path, asked: Against, directory: Path | None, jobs: int | None, quiet: bool, *, copy: bool
+    place: Place, asked: Against, directory: Path | None, jobs: int | None, quiet: bool, *, copy: bool
 ) -> Verdict:
-    if not (folder / LEDGER_FILE).is_file():
-        raise Unavailable(f"no ledger in {folder}: expected {LEDGER_FILE}")
+    if not place.exists():
+        raise Unavailable(f"no ledger in {place}; `affidavit init` makes one")
     try:
-        with open_snapshot(folder) as reader:
-            against = known_here(folder, keys_root(), reader, asked)
+        with place.snapshot() as reader:
+            against = known_here(place, keys_root(), reader, asked)
         # The views are copied before the log is opened, too, so that they are not ahead of it.
         with (
-            copied_views(folder) as views,
-            open_snapshot(folder, copy=copy, hold=False) as reader,
+            copied_views(place) as views,
+            place.snapshot(copy=copy, hold=False) as reader,
             progress("verifying", quiet=quiet) as on_progress,
         ):
             try:
                 verdict = audit(reader, REGISTRY, against, jobs=jobs or os.cpu_count() or 1, on_progress=on_progress)
-                _check_derived(open_reader(folder, reader, against.scopes), verdict, views, directory)
+                _check_derived(open_reader(place, reader, against.scopes), verdict, views, directory)
             finally:
                 if against.scopes is not None:
                     against.scopes.close()
-    except UnsupportedFormat:
+    except (UnsupportedFormat, Unreachable):
         raise
     except OSError as error:
-        raise Unavailable(f"{error.filename or folder}: {error.strerror}") from error
+        raise Unavailable(f"{error.filename or place}: {error.strerror}") from error
     except Exception as error:  # whatever lies there, a reviewer gets a verdict
-        if not os.access(folder / LEDGER_FILE, os.R_OK):
-            raise Unavailable(f"{folder / LEDGER_FILE}: it may not be read") from error
+        place.require_readable()
         return Verdict(damage=[Damage("storage_damaged", None, str(error))])
     return verdict
 
 
-def _check_derived(ledger: OpenLedger, verdict: Verdict, views: Engine, directory: Path | None) -> None:
+def _check_derived(ledger: OpenLedger, verdict: Verdict, views: Engine | None, directory: Path | None) -> None:
     """What was derived from the log and lies beside it: the stored views, a rebuilt folder."""
     if verdict.is_damaged:
         if directory is not None:
             verdict.not_checked["run_directories"] = "the log that they were rebuilt from is damaged"
         return
-    if Path(str(views.url.database)).is_file():
+    if views is not None:
         verdict.damage += check_views(views, ledger.events)
     if directory is not None:
         damage, unchecked = check_folder(ledger, directory)
@@ -205,8 +203,8 @@ def _told_bound(bound: PrintedBound) -> str:
     return f"entries {bound.first} to {bound.stop - 1} were written {' and '.join(times)}"
 
 
-def _fingerprint(folder: Path) -> object:
+def _fingerprint(place: Place) -> object:
     try:
-        return fingerprint(folder)
+        return place.fingerprint()
     except OSError:
         return None

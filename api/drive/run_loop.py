@@ -124,7 +124,7 @@ def drive(
 
 @contextmanager
 def _claimed(ledger: Ledger, run: str) -> Iterator[None]:
-    claims = Claims(ledger.folder, RUNS)
+    claims = Claims(ledger.place, RUNS)
     try:
         with claims.claimed(f"run/{run}") as held:
             if not held:

@@ -84,7 +84,7 @@ def open_service(
         publisher = opened.enter_context(Publisher(ledger))
         keyring = Keyring(ledger.keys.path)
         roots = () if anchoring is None else anchoring.authority.roots
-        verifier = Verifier(ledger.folder, ledger.keys.path.parent, lambda: clock() // 1_000_000, roots)
+        verifier = Verifier(ledger.place, ledger.keys.path.parent, lambda: clock() // 1_000_000, roots)
         opened.enter_context(closing(verifier))
         yield Service(
             ledger,

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
@@ -20,8 +19,8 @@ from ...ledger.folds.anchors import ANCHOR_STREAM, Anchor
 from ...ledger.folds.erasures import ERASURE_STREAM
 from ...ledger.folds.identity import LEDGER_STREAM
 from ...ledger.store.folding import read_anchors, read_identity
+from ...ledger.store.place import Place
 from ...ledger.store.reader import LedgerReader
-from ...ledger.store.tokens import anchor_path
 from ...ledger.tlog.checkpoint import claimed_checkpoint
 from ...ledger.tlog.multiproof import prove_leaves
 from ...ledger.tlog.note import print_vkey
@@ -144,7 +143,7 @@ def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at
         range=_range(reader, selection, size, nodes),
         entries=tuple(EvidenceEntry(seq, rows[seq].raw.decode(), disclosures.get(seq, {})) for seq in seqs),
         proof=tuple(prove_leaves(seqs, size, nodes)),
-        anchors=tuple(_earlier(ledger.folder, reader, selection, _reviewed(rows.values(), selection), size, nodes)),
+        anchors=tuple(_earlier(ledger.place, reader, selection, _reviewed(rows.values(), selection), size, nodes)),
         policy=policy,
     )
 
@@ -231,7 +230,7 @@ def _reviewed(rows: Iterable[StoredEntry], selection: Selection) -> list[int]:
 
 
 def _earlier(
-    folder: Path, reader: LedgerReader, selection: Selection, reviewed: Iterable[int], size: int, nodes: ReadNode
+    place: Place, reader: LedgerReader, selection: Selection, reviewed: Iterable[int], size: int, nodes: ReadNode
 ) -> Iterable[EarlierCheckpoint]:
     """Earlier checkpoints that say something of the selection, oldest first.
 
@@ -243,9 +242,9 @@ def _earlier(
     for signer in read_identity(reader, size).ranges[1:]:
         found |= dict.fromkeys([each for each in sorted(notes) if signer.named_by < each < size][:1])
     for anchor in _bounding(read_anchors(reader, size), selection):
-        path, note = anchor_path(folder, anchor.size), notes.get(anchor.size)
-        if note is not None and path.is_file() and claimed_checkpoint(note).root == anchor.root:
-            found[anchor.size] = path.read_bytes()
+        token, note = place.token(anchor.size), notes.get(anchor.size)
+        if note is not None and token is not None and claimed_checkpoint(note).root == anchor.root:
+            found[anchor.size] = token
     for each in sorted(found):
         proof = prove_consistency(each, size, nodes) if each < size else ()
         yield EarlierCheckpoint(notes[each].decode(), found[each], tuple(proof))

@@ -18,6 +18,7 @@ from ...domain.evaluation.events import (
 )
 from ...domain.event import Recorded
 from ...ledger.store.opening import EventReader
+from ...ledger.store.place import ViewsFile
 from ...projections.evaluation.windows import OverviewRequest
 from ...projections.runner import catch_up, views_engine
 from ..answers import overview_answer, trend_answer
@@ -58,7 +59,7 @@ def window_page(events: EventReader, about: dict[str, str], size: int, root: byt
     """The page of a window as of the first ``size`` entries, whose root is ``root``."""
     request = window_request(about)
     with tempfile.TemporaryDirectory(prefix="affidavit-") as scratch:
-        engine = views_engine(Path(scratch) / "views.db")
+        engine = views_engine(ViewsFile(Path(scratch) / "views.db"))
         try:
             catch_up(engine, events)
             with engine.connect() as views:

@@ -117,7 +117,7 @@ class Judges:
         self._on_outcome = on_outcome
         self._stopping = threading.Event()
         self.bench = Bench(live.ledger, Asker(model, patience or Patience(), self._sleep), clock)
-        self._claims = Claims(live.ledger.folder)
+        self._claims = Claims(live.ledger.place)
         self.on_demand = OnDemandGrader(
             live, self.bench, self._claims, grades_per_minute=self._settings.grades_per_minute
         )

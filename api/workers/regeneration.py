@@ -21,7 +21,6 @@ from ...domain.evaluation.sampling import draw
 from ...domain.event import Meta, NewEvent
 from ...ledger.application import Ledger
 from ...ledger.errors import Conflict
-from ...ledger.files import lock_file
 from ...projections.evaluation.jobs import (
     JobProgress,
     concluded_sessions,
@@ -35,7 +34,7 @@ from ..moment import LiveLedger
 from ..settings import recorder_name
 from .settings import MAX_THREADS
 
-LOCK_FILE = "regeneration.lock"
+LOCK = "regeneration"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +75,7 @@ def start_regeneration(
     version = config.shadow_comparison_judge_prompt_version
     job, seed = random(16).hex(), random(16).hex()
     n = config.eval_sample_n_per_stratum
-    with lock_file(ledger.folder / LOCK_FILE):  # of two that start at once, the second must see the first
+    with ledger.place.alone(LOCK):  # of two that start at once, the second must see the first
         with live.moment() as moment:
             if running_jobs(moment.views, moment.size):
                 raise Refused("regeneration_running", "A regenerate is already running for this org")

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 
 from ...domain.errors import AffidavitError
 from ...domain.registry import Registry
+from ..errors import Unreachable
 from ..store.folding import read_erasures
 from ..store.opening import EventReader
 from ..store.reader import LedgerReader
@@ -78,12 +79,15 @@ def audit(
 ) -> Verdict:
     """Verify a ledger. Nothing that lies in the database makes this raise; it becomes damage.
 
-    ``Malformed`` where a pinned note or the one in a receipt is no checkpoint.
+    ``Malformed`` where a pinned note or the one in a receipt is no checkpoint; ``Unreachable`` where the server of the
+    database went away.
     """
     verdict = Verdict()
     kept = _kept(against)
     try:
         _audit(reader, registry, against, kept, verdict, jobs, on_progress)
+    except Unreachable:
+        raise
     except Exception as error:  # whatever lies in the database, the answer is a verdict
         verdict.damage.append(Damage("storage_damaged", None, f"the database does not read: {error}"))
         for name in ("key_pinned", "fork", "rollback", "time", "unsigned_tail", "sealed", "projections"):

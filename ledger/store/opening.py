@@ -30,6 +30,10 @@ class EventReader:
         self._scopes = scopes
         self._origin = reader.origin().encode()
 
+    def over(self, reader: LedgerReader) -> EventReader:
+        """The events of another state of the same ledger."""
+        return EventReader(reader, self._registry, self._scopes)
+
     def events(
         self, start: int = 0, stop: int | None = None, types: Container[str] | None = None
     ) -> Iterator[Recorded]:

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
 
 from ..entries.mapper import PendingEntry
 from .reader import LedgerReader
 from .recorder import ChainingRecorder
 from .scopes import ScopeKeys
+
+VIEWS = "views"
 
 
 class Store(ABC):
@@ -38,8 +43,66 @@ class Store(ABC):
         """Let go of the databases."""
 
 
+class Lock(ABC):
+    """A lock that one holds at a time, of all threads, processes and machines that use a ledger. Close it last.
+
+    Whoever dies lets go of it.
+    """
+
+    @abstractmethod
+    def held(self) -> AbstractContextManager[None]:
+        """Wait for it, and hold it. Not twice at once."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of what it takes to ask for it."""
+
+
+class Locks(ABC):
+    """Many locks by number (63 bits), none of which anybody waits for. Whoever dies lets go of them. Thread-safe."""
+
+    @abstractmethod
+    def take(self, number: int) -> bool:
+        """Take one unless somebody has it; whether it was taken."""
+
+    @abstractmethod
+    def release(self, number: int) -> None:
+        """Let go of one that was taken."""
+
+    @abstractmethod
+    def close(self) -> None:
+        """Let go of all."""
+
+
+@dataclass(frozen=True, slots=True)
+class ViewsFile:
+    """Read models in an SQLite database, which is made where there is none."""
+
+    path: Path
+
+    def forget(self) -> None:
+        """Throw them away."""
+        self.path.unlink(missing_ok=True)
+
+
+@dataclass(frozen=True, slots=True)
+class ViewsSchema:
+    """Read models in a schema of PostgreSQL. ``connect`` gives a connection of psycopg that looks into it."""
+
+    connect: Callable[[], Any]
+    forget: Callable[[], None]
+
+
 class Place(ABC):
-    """Where a ledger lies. ``str`` of it is what people are told: it holds no secret."""
+    """Where a ledger lies. ``str`` of it is what people are told: it holds no secret. It goes to worker processes."""
+
+    @abstractmethod
+    def exists(self) -> bool:
+        """Whether a ledger lies here, as far as can be seen from the outside."""
+
+    @abstractmethod
+    def require_readable(self) -> None:
+        """``Unavailable`` where the databases may not be read, or do not answer: then that says nothing of them."""
 
     @abstractmethod
     def open(self) -> Store:
@@ -79,3 +142,39 @@ class Place(ABC):
     @abstractmethod
     def scope_keys_to_read(self, master: bytes, origin: str) -> ScopeKeys:
         """The key database, of which nothing is changed; ``Unavailable`` where it is another ledger's."""
+
+    @abstractmethod
+    def lock(self, name: str) -> Lock:
+        """The lock of this name."""
+
+    @contextmanager
+    def alone(self, name: str) -> Iterator[None]:
+        """Hold the lock of this name."""
+        with closing(self.lock(name)) as lock, lock.held():
+            yield
+
+    @abstractmethod
+    def locks(self, kind: str) -> Locks:
+        """Locks of one kind; the same number of two kinds is two locks."""
+
+    @abstractmethod
+    def token(self, size: int) -> bytes | None:
+        """The timestamp authority's answer for the checkpoint of ``size`` entries, None where there is none."""
+
+    @abstractmethod
+    def keep_token(self, size: int, token: bytes) -> bool:
+        """Make a token durable, whole or not at all; False where one is there, which stays."""
+
+    @abstractmethod
+    def put_token_aside(self, size: int) -> str:
+        """Make room where a token lies that does not hold; in words, where it lies from now on."""
+
+    @property
+    @abstractmethod
+    def key_copies(self) -> str:
+        """In words, which copies of destroyed keys there may be that no erasure here reaches."""
+
+    @property
+    @abstractmethod
+    def views(self) -> ViewsFile | ViewsSchema:
+        """Where the read models lie. Who writes there holds the lock ``VIEWS``."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from contextlib import AbstractContextManager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
@@ -32,6 +32,9 @@ Make = Callable[[LedgerReader, int], Sequence[PendingEntry]]
 Box = tuple[int, str, bytes]
 """seq, field, sealed content."""
 
+_MOST_SHARED = 10_000
+"""Entries of one commit, unless one caller brings more."""
+
 
 class Writing(Protocol):
     """A transaction that nobody else who appends is in at the same time."""
@@ -40,10 +43,10 @@ class Writing(Protocol):
     def reader(self) -> LedgerReader:
         """Reads what the transaction sees."""
 
-    def take_head(self) -> Head:
-        """The head, kept from everybody else until the transaction ends. The first statement, and a write:
+    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int]]:
+        """The head, kept from everybody else until the transaction ends, and each stream's next position.
 
-        a read first could not be made into one once another process has committed.
+        The first statement is a write: a read could not be made into one once another process has committed.
         """
 
     def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
@@ -189,7 +192,8 @@ class ChainingRecorder(ApplicationRecorder):
 
     def _commit_waiting(self) -> None:
         with self._waiting_mutex:
-            appenders, self._waiting = self._waiting, []
+            count = _shared(self._waiting)
+            appenders, self._waiting = self._waiting[:count], self._waiting[count:]
         try:
             with self._explained():
                 self._commit(appenders)
@@ -210,15 +214,16 @@ class ChainingRecorder(ApplicationRecorder):
         try:
             # 1. Queue behind other processes, and take the head with the transaction's first statement.
             with self._writing() as writing:
-                head = writing.take_head()
+                head, free = writing.take_head(_streams(appenders))
                 # 2. The time, taken once nobody else can, never earlier than the last.
                 head, at, findings = self._stamp(writing.reader, head)
                 if make is not None:
                     appenders[0].pending = make(writing.reader, head.size + len(findings))
+                    free = writing.reader.next_positions(_streams(appenders))
                 # 3. Each appender's expected positions, while nobody else can move them, and the keys to seal
                 #    under, fetched now: a key destroyed a moment ago must not be used again, nor made anew. A new
                 #    key is durable before the entry that needs it; a crash between leaves an unused key, no loss.
-                accepted, ciphers = self._accept(writing.reader, appenders)
+                accepted, ciphers = self._accept(free, appenders)
                 if not accepted:
                     return  # the head's time is that of an entry, so nothing may move it alone
                 pending = [*findings, *(waiting for appender in accepted for waiting in appender.pending)]
@@ -238,9 +243,8 @@ class ChainingRecorder(ApplicationRecorder):
             appender.entries = batch.entries[start : start + len(appender.pending)]
             start += len(appender.pending)
 
-    def _accept(self, reader: LedgerReader, appenders: list[_Appender]) -> tuple[list[_Appender], dict[str, AESGCM]]:
+    def _accept(self, free: dict[str, int], appenders: list[_Appender]) -> tuple[list[_Appender], dict[str, AESGCM]]:
         """The appenders whose positions are free, and the ciphers of their scopes; each other one fails alone."""
-        free = reader.next_positions({str(each.originator_id) for one in appenders for each in one.pending})
         ciphers: dict[str, AESGCM] = {}
         accepted = []
         with self._scopes.together():
@@ -282,6 +286,20 @@ class ChainingRecorder(ApplicationRecorder):
                 box = make_box(cipher, self._random(NONCE_BYTES), disclosure, self._origin)
                 boxes.append((entry.seq, disclosure.name, box))
         return boxes
+
+
+def _shared(waiting: list[_Appender]) -> int:
+    """How many of those who wait share a commit: who comes with little must not wait for all who come with much."""
+    entries = 0
+    for n, appender in enumerate(waiting):
+        entries += len(appender.pending)
+        if n and entries > _MOST_SHARED:
+            return n
+    return len(waiting)
+
+
+def _streams(appenders: list[_Appender]) -> set[str]:
+    return {str(each.originator_id) for one in appenders for each in one.pending}
 
 
 def _loose_hashes(reader: LedgerReader, size: int, level: int) -> bytes:

@@ -104,7 +104,7 @@ class Titles:
         fill_sessions(self._views, sessions)
         rows = self._views.exec_driver_sql(
             "SELECT c.title, c.session, c.created_at, c.seq, c.n FROM asked CROSS JOIN citations c "
-            "ON c.session = asked.session WHERE c.kind = ? AND c.rule = ? AND c.title <> '' AND c.seq < ?",
+            "WHERE c.session = asked.session AND c.kind = ? AND c.rule = ? AND c.title <> '' AND c.seq < ?",
             (kind, rule, self._size),
         )
         if not several:  # then nobody's name decides

@@ -6,12 +6,20 @@ Conditions in SQL on a row ``t``, over the first ``:size`` entries.
 from __future__ import annotations
 
 _VERDICT = "n.turn = t.turn AND n.version = t.version AND n.made <> 'import' AND n.seq < :size"
+
+
+def same(one: str, other: str) -> str:
+    """Whether two values are equal, or are both missing (SQL). False, and never NULL, otherwise."""
+    return f"coalesce({one} = {other}, {one} IS NULL AND {other} IS NULL)"
+
+
 _FIRST_OF_ITS_JOB = (
     "NOT EXISTS (SELECT 1 FROM verdicts x WHERE x.turn = n.turn AND x.version = n.version AND x.made <> 'import' "
-    "AND x.job IS n.job AND x.seq < n.seq)"
+    f"AND {same('x.job', 'n.job')} AND x.seq < n.seq)"
 )
+_SAME_JOB = same("n.job", "t.job")
 VERDICT_COUNTS = f"""(t.made = 'import' OR t.turn IS NULL OR NOT EXISTS (SELECT 1 FROM verdicts n WHERE {_VERDICT}
-    AND ((n.job IS t.job AND n.seq < t.seq) OR (n.job IS NOT t.job AND n.seq > t.seq AND {_FIRST_OF_ITS_JOB}))))"""
+    AND (({_SAME_JOB} AND n.seq < t.seq) OR (NOT {_SAME_JOB} AND n.seq > t.seq AND {_FIRST_OF_ITS_JOB}))))"""
 """Of a turn and a version: the first verdict of each job, and of those the one whose job judged last. Imported ones
 all count."""
 

@@ -10,12 +10,13 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from sqlalchemy import Connection
+from sqlalchemy import Column, Connection, MetaData, Table
 
 from ...domain.evaluation.config import DEFAULT_PIN
 from ...domain.evaluation.events import JudgePromptPublished
 from ...domain.evaluation.prompts import GRADE_PROMPT, SHADOW_PROMPTS
 from ...ledger.store.opening import EventReader
+from ..columns import TEXT, WHOLE
 from .trend import MICRO
 from .view import DAY
 
@@ -24,11 +25,16 @@ MOST_PINS = 200
 
 RECENT = 500
 RECENT_DAYS = 30
-_CACHE = (
-    "CREATE TABLE IF NOT EXISTS verdict_days (version TEXT, day INTEGER, n INTEGER, PRIMARY KEY (version, day)) "
-    "WITHOUT ROWID",
-    "CREATE TABLE IF NOT EXISTS verdicts_counted (size INTEGER)",
+_CACHE = MetaData()
+Table(
+    "verdict_days",
+    _CACHE,
+    Column("version", TEXT, primary_key=True),
+    Column("day", WHOLE, primary_key=True, autoincrement=False),
+    Column("n", WHOLE),
+    sqlite_with_rowid=False,
 )
+Table("verdicts_counted", _CACHE, Column("size", WHOLE))
 _STEPS = 60
 
 
@@ -82,7 +88,7 @@ def pins_through_time(views: Connection, events: EventReader, size: int) -> tupl
     """The versions that were pinned, one after another, as far as the last ``MOST_PINS`` changes say."""
     rows = views.exec_driver_sql(
         "SELECT seq, at, pin FROM (SELECT seq, at, pin, lag(pin) OVER (ORDER BY seq) AS was FROM configs "
-        "WHERE seq < :size) WHERE was IS NULL OR was <> pin ORDER BY seq DESC LIMIT :most",
+        "WHERE seq < :size) c WHERE was IS NULL OR was <> pin ORDER BY seq DESC LIMIT :most",
         {"size": size, "most": MOST_PINS},
     ).all()
     changes = [(row.seq, _seconds(row.at), row.pin) for row in reversed(rows)]
@@ -121,13 +127,13 @@ def versions_through_time(
 
 def _daily(views: Connection, size: int) -> dict[str, dict[int, int]]:
     """Verdicts by version and day, over the first ``size`` entries: kept beside the view, and carried on from there."""
-    for table in _CACHE:
-        views.exec_driver_sql(table)
+    _CACHE.create_all(views)
     upto = int(views.exec_driver_sql("SELECT coalesce(max(size), 0) FROM verdicts_counted").scalar_one())
     if upto < size:
         views.exec_driver_sql(
             "INSERT INTO verdict_days SELECT version, day, count(*) FROM verdicts WHERE version IS NOT NULL "
-            "AND seq >= :upto AND seq < :size GROUP BY version, day ON CONFLICT DO UPDATE SET n = n + excluded.n",
+            "AND seq >= :upto AND seq < :size GROUP BY version, day "
+            "ON CONFLICT (version, day) DO UPDATE SET n = verdict_days.n + excluded.n",
             {"upto": upto, "size": size},
         )
         views.exec_driver_sql("DELETE FROM verdicts_counted")
@@ -201,13 +207,13 @@ def recent_judges(views: Connection, size: int, versions: Iterable[str]) -> Rece
     for version in versions:
         rows = views.exec_driver_sql(
             "SELECT coalesce(model, '') AS model, count(*) AS n FROM (SELECT model FROM verdicts WHERE version = ? "
-            "AND seq < ? ORDER BY judged_at DESC LIMIT ?) GROUP BY 1 ORDER BY 2 DESC, 1",
+            "AND seq < ? ORDER BY judged_at DESC LIMIT ?) v GROUP BY 1 ORDER BY 2 DESC, 1",
             (version, size, RECENT),
         )
         verdicts[version] = {row.model: row.n for row in rows}
     rows = views.exec_driver_sql(
         "SELECT coalesce(version, '') AS version, coalesce(model, '') AS model, count(*) AS n FROM (SELECT version, "
-        "model FROM results WHERE seq < ? ORDER BY seq DESC LIMIT ?) GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
+        "model FROM results WHERE seq < ? ORDER BY seq DESC LIMIT ?) g GROUP BY 1, 2 ORDER BY 3 DESC, 1, 2",
         (size, RECENT),
     )
     return RecentJudges(verdicts, {(row.version, row.model): row.n for row in rows})

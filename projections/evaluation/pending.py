@@ -55,7 +55,7 @@ def turns_to_try_again(
     query = (
         "SELECT u.turn FROM undecided u WHERE u.judge='shadow' AND u.job IS NULL AND u.seq < :size AND NOT EXISTS "
         "(SELECT 1 FROM verdicts v WHERE v.turn=u.turn AND v.job IS NULL AND v.seq < :size) GROUP BY u.turn "
-        "HAVING sum(u.reason NOT IN :reasons) = 0 AND count(*) < :tries AND max(u.at) < :before "
+        "HAVING count(*) FILTER (WHERE u.reason NOT IN :reasons) = 0 AND count(*) < :tries AND max(u.at) < :before "
         "ORDER BY u.turn LIMIT :limit"
     )
     return [row.turn for row in _in_reasons(views, query, size, reasons, before, tries, limit)]
@@ -94,7 +94,7 @@ def sessions_to_try_again(
         f"SELECT {_DUE} FROM requests r WHERE r.seq < :size AND {_IS_LAST} AND r.session IN ("
         "SELECT u.session FROM undecided u WHERE u.judge='grade' AND u.made='live' AND u.seq < :size AND NOT EXISTS "
         "(SELECT 1 FROM results g WHERE g.session=u.session AND g.made='live' AND g.seq < :size) GROUP BY u.session "
-        "HAVING sum(u.reason NOT IN :reasons) = 0 AND count(*) < :tries AND max(u.at) < :before) "
+        "HAVING count(*) FILTER (WHERE u.reason NOT IN :reasons) = 0 AND count(*) < :tries AND max(u.at) < :before) "
         "ORDER BY r.seq LIMIT :limit"
     )
     return [_due(row) for row in _in_reasons(views, query, size, reasons, before, tries, limit)]
@@ -136,7 +136,7 @@ def session_rows(views: Connection, size: int, session: str) -> SessionRows | No
     given = {"session": session, "size": size}
     requests = views.execute(
         text(
-            "SELECT user, agent_version, requested_at FROM requests WHERE session=:session AND seq < :size "
+            'SELECT "user", agent_version, requested_at FROM requests WHERE session=:session AND seq < :size '
             "ORDER BY requested_at, seq"
         ),
         given,
@@ -192,7 +192,7 @@ def regeneration_candidates(views: Connection, size: int, from_at: int, to_at: i
     window = {"from": from_at, "to": to_at, "size": size}
     within = "FROM requests WHERE requested_at >= :from AND requested_at <= :to AND seq < :size"
     counted = views.execute(
-        text(f"SELECT count(*) AS n FROM (SELECT DISTINCT session, agent_version, source {within})"), window
+        text(f"SELECT count(*) AS n FROM (SELECT DISTINCT session, agent_version, source {within}) d"), window
     ).one()
     rows = views.execute(
         text(

@@ -63,7 +63,7 @@ def find_sessions(
     given: dict[str, Any] = {f"{column}s": list(among) for column, among in named.items() if among is not None}
     if any(not among for among in given.values()):
         return [], False
-    conditions = ["seq < :size", *(f"{column} IN :{column}s" for column, among in named.items() if among is not None)]
+    conditions = ["seq < :size", *(f'"{column}" IN :{column}s' for column, among in named.items() if among is not None)]
     bounds = {"source = :source": source, "requested_at >= :start_at": start_at, "requested_at <= :end_at": end_at}
     for condition, bound in bounds.items():
         if bound is not None:

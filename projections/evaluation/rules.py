@@ -1,13 +1,16 @@
 """Rules: which versions are in force, and a full-text search over them (SQLite FTS5, ranked by bm25).
 
-The index is a cache beside the view's tables, made anew when it is not that of the newest rule.
+The index is a cache beside the view's tables, made anew when it is not that of the newest rule. Where those lie in
+another database, SQLite indexes the rules in memory, so that a search finds the same in the same order.
 """
 
 from __future__ import annotations
 
 import json
 import re
-from collections.abc import Sequence
+import sqlite3
+from collections.abc import Iterable, Sequence
+from contextlib import closing
 from datetime import UTC, datetime
 from typing import Any
 
@@ -17,6 +20,10 @@ MAX_WORDS = 64
 """Words of a question that are searched for; the rest of a long one adds little."""
 
 _INDEX = "CREATE VIRTUAL TABLE {name} USING fts5(title, text, tags, tokenize='porter unicode61 remove_diacritics 2')"
+_ADD = "INSERT INTO {name} (rowid, title, text, tags) VALUES (?, ?, ?, ?)"
+_RANK = (
+    "SELECT rowid AS seq, bm25({index}, 2.0, 1.0, 1.0) AS rank FROM {index} WHERE {index} MATCH ? ORDER BY rank, rowid"
+)
 _IN_FORCE = (
     "SELECT r.* FROM rules r JOIN (SELECT rule, max(seq) AS newest FROM rules WHERE seq < ? GROUP BY rule) n "
     "ON r.seq = n.newest"
@@ -46,14 +53,15 @@ def search_rules(
     words = list(dict.fromkeys(re.findall(r"\w+", query.lower())))[:MAX_WORDS]
     if not words:
         return []
-    index = _index(views, size)
-    asked = " OR ".join(f'"{word}"' for word in words)
-    ranked = views.exec_driver_sql(
-        f"SELECT rowid AS seq, bm25({index}, 2.0, 1.0, 1.0) AS rank FROM {index} WHERE {index} MATCH ? "
-        "ORDER BY rank, rowid",
-        (asked,),
-    ).all()
     rules = {rule["seq"]: rule for rule in list_rules(views, size)}
+    asked = " OR ".join(f'"{word}"' for word in words)
+    if views.dialect.name == "sqlite":
+        ranked = _ranked(views, _index(views, size, rules.values()), asked)
+    else:
+        with closing(sqlite3.connect(":memory:")) as scratch:
+            scratch.execute(_INDEX.format(name="rules_index"))
+            scratch.executemany(_ADD.format(name="rules_index"), _rows(rules.values()))
+            ranked = scratch.execute(_RANK.format(index="rules_index"), (asked,)).fetchall()
     found: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     for seq, rank in ranked:
@@ -92,30 +100,38 @@ def by_kind(rules: Sequence[dict[str, Any]]) -> dict[str, list[dict[str, Any]]]:
     return answer
 
 
-def _index(views: Connection, size: int) -> str:
+def _ranked(views: Connection, index: str, asked: str) -> Sequence[Any]:
+    return views.exec_driver_sql(_RANK.format(index=index), (asked,)).all()
+
+
+def _index(views: Connection, size: int, rules: Iterable[dict[str, Any]]) -> str:
     """The table that indexes the rules in force at ``size``: the kept one, or one for a moment in the past."""
     newest, last, count = views.exec_driver_sql(
         "SELECT max(seq) FILTER (WHERE seq < ?), max(seq), count(*) FROM rules", (size,)
     ).one()
     if newest != last:
         views.exec_driver_sql("DROP TABLE IF EXISTS temp.rules_then")
-        _fill(views, "temp.rules_then", size)
+        _fill(views, "temp.rules_then", rules)
         return "rules_then"
     views.exec_driver_sql("CREATE TABLE IF NOT EXISTS rules_indexed (newest INTEGER, count INTEGER)")
     if views.exec_driver_sql("SELECT newest, count FROM rules_indexed").first() != (newest, count):
         views.exec_driver_sql("DROP TABLE IF EXISTS rules_index")
-        _fill(views, "rules_index", size)
+        _fill(views, "rules_index", rules)
         views.exec_driver_sql("DELETE FROM rules_indexed")
         views.exec_driver_sql("INSERT INTO rules_indexed VALUES (?, ?)", (newest, count))
         views.commit()
     return "rules_index"
 
 
-def _fill(views: Connection, name: str, size: int) -> None:
+def _fill(views: Connection, name: str, rules: Iterable[dict[str, Any]]) -> None:
     views.exec_driver_sql(_INDEX.format(name=name))
-    rows = [(rule["seq"], rule["title"], rule["text"], " ".join(rule["tags"])) for rule in list_rules(views, size)]
+    rows = _rows(rules)
     if rows:
-        views.exec_driver_sql(f"INSERT INTO {name} (rowid, title, text, tags) VALUES (?, ?, ?, ?)", rows)
+        views.exec_driver_sql(_ADD.format(name=name), rows)
+
+
+def _rows(rules: Iterable[dict[str, Any]]) -> list[tuple[Any, ...]]:
+    return [(rule["seq"], rule["title"], rule["text"], " ".join(rule["tags"])) for rule in rules]
 
 
 def _rule(row: Any) -> dict[str, Any]:

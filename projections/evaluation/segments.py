@@ -21,6 +21,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
+from ..columns import add_rows
 from ..runner import tracked
 from .effective import VERDICT_COUNTS, newer_result
 from .stale import CACHE, SOURCE_TABLES, fill_sessions, has_nameless_since, kept_as, split_sessions
@@ -92,8 +93,8 @@ _QUERIES: dict[Kind, str] = {
         t.reflexio_is_request_1, t.significant, t.better
         FROM verdicts t WHERE t.seq < :size AND {VERDICT_COUNTS} AND""",
 }
-_CITED = """SELECT DISTINCT t.session, c.kind, c.rule FROM results t CROSS JOIN citations c ON c.session = t.session
-    WHERE t.seq < :size AND c.seq < :size AND"""
+_CITED = """SELECT DISTINCT t.session, c.kind, c.rule FROM results t CROSS JOIN citations c
+    WHERE c.session = t.session AND t.seq < :size AND c.seq < :size AND"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -349,10 +350,7 @@ def _keep(views: Connection, kind: Kind, start: int, stop: int, derived: dict[in
             f"DELETE FROM {table} WHERE kind = ? AND day BETWEEN ? AND ?", (kept_as(kind), start, stop)
         )
     if derived:
-        views.exec_driver_sql(
-            "INSERT INTO segments VALUES (?, ?, ?)",
-            [(kept_as(kind), day, _pack(segment)) for day, segment in derived.items()],
-        )
+        add_rows(views, "segments", [(kept_as(kind), day, _pack(segment)) for day, segment in derived.items()])
     views.commit()  # what is kept is whole, whatever becomes of the reading
 
 

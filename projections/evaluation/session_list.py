@@ -101,7 +101,7 @@ def newest_sessions(
 def recent_sources(views: Connection, size: int) -> list[str]:
     """The sources of the newest ``RECENT_REQUESTS`` requests, by name."""
     rows = views.exec_driver_sql(
-        "SELECT DISTINCT source FROM (SELECT source FROM requests WHERE seq < ? ORDER BY seq DESC LIMIT ?) "
+        "SELECT DISTINCT source FROM (SELECT source FROM requests WHERE seq < ? ORDER BY seq DESC LIMIT ?) r "
         "ORDER BY source",
         (size, RECENT_REQUESTS),
     )
@@ -167,9 +167,9 @@ _GRADES = f"""SELECT t.session, t.seq, t.success, t.escalated, t.failure_type, t
     WHERE t.session IN :sessions AND t.seq < :size AND {RESULT_COUNTS} ORDER BY t.seq"""
 _UNDECIDED = """SELECT session, seq, reason FROM undecided
     WHERE session IN :sessions AND judge = 'grade' AND seq < :size ORDER BY seq"""
-# The plus keeps SQLite to the index of sessions.
+# The || keeps SQLite to the index of sessions.
 _VERDICTS = f"""SELECT t.session, t.better, t.reflexio_is_request_1 AS first FROM verdicts t
-    WHERE t.session IN :sessions AND +t.version = :version AND t.seq < :size AND {VERDICT_COUNTS}"""
+    WHERE t.session IN :sessions AND t.version || '' = :version AND t.seq < :size AND {VERDICT_COUNTS}"""
 
 
 def _by_session(views: Connection, query: str, given: dict[str, Any]) -> dict[str, list[Any]]:

@@ -195,7 +195,7 @@ def session_judgements(
     """
     rows = views.exec_driver_sql(
         f"SELECT t.seq, {RESULT_COUNTS} AS counts FROM results t WHERE t.session = :session AND t.seq < :size "
-        "UNION ALL SELECT u.seq, 0 FROM undecided u WHERE u.session = :session AND u.judge = 'grade' "
+        "UNION ALL SELECT u.seq, false FROM undecided u WHERE u.session = :session AND u.judge = 'grade' "
         "AND u.seq < :size ORDER BY 1 DESC LIMIT :most",
         {"session": session, "size": size, "most": MOST_LISTED},
     ).all()

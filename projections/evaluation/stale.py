@@ -8,38 +8,39 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sqlalchemy import Column, Connection, Index, Integer, LargeBinary, MetaData, Table, Text
+from sqlalchemy import Column, Connection, Index, LargeBinary, MetaData, Table
 
+from ..columns import TEXT, WHOLE, add_rows
 from ..view import Added
 
 CACHE = MetaData()
 SEGMENTS = Table(
     "segments",
     CACHE,
-    Column("kind", Text, primary_key=True),
-    Column("day", Integer, primary_key=True),
+    Column("kind", TEXT, primary_key=True),
+    Column("day", WHOLE, primary_key=True, autoincrement=False),
     Column("content", LargeBinary, nullable=False),
     sqlite_with_rowid=False,
 )
 STALE = Table(
     "stale",
     CACHE,
-    Column("kind", Text, primary_key=True),
-    Column("day", Integer, primary_key=True),
-    Column("session", Text, primary_key=True),
+    Column("kind", TEXT, primary_key=True),
+    Column("day", WHOLE, primary_key=True, autoincrement=False),
+    Column("session", TEXT, primary_key=True),
     sqlite_with_rowid=False,
 )
 SPANS = Table(
     "session_spans",
     CACHE,
-    Column("session", Text, primary_key=True),
-    Column("first", Integer, nullable=False),
-    Column("last", Integer, nullable=False),
+    Column("session", TEXT, primary_key=True),
+    Column("first", WHOLE, nullable=False),
+    Column("last", WHOLE, nullable=False),
     sqlite_with_rowid=False,
 )
 """The first and the last seq of each session's facts, of those that segments are derived from."""
 Index("session_spans_by_last", SPANS.c.last, SPANS.c.first)
-SPANNED = Table("session_spans_upto", CACHE, Column("size", Integer, primary_key=True))
+SPANNED = Table("session_spans_upto", CACHE, Column("size", WHOLE, primary_key=True, autoincrement=False))
 """How many entries the spans are of."""
 SOURCE_TABLES = {"graded": "results", "judged": "verdicts", "begun": "requests"}
 """What a segment of a kind is derived from, first of all: its days are the days of these rows."""
@@ -82,8 +83,9 @@ def mark_stale(connection: Connection, added: Added) -> None:
     # CROSS JOIN keeps the order: the few sessions are looked up, never the whole table walked.
     for kind, table in SOURCE_TABLES.items():
         connection.exec_driver_sql(
-            f"INSERT OR IGNORE INTO stale SELECT DISTINCT ?, t.day, t.session FROM asked CROSS JOIN {table} t "
-            "ON t.session = asked.session WHERE EXISTS (SELECT 1 FROM segments s WHERE s.kind = ? AND s.day = t.day)",
+            f"INSERT INTO stale SELECT DISTINCT ?, t.day, t.session FROM asked CROSS JOIN {table} t WHERE t.session = "
+            "asked.session AND EXISTS (SELECT 1 FROM segments s WHERE s.kind = ? AND s.day = t.day) "
+            "ON CONFLICT DO NOTHING",
             (kept_as(kind), kept_as(kind)),
         )
 
@@ -105,8 +107,9 @@ def extend_spans(connection: Connection, now: int) -> None:
         f"SELECT session, seq FROM {table} WHERE seq >= :upto AND session IS NOT NULL" for table in _SESSION_AT
     )
     connection.exec_driver_sql(
-        f"INSERT INTO session_spans SELECT session, min(seq), max(seq) FROM ({facts}) WHERE true GROUP BY session "
-        "ON CONFLICT DO UPDATE SET first = min(first, excluded.first), last = max(last, excluded.last)",
+        f"INSERT INTO session_spans SELECT session, min(seq), max(seq) FROM ({facts}) f WHERE true GROUP BY session "
+        # Facts come in order of seq, so the first stays and the last is the new one.
+        "ON CONFLICT (session) DO UPDATE SET last = excluded.last",
         {"upto": upto},
     )
     connection.exec_driver_sql("DELETE FROM session_spans_upto")
@@ -127,6 +130,6 @@ def kept_as(kind: str) -> str:
 
 def fill_sessions(connection: Connection, sessions: Iterable[str]) -> None:
     """Put sessions into the temporary table ``asked``, to be joined with."""
-    connection.exec_driver_sql("CREATE TEMP TABLE IF NOT EXISTS asked (session TEXT PRIMARY KEY) WITHOUT ROWID")
+    connection.exec_driver_sql("CREATE TEMP TABLE IF NOT EXISTS asked (session TEXT PRIMARY KEY)")
     connection.exec_driver_sql("DELETE FROM asked")
-    connection.exec_driver_sql("INSERT INTO asked VALUES (?)", [(session,) for session in sessions])
+    add_rows(connection, "asked", [(session,) for session in sessions])

@@ -11,14 +11,15 @@ from sqlalchemy import Connection, RowMapping
 
 from ...domain.evaluation.events import SessionUndecided, ShadowUndecided
 from ...ledger.store.opening import EventReader
+from .effective import same
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 
 # Which undecided judgings have no verdict since is asked as in counts.py, which counts them.
-_IS_OPEN = """CASE u.judge
+_IS_OPEN = f"""CASE u.judge
     WHEN 'shadow' THEN NOT EXISTS (SELECT 1 FROM verdicts v WHERE v.turn = u.turn AND v.version = u.version
             AND v.seq < :size)
-        AND NOT EXISTS (SELECT 1 FROM undecided n WHERE n.turn = u.turn AND n.version IS u.version
+        AND NOT EXISTS (SELECT 1 FROM undecided n WHERE n.turn = u.turn AND {same("n.version", "u.version")}
             AND n.seq > u.seq AND n.seq < :size)
     ELSE NOT EXISTS (SELECT 1 FROM results r WHERE r.session = u.session AND r.seq > u.seq AND r.seq < :size)
         AND NOT EXISTS (SELECT 1 FROM undecided n WHERE n.session = u.session AND n.judge = 'grade'
@@ -82,7 +83,7 @@ def newest_undecided(
     """The newest of what ``list_undecided`` lists, recorded below ``before``. Its cost does not grow with history."""
     start = size if before is None else min(before, size)
     bound = {"before": start, "most": LOOKED_AT_MOST}
-    passed = views.exec_driver_sql(f"SELECT count(*), min(seq) FROM ({_TRIED})", bound).one()
+    passed = views.exec_driver_sql(f"SELECT count(*), min(seq) FROM ({_TRIED}) u", bound).one()
     rows = views.exec_driver_sql(_NEWEST, {**bound, "size": size}).mappings().all()
     older = None
     if len(rows) > limit:

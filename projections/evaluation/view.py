@@ -11,7 +11,7 @@ import json
 from collections.abc import Sequence
 from typing import Any
 
-from sqlalchemy import Column, Index, Integer, MetaData, Table, Text
+from sqlalchemy import Column, Index, MetaData, Table
 
 from ...domain.evaluation.events import (
     EVENTS,
@@ -34,6 +34,7 @@ from ...domain.evaluation.events import (
 )
 from ...domain.event import Recorded
 from ...domain.number import format_number
+from ..columns import TEXT, WHOLE
 from ..view import Row, View
 from .stale import mark_stale
 
@@ -44,10 +45,10 @@ DAY = 86_400
 
 def _table(name: str, columns: str, key: Sequence[str] = ("seq",)) -> Table:
     """A table whose first column is ``seq``; ``columns`` are ``name`` for text and ``name:i`` for integers."""
-    made: list[Column[Any]] = [Column("seq", Integer, nullable=False, primary_key="seq" in key)]
+    made: list[Column[Any]] = [Column("seq", WHOLE, nullable=False, primary_key="seq" in key, autoincrement=False)]
     for column in columns.split():
         label, _, kind = column.partition(":")
-        made.append(Column(label, Integer() if kind else Text(), primary_key=label in key))
+        made.append(Column(label, WHOLE if kind else TEXT, primary_key=label in key, autoincrement=False))
     return Table(name, METADATA, *made, sqlite_with_rowid=False)
 
 

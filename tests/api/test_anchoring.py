@@ -32,11 +32,12 @@ from affidavit.ledger.events import ClockSteppedBack
 from affidavit.ledger.folds.anchors import Anchor
 from affidavit.ledger.store.folding import read_anchors, read_identity
 from affidavit.ledger.store.sqlite.reader import open_snapshot
-from affidavit.ledger.store.tokens import anchor_path, stored_token
+from affidavit.ledger.store.sqlite.tokens import anchor_path, stored_token
 from affidavit.ledger.tlog.timestamp import imprint
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.authority import Answer, serving
 from affidavit.tests.authority import Authority as Stamping
+from affidavit.tests.folders import folder_of
 
 HOUR = 3_600_000_000
 
@@ -58,7 +59,7 @@ def damage(ledger: Ledger, root: bytes) -> list[str]:
         ats = {row.seq: parse_entry(row.raw)["at"] for row in reader.entries()}
         keys_at = read_identity(reader).keys_at
     report = check_anchors(
-        anchors, lambda size: stored_token(ledger.folder, size), notes.get, keys_at, [root], ats.__getitem__
+        anchors, lambda size: stored_token(folder_of(ledger), size), notes.get, keys_at, [root], ats.__getitem__
     )
     assert report.unchecked == ()
     return [found.kind for found in report.damage]
@@ -75,13 +76,13 @@ def test_an_anchor_is_kept_and_recorded(ledger: Ledger, stamping: Stamping) -> N
     with serving(stamping.reply) as url:
         anchor = anchor_now(ledger, Authority(url, (stamping.root_pem,)))
 
-    token = stored_token(ledger.folder, 2)
+    token = stored_token(folder_of(ledger), 2)
     assert token is not None
     assert (anchor.seq, anchor.size, anchor.authority) == (2, 2, "127.0.0.1")
     assert anchor.token_sha256 == sha256(token).hexdigest()
     assert recorded(ledger) == [2]
     assert damage(ledger, stamping.root_pem) == []
-    assert [path.name for path in (ledger.folder / "anchors").iterdir()] == ["2.tsr"]
+    assert [path.name for path in (folder_of(ledger) / "anchors").iterdir()] == ["2.tsr"]
 
 
 def test_without_roots_an_answer_is_held_against_the_request(ledger: Ledger, stamping: Stamping) -> None:
@@ -148,7 +149,7 @@ def test_what_does_not_hold_is_neither_kept_nor_recorded(
     with serving(lambda request: reply(stamping, request)) as url, pytest.raises(error, match=said):
         anchor_now(ledger, Authority(url, (stamping.root_pem,)))
     assert recorded(ledger) == []
-    assert not (ledger.folder / "anchors").exists()
+    assert not (folder_of(ledger) / "anchors").exists()
 
 
 def test_nobody_there_is_said(ledger: Ledger) -> None:
@@ -165,7 +166,7 @@ def test_clocks_too_far_apart_are_said_and_nothing_is_recorded(ledger: Ledger, n
     with serving(stamping.reply) as url, pytest.raises(Unavailable, match="the clocks differ"):
         anchor_now(ledger, Authority(url, (stamping.root_pem,)))
     assert recorded(ledger) == []
-    assert not (ledger.folder / "anchors").exists()
+    assert not (folder_of(ledger) / "anchors").exists()
 
 
 def test_anchors_hold_across_a_rotation_of_the_log_s_key(ledger: Ledger, stamping: Stamping) -> None:
@@ -185,7 +186,7 @@ def test_a_token_that_a_crash_left_is_taken_up(ledger: Ledger, stamping: Stampin
     ledger.sign()
     with ledger.recorder.reading() as reader:
         (_, note) = reader.latest_checkpoint() or (0, b"")
-    path = anchor_path(ledger.folder, 1)
+    path = anchor_path(folder_of(ledger), 1)
     path.parent.mkdir()
     path.write_bytes(stamping.stamp(imprint(note, ledger.verifier_key())))
 
@@ -200,7 +201,7 @@ def test_what_lies_in_the_place_of_a_token_and_does_not_hold_is_put_aside(
     ledger: Ledger, stamping: Stamping, pinned: bool, caplog: pytest.LogCaptureFixture
 ) -> None:
     """A restored log publishes another checkpoint of a size that was stamped before."""
-    path = anchor_path(ledger.folder, 1)
+    path = anchor_path(folder_of(ledger), 1)
     path.parent.mkdir()
     for found in (b"junk", stamping.stamp(sha256(b"of entries that are lost").digest())):
         path.write_bytes(found)
@@ -211,7 +212,7 @@ def test_what_lies_in_the_place_of_a_token_and_does_not_hold_is_put_aside(
         record(ledger)
         ledger.sign()
         with ledger.recorder.reading() as reader:
-            path = anchor_path(ledger.folder, reader.head().size)
+            path = anchor_path(folder_of(ledger), reader.head().size)
     aside = [each.read_bytes() for each in path.parent.iterdir() if not each.name.endswith(".tsr")]
     assert sorted(aside)[-1] == b"junk"
     assert len(aside) == 2
@@ -221,7 +222,7 @@ def test_what_lies_in_the_place_of_a_token_and_does_not_hold_is_put_aside(
 def test_without_the_extra_nothing_is_put_aside(
     ledger: Ledger, stamping: Stamping, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    path = anchor_path(ledger.folder, 1)
+    path = anchor_path(folder_of(ledger), 1)
     path.parent.mkdir()
     path.write_bytes(b"perhaps a token")
     monkeypatch.setitem(sys.modules, "rfc3161_client", None)
@@ -399,7 +400,7 @@ def folder(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
     for name in ("AFFIDAVIT_TSA", "AFFIDAVIT_TSA_CA"):
         monkeypatch.delenv(name, raising=False)
-    return str(ledger.folder)
+    return str(folder_of(ledger))
 
 
 def test_an_authority_must_be_named(folder: str) -> None:

@@ -36,6 +36,7 @@ from affidavit.ledger.tlog.note import ED25519, VerifierKey, print_vkey
 from affidavit.ledger.tlog.private_key import make_private_key
 from affidavit.ledger.tlog.receipt import Receipt, print_receipt
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
 
 VECTORS = Path(__file__).resolve().parents[1] / "vectors"
 MAKER = runpy.run_path(str(VECTORS / "make_evidence.py"))
@@ -60,7 +61,7 @@ def signed(ledger: Ledger) -> Ledger:
 
 @pytest.fixture
 def evidence(signed: Ledger, tmp_path: Path) -> Evidence:
-    with open_for_reading(signed.folder, tmp_path / "keys") as opened:
+    with open_for_reading(signed.place, tmp_path / "keys") as opened:
         chosen = select_run(opened, "043", calls=False, content=True)
         return collect_evidence(opened, chosen, recorder_name(), "2026-11-22T10:00:00.000000Z", None)
 
@@ -239,21 +240,21 @@ def test_a_checkpoint_of_an_earlier_origin_gets_one_answer_from_all_that_is_hand
     with signed.recorder.reading() as reader:
         early = reader.checkpoints()[-1][1]
     signed.close()
-    shutil.copyfile(signed.folder / "ledger.db", tmp_path / "backup.db")
+    shutil.copyfile(folder_of(signed) / "ledger.db", tmp_path / "backup.db")
     keys = tmp_path / "keys"
-    with Ledger(signed.folder, keys, REGISTRY, edge=signed._edge, sign_in_background=False) as again:
+    with Ledger(signed.place, keys, REGISTRY, edge=signed._edge, sign_in_background=False) as again:
         again.record(NewEvent("filler", 0, ClockSteppedBack(behind=1.0), Meta()))
         again.record(NewEvent("filler", 1, ClockSteppedBack(behind=1.0), Meta()))
         again.sign()
         with again.recorder.reading() as reader:
             late = reader.checkpoints()[-1][1]
-    shutil.copyfile(tmp_path / "backup.db", signed.folder / "ledger.db")
-    continue_ledger(signed.folder, keys, REGISTRY, name="again", reason="restored", edge=signed._edge)
-    with Ledger(signed.folder, keys, REGISTRY, edge=signed._edge, sign_in_background=False) as ledger:
+    shutil.copyfile(tmp_path / "backup.db", folder_of(signed) / "ledger.db")
+    continue_ledger(signed.place, keys, REGISTRY, name="again", reason="restored", edge=signed._edge)
+    with Ledger(signed.place, keys, REGISTRY, edge=signed._edge, sign_in_background=False) as ledger:
         with ledger.recorder.reading() as reader:
             export_log(reader, tmp_path / "exported")
         vkey = ledger.verifier_key()
-    with open_for_reading(signed.folder, keys) as opened:
+    with open_for_reading(signed.place, keys) as opened:
         chosen = select_run(opened, "043", calls=False, content=True)
         packed = collect_evidence(opened, chosen, recorder_name(), "2026-11-22T10:00:00.000000Z", None)
     (tmp_path / "evidence").write_bytes(print_evidence(packed))
@@ -300,6 +301,6 @@ def test_the_command(evidence: Evidence, signed: Ledger, tmp_path: Path, monkeyp
     assert "not met: wrong_ledger" in told.output
     (tmp_path / "receipt").write_bytes(receipt_of(signed, 2))
     assert runner.invoke(app, ["check", "receipt"]).exit_code == 3
-    assert runner.invoke(app, ["--ledger", str(signed.folder), "check", "receipt"]).exit_code == 0
+    assert runner.invoke(app, ["--ledger", str(folder_of(signed)), "check", "receipt"]).exit_code == 0
     (tmp_path / "cut.html").write_text(render_page(evidence)[:-40], encoding="utf-8")
     assert runner.invoke(app, ["check", "cut.html"]).exit_code == 1

@@ -18,6 +18,7 @@ from typing import Any
 import pytest
 
 from affidavit.api.cli import main
+from affidavit.ledger.store.sqlite.place import FolderPlace
 
 ROOT = Path(__file__).resolve().parents[2]
 SAMPLE = ROOT / "api" / "demo" / "reflex"
@@ -392,7 +393,7 @@ def test_a_flipped_bit_anywhere_in_the_file_never_crashes_verify(
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(shell.keys))
     try:
         with open_snapshot(database.parent) as reader:
-            verdict = audit(reader, REGISTRY, known_here(database.parent, shell.keys, reader, Against()))
+            verdict = audit(reader, REGISTRY, known_here(FolderPlace(database.parent), shell.keys, reader, Against()))
     except (LedgerError, sqlite3.Error):
         return  # the command reports it as storage_damaged
     assert verdict.verdict in ("ok", "damaged", "rollback", "fork", "not_proven")

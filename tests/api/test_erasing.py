@@ -38,6 +38,7 @@ from affidavit.ledger.events import ErasureExecuted, ErasureRequested
 from affidavit.ledger.tlog.note import ED25519, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
 
 ADA = NotePrivateKey("ada@example.org", ED25519, bytes(range(32)))
 PROMPT = "Answer like a pirate of the seven seas."
@@ -52,7 +53,7 @@ def folder(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
     (tmp_path / "tmp").mkdir()
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "tmp"))
-    return str(ledger.folder)
+    return str(folder_of(ledger))
 
 
 @pytest.fixture
@@ -89,7 +90,7 @@ def erased_scopes(ledger: Ledger) -> list[str]:
 
 def secrets_of(ledger: Ledger, *scopes: str) -> list[bytes]:
     """What must not be in any file any more: wrapped keys, and the rows of aliases."""
-    with closing(sqlite3.connect(ledger.folder / "keys.db")) as keys:
+    with closing(sqlite3.connect(folder_of(ledger) / "keys.db")) as keys:
         rows = [
             value
             for scope in scopes
@@ -124,7 +125,7 @@ def test_a_run_goes_with_its_reviews_and_the_rest_is_named(ran: RecordingLedger)
     assert any("run 002" in line for line in plan.stays)
     list(erase_scopes(ran.ledger, plan.scopes, "user_request", note="by mail"))
     assert erased_scopes(ran.ledger) == [of_review, "run/001"]
-    with open_for_reading(ran.ledger.folder, ran.ledger.keys.path.parent) as opened:
+    with open_for_reading(ran.ledger.place, ran.ledger.keys.path.parent) as opened:
         (told,) = reviews_of(opened, "001")
         assert isinstance(opened.run("001").started.system_prompt, Withheld)
         assert not isinstance(opened.run("002").started.system_prompt, Withheld)
@@ -294,7 +295,7 @@ def test_a_copy_that_a_killed_reader_left_is_named(ledger: Ledger, folder: str, 
     left.mkdir()
     assert stray_copies(scope) == []
     ledger.scopes.sweep()
-    (left / "keys.db").write_bytes((ledger.folder / "keys.db").read_bytes())
+    (left / "keys.db").write_bytes((folder_of(ledger) / "keys.db").read_bytes())
     assert stray_copies(scope) == [left / "keys.db"]
     assert stray_copies("user/another") == []
 

@@ -25,6 +25,7 @@ from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_list import list_runs
 from affidavit.projections.run_record import RunRecord
 from affidavit.projections.seals import check_seals
+from affidavit.tests.folders import folder_of
 
 
 @pytest.fixture
@@ -109,7 +110,7 @@ def test_no_text_no_secret_and_no_name_stands_in_the_open(recording: RecordingLe
         log = b"".join(row.raw for row in reader.entries())
     for secret in (b"Answer.", b"A new prompt", b"rationale text", b"A summary", b"questions.jsonl", b"optimiser@"):
         assert secret not in log
-    stored = b"".join(path.read_bytes() for path in recording.ledger.folder.iterdir())
+    stored = b"".join(path.read_bytes() for path in folder_of(recording.ledger).iterdir())
     assert b"sk-very-secret" not in stored
     assert _read(recording).started.config == {
         "temperature": 0.5,
@@ -292,7 +293,9 @@ def test_processes_record_whole_runs_side_by_side(tmp_path: Path) -> None:
     assert [process.wait() for process in processes] == [0, 0, 0]
     with open_for_reading(folder, keys) as ledger, ledger.views() as connection:
         assert [line.status for line in list_runs(connection, ledger.size)] == ["completed"] * 9
-        against = Against(scopes=open_scopes(folder, keys, ledger.reader.origin())[0], check_projections=check_seals)
+        against = Against(
+            scopes=open_scopes(ledger.place, keys, ledger.reader.origin())[0], check_projections=check_seals
+        )
         verdict = audit(ledger.reader, REGISTRY, against)
     assert (verdict.verdict, verdict.damage) == ("ok", [])
     assert {"sealed", "projections"} <= set(verdict.checked)

@@ -36,6 +36,7 @@ from affidavit.ledger.events import ErasureExecuted
 from affidavit.ledger.store.scopes import ScopeKeys
 from affidavit.ledger.tlog.note import ED25519, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey
+from affidavit.tests.folders import folder_of
 
 DAY = 86_400_000_000
 ADA = NotePrivateKey("ada@example.org", ED25519, bytes(range(32)))
@@ -190,7 +191,7 @@ def test_the_commands_set_show_and_apply(ledger: Ledger, tmp_path: Path, monkeyp
     publish(ledger, "u1", "r1")
 
     def command(*words: str) -> str:
-        ran = CliRunner().invoke(app, ["--ledger", str(ledger.folder), "retention", *words], catch_exceptions=False)
+        ran = CliRunner().invoke(app, ["--ledger", str(folder_of(ledger)), "retention", *words], catch_exceptions=False)
         assert ran.exit_code == 0, ran.output
         return ran.stdout
 
@@ -225,6 +226,6 @@ def test_a_server_applies_the_rule(
 
     monkeypatch.setattr(serve_commands, "Retention", watched)
     monkeypatch.setattr(serve_commands, "run_server", lambda *_: None)
-    ran = CliRunner().invoke(app, ["--ledger", str(aged.folder), "serve"], catch_exceptions=False)
+    ran = CliRunner().invoke(app, ["--ledger", str(folder_of(aged)), "serve"], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     assert aged.find_aliases("user", "u1") == []

@@ -24,6 +24,7 @@ from affidavit.ledger.events import ReviewSigned
 from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, print_vkey
 from affidavit.ledger.tlog.private_key import NotePrivateKey, print_private_key, read_private_key
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
 
 ADA = NotePrivateKey("ada@example.org", ED25519, bytes(range(32)))
 BOB = NotePrivateKey("bob@example.org", ED25519, bytes(range(1, 33)))
@@ -52,7 +53,7 @@ def hand_in(ledger: Ledger, said: Statement, key: NotePrivateKey = ADA) -> Ackno
 
 
 def read(ledger: Ledger, run: str = "001", *, keys: bool = True) -> list[Review]:
-    with open_for_reading(ledger.folder, ledger.keys.path.parent if keys else Path("nowhere")) as opened:
+    with open_for_reading(ledger.place, ledger.keys.path.parent if keys else Path("nowhere")) as opened:
         return reviews_of(opened, run)
 
 
@@ -181,7 +182,7 @@ def test_verify_finds_open_fields_that_were_not_signed(ran: Ledger) -> None:
 @pytest.fixture
 def folder(ran: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
-    return str(ran.folder)
+    return str(folder_of(ran))
 
 
 def asked(**given: Any) -> Asked:
@@ -210,7 +211,7 @@ def test_the_commands_make_a_key_sign_with_it_and_list(
     assert "entries 0 3" in capsys.readouterr().out
     assert list_reviews(folder, "002", None, as_json=False) == 0
     assert "no reviews" in capsys.readouterr().out
-    assert b"PRIVATE" not in b"".join(path.read_bytes() for path in ran.folder.iterdir())
+    assert b"PRIVATE" not in b"".join(path.read_bytes() for path in folder_of(ran).iterdir())
 
 
 def test_show_tells_of_the_reviews_of_a_run(folder: str, ran: Ledger, capsys: pytest.CaptureFixture[str]) -> None:

@@ -21,13 +21,14 @@ from affidavit.api.http.limits import Limits
 from affidavit.api.keyring import Keyring
 from affidavit.domain.errors import Refused
 from affidavit.ledger.application import Ledger
+from affidavit.tests.folders import folder_of
 
 
 @pytest.fixture
 def folder(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     """The ledger's folder, its keys where the commands look for them."""
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
-    return str(ledger.folder)
+    return str(folder_of(ledger))
 
 
 def test_a_key_is_made_shown_once_listed_and_revoked(
@@ -112,7 +113,16 @@ def test_a_file_of_rules_that_does_not_fit_is_refused_by_place(
 
 def test_a_served_ledger_is_signed_when_it_is_told_to_stop(ledger: Ledger, tmp_path: Path) -> None:
     port = _free_port()
-    command = [sys.executable, "-m", "affidavit.api.cli", "--ledger", str(ledger.folder), "serve", "--port", str(port)]
+    command = [
+        sys.executable,
+        "-m",
+        "affidavit.api.cli",
+        "--ledger",
+        str(folder_of(ledger)),
+        "serve",
+        "--port",
+        str(port),
+    ]
     server = subprocess.Popen(
         command, env={**os.environ, "AFFIDAVIT_KEYS": str(tmp_path / "keys")}, stdout=subprocess.PIPE, text=True
     )
@@ -137,7 +147,16 @@ def test_a_port_that_is_taken_is_not_said_to_serve(ledger: Ledger, tmp_path: Pat
         taken.bind(("127.0.0.1", 0))
         taken.listen()
         port = str(taken.getsockname()[1])
-        command = [sys.executable, "-m", "affidavit.api.cli", "--ledger", str(ledger.folder), "serve", "--port", port]
+        command = [
+            sys.executable,
+            "-m",
+            "affidavit.api.cli",
+            "--ledger",
+            str(folder_of(ledger)),
+            "serve",
+            "--port",
+            port,
+        ]
         environment = {**os.environ, "AFFIDAVIT_KEYS": str(tmp_path / "keys")}
         served = subprocess.run(command, env=environment, capture_output=True, text=True, check=False)
 

@@ -15,14 +15,16 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Malformed
 from affidavit.ledger.events import ClockSteppedBack
+from affidavit.ledger.store.sqlite.place import FolderPlace
 from affidavit.ledger.tlog.note import print_vkey
+from affidavit.tests.folders import folder_of
 
 LATER = 60.0
 
 
 @pytest.fixture
 def verifier(ledger: Ledger, tmp_path: Path) -> Iterator[Verifier]:
-    with closing(Verifier(tmp_path / "ledger", tmp_path / "keys", lambda: 1_795_341_600)) as made:
+    with closing(Verifier(FolderPlace(tmp_path / "ledger"), tmp_path / "keys", lambda: 1_795_341_600)) as made:
         yield made
 
 
@@ -84,7 +86,7 @@ def test_what_somebody_brought_is_not_what_everybody_is_told(ledger: Ledger, ver
 def test_damage_is_found(ledger: Ledger, verifier: Verifier) -> None:
     _append(ledger, 3)
     ledger.sign()
-    with closing(sqlite3.connect(ledger.folder / "ledger.db", isolation_level=None)) as db:
+    with closing(sqlite3.connect(folder_of(ledger) / "ledger.db", isolation_level=None)) as db:
         db.execute("DROP TRIGGER entries_no_UPDATE")
         (raw,) = db.execute("SELECT entry FROM entries WHERE seq=2").fetchone()
         forged = bytes(raw).replace(b'"1.5"', b'"9.5"')

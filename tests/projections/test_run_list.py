@@ -41,7 +41,7 @@ def begin(ledger: Ledger, run_events: list[Event]) -> Begin:
 
 @contextmanager
 def looking(ledger: Ledger) -> Iterator[tuple[Connection, EventReader, int]]:
-    with ledger.recorder.reading() as reader, open_views(ledger.folder) as engine:
+    with ledger.recorder.reading() as reader, open_views(ledger.place) as engine:
         events = ledger.event_reader(reader)
         size = catch_up(engine, events)
         with engine.connect() as views:

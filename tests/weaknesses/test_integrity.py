@@ -24,6 +24,7 @@ from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.store.sqlite.reader import SqliteReader, open_snapshot
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.run_directory import build_run_directory
+from affidavit.tests.folders import folder_of
 
 from .conftest import Bench, Shell, calls_of, plan_of, watched
 
@@ -64,7 +65,7 @@ def test_w1_one_changed_bit_of_a_run_is_found_and_named(bench: Bench) -> None:
         return data[: at // 8] + bytes([data[at // 8] ^ 1 << at % 8]) + data[at // 8 + 1 :]
 
     with closing(sqlite3.connect(":memory:")) as db:
-        with closing(sqlite3.connect(ledger.folder / "ledger.db")) as source:
+        with closing(sqlite3.connect(folder_of(ledger) / "ledger.db")) as source:
             source.backup(db)
 
         def verdict() -> Verdict:
@@ -203,7 +204,7 @@ def test_w6_the_iteration_that_converges_is_kept(bench: Bench) -> None:
 
 
 def test_w7_a_request_is_on_the_disk_before_it_is_sent_and_facts_follow_what_they_rest_on(bench: Bench) -> None:
-    folder = bench.recording.ledger.folder
+    folder = folder_of(bench.recording.ledger)
     unseen: list[str] = []
     looked = 0
 

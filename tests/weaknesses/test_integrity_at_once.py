@@ -113,7 +113,7 @@ def test_w8_the_thousandth_run_follows_the_last_of_three_digits(bench: Bench, tm
     assert runs == ["998", "odd-name", "999", "1000", "1001"]
     with recording.ledger.recorder.reading() as reader:
         events = recording.ledger.event_reader(reader)
-        with scratch_views(recording.ledger.folder, events) as views:
+        with scratch_views(recording.ledger.place, events) as views:
             assert [line.run for line in list_runs(views, reader.head().size)] == runs
     for run in runs:
         for name, content in build_run_directory(bench.record(run), "native").items():

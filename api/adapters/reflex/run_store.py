@@ -133,7 +133,7 @@ class RunStore:
     def __init__(self, root: RecordingLedger | str | Path = ".affidavit", *, keys: str | Path | None = None) -> None:
         self._owned = not isinstance(root, RecordingLedger)
         self.recording = root if isinstance(root, RecordingLedger) else open_ledger(root, keys=keys, create=True)
-        self.root = self.recording.ledger.folder
+        self.root = Path(str(self.recording.ledger.place))
 
     def create_run(
         self,
@@ -561,7 +561,7 @@ class RunPath:
         return RunPath(self._run, self._path / below)
 
     def __str__(self) -> str:
-        return f"{self._run._ledger.ledger.folder}: run/{self._run.run_id}/{self._path}".removesuffix("/.")
+        return f"{self._run._ledger.ledger.place}: run/{self._run.run_id}/{self._path}".removesuffix("/.")
 
 
 def _checkpoint_document(state: Any, timestamp: str) -> dict[str, Any]:

@@ -10,7 +10,6 @@ from starlette.responses import Response
 from ....ledger.audit.anchors import ALLOWED_SKEW_US, check_anchors, print_bounds
 from ....ledger.folds.anchors import ANCHOR_STREAM
 from ....ledger.store.folding import read_anchors, read_identity
-from ....ledger.store.tokens import stored_token
 from ...anchoring import recorded_at
 from ...http.errors import Problem
 from ...moment import Moment
@@ -27,7 +26,7 @@ PAGE = 25
 def list_anchors(visit: VisitDep, before: Whole | None = None) -> Response:
     """Anchors below position ``before`` of their stream, newest first, ``PAGE`` at a time; any number is taken."""
     with visit.moment() as moment:
-        reader, folder = moment.events.reader, visit.service.ledger.folder
+        reader = moment.events.reader
         total = reader.events_before(ANCHOR_STREAM, moment.size)
         stop = total if before is None else max(0, min(before, total))
         start = max(0, stop - PAGE)
@@ -39,7 +38,7 @@ def list_anchors(visit: VisitDep, before: Whole | None = None) -> Response:
         def note_of(size: int) -> bytes | None:
             return next((note for found, note in reader.newest_checkpoints(size, 1) if found == size), None)
 
-        token_of = partial(stored_token, folder)
+        token_of = visit.service.ledger.place.token
         keys_of = read_identity(reader).keys_at
         report = check_anchors(anchors, token_of, note_of, keys_of, roots, partial(recorded_at, reader))
         return visit.render(
@@ -65,7 +64,7 @@ def list_anchors(visit: VisitDep, before: Whole | None = None) -> Response:
 @router.get("/ledger/anchors/{size}/token")
 def download_token(visit: VisitDep, size: Whole) -> Response:
     """The authority's answer as it came (RFC 3161), to keep."""
-    token = stored_token(visit.service.ledger.folder, size)
+    token = visit.service.ledger.place.token(size)
     if token is None:
         raise Problem(404, "token_known", f"no timestamp token of a checkpoint of size {size} lies here")
     return attached(token, f"{size}.tsr", "application/timestamp-reply")

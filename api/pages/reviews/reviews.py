@@ -256,7 +256,7 @@ def _collect(
     ledger = service.ledger
     _cover(ledger)
     with ledger.recorder.reading() as reader:
-        opened = open_reader(ledger.folder, reader, ledger.scopes)
+        opened = open_reader(ledger.place, reader, ledger.scopes)
         chosen = select_asked(opened, run, start, end, calls=calls, content=content)
         return collect_evidence(opened, chosen, recorder_name(), format_at(service.clock()), None)
 

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from typing import Any
 
@@ -15,9 +14,12 @@ from psycopg.sql import SQL, Identifier
 
 from ...errors import Unavailable
 from ..scopes import OWN_SCOPE, ScopeKeys, wrap_key
-from .connecting import Login, Role
+from .connecting import Login, Role, is_lost
+from .reader import as_asked, as_stored
 
-_TABLES = ("scopes", "aliases", "destroyed")
+_SECRETS = (("scopes", "wrapped"), ("aliases", "box"))
+_BUSY_SECONDS = 60
+"""How long a sweep waits for those who read."""
 
 
 class PostgresScopeKeys(ScopeKeys):
@@ -29,7 +31,7 @@ class PostgresScopeKeys(ScopeKeys):
         super().__init__(str(login), master, origin, random)
         self._login = login
         self._role: Role = "reader" if read_only else "writer"
-        self._writer = threading.get_ident()
+        self._begun = False
         self._db = self._connected()
         try:
             self._require_own()
@@ -45,47 +47,58 @@ class PostgresScopeKeys(ScopeKeys):
 
     @property
     def _in_transaction(self) -> bool:
-        status = self._db.info.transaction_status
-        return status in (psycopg.pq.TransactionStatus.INTRANS, psycopg.pq.TransactionStatus.INERROR)
+        return self._begun
 
     def _begin(self) -> None:
-        if self._db.closed:
-            self._db = self._connected()
-        self._change("BEGIN")
+        self._change("BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE")
+        self._begun = True
         # One who writes at a time, whichever rows they are of: two must not make a key each for one scope.
         self._change("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", self._login.names.keys)
 
     def _commit(self) -> None:
         self._change("COMMIT")
+        self._begun = False
 
     def _rollback(self) -> None:
         with suppress(Unavailable):  # lost with its connection, it is undone
             self._change("ROLLBACK")
+        self._begun = False
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
-        return self._run(statement, values) or []
+        return self._run(statement, [*map(as_stored, values)]) or []
 
     def _change(self, statement: str, *values: object) -> None:
         self._run(statement, values)
 
-    def _run(self, statement: str, values: tuple[object, ...]) -> list[Any] | None:
+    def _run(self, statement: str, values: Sequence[object]) -> list[Any] | None:
         with self._mutex:
-            if self._db.closed and self._depth == 0:
-                self._db = self._connected()
             try:
-                with self._db.cursor(row_factory=tuple_row, binary=True) as cursor:
-                    cursor.execute(statement.replace("?", "%s").encode(), values)
-                    return cursor.fetchall() if cursor.description else None
+                try:
+                    return self._execute(statement, values)
+                except psycopg.Error as error:
+                    if self._begun or not is_lost(self._db, error):
+                        raise
+                    # By itself a statement reads, begins, or may be carried out twice.
+                    self._db.close()
+                    self._db = self._connected()
+                    return self._execute(statement, values)
             except psycopg.Error as error:
                 raise Unavailable(f"key database {self._place}: {str(error).strip()}") from error
 
+    def _execute(self, statement: str, values: Sequence[object]) -> list[Any] | None:
+        with self._db.cursor(row_factory=tuple_row, binary=True) as cursor:
+            cursor.execute(as_asked(statement), values)
+            return cursor.fetchall() if cursor.description else None
+
     def sweep(self) -> None:
-        # Deleted rows stay in their pages until the tables are written anew. What has left them for the server's own
-        # log and for copies of it is not ours to reach: docs/postgresql.md says what an operator does about it.
+        # Deleted rows stay in the tables' files until these are written anew. VACUUM (FULL) would keep the rows that
+        # somebody's old snapshot may still see; this takes only those that are there now. What has left for the
+        # server's own log and for copies of it is not ours to reach: docs/postgresql.md says what to do about it.
         self.require_outside()
-        with self._mutex:
-            for table in _TABLES[:2]:
-                self._change(f"VACUUM (FULL) {table}")
+        with self._writing():
+            self._change(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'")
+            for table, column in _SECRETS:
+                self._change(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE bytea USING {column} || ''::bytea")
 
     def close(self) -> None:
         self._db.close()

@@ -6,6 +6,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import psycopg
@@ -14,14 +15,17 @@ from psycopg.sql import SQL, Identifier
 
 from ...entries.mapper import PendingEntry
 from ...errors import Unavailable
-from ..place import Place, Store
+from ..place import Lock, Locks, Place, Store, ViewsSchema
 from ..reader import LedgerReader
 from ..scopes import ScopeKeys
-from .connecting import Login
+from .connecting import Login, Role
 from .keys import PostgresScopeKeys
+from .locks import AdvisoryLock, AdvisoryLocks
 from .reader import check_version, one_state
 from .recorder import LedgerDatastore, PostgresRecorder
 from .schema import create_roles, create_schemas, drop_schemas, rename_schemas
+from .tokens import keep_token, put_aside, stored_token
+from .views import connect_views, forget_views
 
 
 @dataclass(frozen=True)
@@ -32,6 +36,15 @@ class PostgresPlace(Place):
 
     def __str__(self) -> str:
         return str(self.login)
+
+    def exists(self) -> bool:
+        with self._ruling() as db:
+            found = db.execute("SELECT 1 FROM pg_namespace WHERE nspname = %s", (self.login.schema,)).fetchone()
+            return found is not None
+
+    def require_readable(self) -> None:
+        with self._connected("reader") as db:
+            db.execute("SELECT 1 FROM head")
 
     def open(self) -> Store:
         with closing(self.login.connect("reader")) as db:
@@ -45,7 +58,8 @@ class PostgresPlace(Place):
         fresh = replace(self.login, schema=f"{self.login.schema}_{random(4).hex()}")
         with self._ruling() as db:
             taken = db.execute(
-                "SELECT nspname FROM pg_namespace WHERE nspname IN (%s, %s)", (names.schema, names.keys)
+                "SELECT nspname FROM pg_namespace WHERE nspname IN (%s, %s, %s)",
+                (names.schema, names.keys, names.views),
             ).fetchone()
             if taken is not None:
                 raise Unavailable(f"{self}: expected nothing here to make a ledger, found schema {taken[0]}")
@@ -89,10 +103,43 @@ class PostgresPlace(Place):
     def scope_keys_to_read(self, master: bytes, origin: str) -> ScopeKeys:
         return PostgresScopeKeys(self.login, master, origin, os.urandom, read_only=True)
 
-    @contextmanager
-    def _ruling(self) -> Iterator[Connection[Any]]:
+    def lock(self, name: str) -> Lock:
+        return AdvisoryLock(self.login, name)
+
+    def locks(self, kind: str) -> Locks:
+        return AdvisoryLocks(self.login, kind)
+
+    def token(self, size: int) -> bytes | None:
+        with self._connected("reader") as db:
+            return stored_token(db, size)
+
+    def keep_token(self, size: int, token: bytes) -> bool:
+        with self._connected("writer") as db:
+            return keep_token(db, size, token)
+
+    def put_token_aside(self, size: int) -> str:
+        with self._connected("writer") as db:
+            put_aside(db, size)
+        return "it stays in the table tokens, and counts no more"
+
+    @property
+    def key_copies(self) -> str:
+        return (
+            f"copies of schema {self.login.names.keys} made before: dumps and base backups, the server's WAL and its "
+            "archive, disks of standbys and snapshots of any of them, which could open all of it again"
+        )
+
+    @property
+    def views(self) -> ViewsSchema:
+        return ViewsSchema(partial(connect_views, self.login), partial(forget_views, self.login))
+
+    def _ruling(self) -> AbstractContextManager[Connection[Any]]:
         """As the user who logs in, with whatever rights they have."""
-        with closing(self.login.connect()) as db:
+        return self._connected(None)
+
+    @contextmanager
+    def _connected(self, role: Role | None) -> Iterator[Connection[Any]]:
+        with closing(self.login.connect(role)) as db:
             try:
                 yield db
             except psycopg.Error as error:

@@ -12,12 +12,18 @@ import psycopg
 from psycopg import Connection
 from psycopg.rows import tuple_row
 
-from ...errors import Unavailable, UnsupportedFormat
+from ...errors import Unavailable, Unreachable, UnsupportedFormat
 from ..reader import LedgerReader
 from .connecting import Login
+from .description import described, differences
 from .schema import SCHEMA_VERSION
 
 _ONE_STATE = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+SELECT_POSITIONS = (
+    "SELECT stream, (SELECT pos FROM entries e WHERE e.stream = s.stream ORDER BY pos DESC LIMIT 1) "
+    "FROM unnest(%b::text[]) AS s(stream)"
+)
+"""The last position of each of the streams given; ``positions_of`` reads the answer."""
 _CHUNK = 512
 _cursors = count()
 
@@ -32,32 +38,52 @@ class PostgresReader(LedgerReader):
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
         with self._explained(), self._db.cursor(row_factory=tuple_row, binary=True) as cursor:
-            return cursor.execute(statement.replace("?", "%s").encode(), values).fetchall()
+            return cursor.execute(as_asked(statement), [*map(as_stored, values)]).fetchall()
 
     def _stream(self, statement: str, *values: object) -> Iterator[Any]:
         name = f"streamed_{next(_cursors)}"
         with self._explained(), self._db.cursor(name, row_factory=tuple_row) as cursor:
             cursor.itersize = _CHUNK
-            yield from cursor.execute(statement.replace("?", "%s").encode(), values, binary=True)
+            yield from cursor.execute(as_asked(statement), [*map(as_stored, values)], binary=True)
 
     def next_positions(self, streams: Iterable[str]) -> dict[str, int]:
-        rows = self._rows(
-            "SELECT stream, (SELECT pos FROM entries e WHERE e.stream = s.stream ORDER BY pos DESC LIMIT 1) "
-            "FROM unnest(?::text[]) AS s(stream)",
-            list(streams),
-        )
-        return {stream: 0 if pos is None else pos + 1 for stream, pos in rows}
+        asked = {stream: as_stored(stream) for stream in streams}
+        found = positions_of(self._rows(SELECT_POSITIONS, [*asked.values()]))
+        return {stream: found[str(stored)] for stream, stored in asked.items()}
 
     def problems(self) -> list[str]:
-        """Where the schema is not a ledger's. Guard triggers that are gone change nothing that is read."""
-        return []
+        """Where the schema is not a ledger's. Guard triggers that are gone change nothing that is read.
+
+        What lies in PostgreSQL's pages and indexes is not asked of it: that takes a superuser, and ``amcheck``. What
+        they hold of the log is re-hashed by whoever verifies.
+        """
+        with self._explained():
+            found = described(self._db, self._login.schema)
+        return [f"the schema differs from a ledger's at {name}" for name in differences(found)]
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
         try:
             yield
+        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.InsufficientPrivilege) as error:
+            raise Unreachable(f"{self._login}: {str(error).strip()}") from error
         except psycopg.Error as error:
-            raise Unavailable(f"{self._login}: {error}") from error
+            raise Unavailable(f"{self._login}: {str(error).strip()}") from error
+
+
+def as_asked(statement: str) -> bytes:
+    """A statement of those that the databases have in common, as psycopg takes it."""
+    return statement.replace("?", "%s").encode()
+
+
+def as_stored(value: object) -> object:
+    """A value to look for. PostgreSQL holds no text with NUL, and refuses to look for one: another that is nowhere."""
+    return value.replace("\0", "\ufffd") if isinstance(value, str) else value
+
+
+def positions_of(rows: Iterable[Any]) -> dict[str, int]:
+    """The position that the next event of each stream takes."""
+    return {stream: 0 if pos is None else pos + 1 for stream, pos in rows}
 
 
 @contextmanager

@@ -1,38 +1,47 @@
-"""Appending to PostgreSQL: the eventsourcing library's recorder; who appends waits for the ledger's head row alone."""
+"""Appending to PostgreSQL: the eventsourcing library's recorder; who appends waits for the ledger's head row alone.
+
+A commit takes two round trips: one that takes the head and the positions, one that writes everything and commits.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, suppress
 from typing import Any
 from uuid import UUID
 
 import psycopg
 from eventsourcing.persistence import Notification, PersistenceError, StoredEvent, Subscription
-from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore, PostgresSubscription
-from psycopg import Connection
+from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
+from psycopg import Connection, Cursor
 from psycopg.conninfo import conninfo_to_dict
-from psycopg.rows import tuple_row
+from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
 from ...entries.chain import Batch, Head
 from ...entries.mapper import PendingEntry
-from ...errors import LedgerError, SigningRefused, Unavailable
+from ...errors import LedgerError, OutcomeUnknown, SigningRefused, Unavailable
 from ..reader import LedgerReader
 from ..recorder import Box, ChainingRecorder
 from ..scopes import ScopeKeys
-from .connecting import Login
-from .reader import PostgresReader, one_state
+from .connecting import Login, is_lost
+from .following import Follower
+from .reader import SELECT_POSITIONS, PostgresReader, one_state, positions_of
 
 _CONNECTIONS = 32
 """How many read at once; who comes later waits for one."""
 _WAIT_SECONDS = 30
-_FIND_OUT_SECONDS = 60
+_FIND_OUT_SECONDS = 30
 """How long the outcome of a commit that was cut off is looked for."""
-_TAKE_HEAD = "SELECT size, leaf, at, frontier, held FROM head FOR UPDATE"
+_RETRY_SECONDS = 0.2
+# The positions are asked by a statement of their own, whose state is that after the wait for the head.
+_BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
+_TAKE_HEAD = "SELECT size, leaf, at, frontier, held FROM head FOR NO KEY UPDATE"
 _SELECT = "SELECT seq, stream, pos, type, entry FROM entries "
+_STOPPED_WAITING = "01000"
+"""The state of the warning with which a commit succeeds that no standby has, because its wait was cancelled."""
 
 
 class LedgerDatastore(PostgresDatastore):
@@ -55,7 +64,7 @@ class LedgerDatastore(PostgresDatastore):
         )
         self.login = login
         self.pool.conninfo = login.conninfo
-        self.pool.kwargs = {"application_name": "affidavit"}
+        self.pool.kwargs = dict(login.parameters)
 
     def after_connect_func(self) -> Callable[[Connection[Any]], None]:
         def settle(db: Connection[Any]) -> None:
@@ -64,6 +73,9 @@ class LedgerDatastore(PostgresDatastore):
 
         return settle
 
+    def register_type_adapters(self) -> None:
+        return  # for types of the library's tables, which are not ours
+
     @contextmanager
     def reading(self) -> Iterator[PostgresReader]:
         """Read one consistent state."""
@@ -71,7 +83,7 @@ class LedgerDatastore(PostgresDatastore):
             with self.get_connection() as db, one_state(db, self.login) as reader:
                 yield reader
         except (psycopg.Error, PersistenceError) as error:
-            raise Unavailable(f"{self.login}: {error}") from error
+            raise Unavailable(f"{self.login}: {str(error).strip()}") from error
 
 
 class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
@@ -92,6 +104,7 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         self._login = datastore.login
         self._db: Connection[Any] | None = None
         self._in_doubt = False
+        self._stopped_waiting = threading.Event()
         self._begin(str(datastore.login), scopes, clock, random, clock_finding)
 
     def reading(self) -> AbstractContextManager[LedgerReader]:
@@ -131,21 +144,24 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[PostgresApplicationRecorder]:
         """Follow the log from after notification ``gt``, also what other processes append."""
-        return PostgresSubscription(self, gt, topics)
+        return Follower(self, self._login, self.channel_name, gt, topics)
 
     def publish_checkpoint(self, size: int, note: bytes) -> None:
         self._scopes.require_outside()
-        with self._explained(), self._commit_mutex, self._transaction() as db:
+        with self._explained(), self._commit_mutex, self._transaction() as transaction:
+            transaction.begin()
+            db = transaction.db
             db.execute("INSERT INTO checkpoints VALUES (%s, %s) ON CONFLICT DO NOTHING", (size, note))
             row = db.execute("SELECT note FROM checkpoints WHERE size=%s", (size,)).fetchone()
             if row is None or bytes(row[0]) != note:
                 raise SigningRefused("self_check_failed", f"{self.place}: another checkpoint of size {size} lies there")
+            db.execute("COMMIT")
 
     @contextmanager
     def holding_appends(self) -> Iterator[None]:
         self._scopes.require_outside()
-        with self._explained(), self._commit_mutex, self._transaction() as db:
-            db.execute(_TAKE_HEAD)
+        with self._explained(), self._commit_mutex, self._transaction() as transaction:
+            transaction.take_head(())
             yield
 
     def close(self) -> None:
@@ -156,51 +172,63 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         with self.datastore.get_connection() as db, db.cursor(row_factory=tuple_row, binary=True) as cursor:
             return cursor.execute(statement.encode(), values).fetchall()
 
-    @contextmanager
-    def _writing(self) -> Iterator[_PostgresWriting]:
-        with self._transaction() as db:
-            yield _PostgresWriting(db, self._login, self.channel_name)
+    def _writing(self) -> AbstractContextManager[_PostgresWriting]:
+        return self._transaction()
 
     @contextmanager
-    def _transaction(self) -> Iterator[Connection[Any]]:
-        """A transaction on the one connection that writes, which is made anew where it was lost."""
+    def _transaction(self) -> Iterator[_PostgresWriting]:
+        """What is not committed inside is rolled back."""
+        transaction = _PostgresWriting(self._connected, self._login, self.channel_name, self._stopped_waiting)
+        self._in_doubt = False
+        try:
+            yield transaction
+        finally:
+            self._in_doubt = transaction.committing
+            transaction.end()
+
+    def _connected(self) -> Connection[Any]:
+        """The one connection that writes, made anew where it was lost."""
         db = self._db
         if db is None or db.closed:
             db = self._db = self._login.connect("writer")
-        self._in_doubt = False
-        db.execute("BEGIN")
-        try:
-            yield db
-            if db.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
-                db.execute("COMMIT")
-        except BaseException:
-            with suppress(psycopg.Error):
-                db.execute("ROLLBACK")
-            self._in_doubt = db.closed
-            raise
+            db.prepare_threshold = 0
+            db.add_notice_handler(self._hear)
+        return db
+
+    def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
+        if notice.sqlstate == _STOPPED_WAITING:
+            self._stopped_waiting.set()
 
     def _was_committed(self, batch: Batch) -> bool:
-        """Where the connection was lost while committing, nobody can tell but the log itself.
+        """Once a commit was sent, an error tells nothing of it: whether the batch is there, the log itself knows.
 
-        Whoever takes the head waits until the lost transaction has ended, one way or the other.
+        Whoever takes the head waits until the doubtful transaction has ended, one way or the other. To move it, if
+        only to where it stands, is a commit that waits for the standbys as every other: what it saw, they have then.
         """
         if not self._in_doubt:
             return False
-        last = batch.entries[-1]
+        first = batch.entries[0]
         deadline = time.monotonic() + _FIND_OUT_SECONDS
         while True:
             try:
-                with self._transaction() as db:
-                    db.execute(_TAKE_HEAD)
-                    row = db.execute("SELECT leaf FROM entries WHERE seq=%s", (last.seq,)).fetchone()
-                    return row is not None and bytes(row[0]) == last.leaf
-            except (psycopg.Error, Unavailable) as error:
-                if time.monotonic() > deadline:
-                    raise Unavailable(
-                        f"{self.place}: the connection was lost while committing entries {batch.entries[0].seq} to "
-                        f"{last.seq}, and whether they are recorded could not be found out: {error}"
-                    ) from error
-                threading.Event().wait(0.2)
+                with self._transaction() as transaction:
+                    transaction.begin()
+                    db = transaction.db
+                    db.execute("UPDATE head SET size=size")
+                    row = db.execute("SELECT leaf FROM entries WHERE seq=%s", (first.seq,)).fetchone()
+                    self._stopped_waiting.clear()
+                    db.execute("COMMIT")
+                    if not self._stopped_waiting.is_set():
+                        return row is not None and bytes(row[0]) == first.leaf
+                    error: Exception = Unavailable("the server was told not to wait for its standby")
+            except (psycopg.Error, Unavailable) as again:
+                error = again
+            if time.monotonic() > deadline:
+                raise OutcomeUnknown(
+                    f"{self.place}: the connection was lost while committing entries from {first.seq} on, and whether "
+                    f"they are recorded could not be found out: {error}"
+                ) from error
+            threading.Event().wait(_RETRY_SECONDS)
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -215,20 +243,47 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
 class _PostgresWriting:
     """One transaction of PostgreSQL. Locks the ledger's head row, and nothing that another ledger needs."""
 
-    def __init__(self, db: Connection[Any], login: Login, channel: str) -> None:
-        self._db = db
+    def __init__(
+        self, connected: Callable[[], Connection[Any]], login: Login, channel: str, stopped_waiting: threading.Event
+    ) -> None:
+        self._connected = connected
+        self._login = login
         self._channel = channel
-        self.reader = PostgresReader(db, login)
+        self._stopped_waiting = stopped_waiting
+        self.db = connected()
+        self.committing = False
+        """Whether a commit was sent, and no answer came that it is done."""
 
-    def take_head(self) -> Head:
-        with self._db.cursor(row_factory=tuple_row, binary=True) as cursor:
-            row = cursor.execute(_TAKE_HEAD).fetchone()
-        assert row is not None
-        return Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
+    @property
+    def reader(self) -> PostgresReader:
+        return PostgresReader(self.db, self._login)
+
+    def begin(self) -> None:
+        """Begin, and take nothing yet."""
+        self._first(lambda: self.db.execute(_BEGIN))
+
+    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int]]:
+        answers: list[Cursor[TupleRow]] = []
+
+        def take() -> None:
+            answers[:] = [self.db.cursor(row_factory=tuple_row, binary=True) for _ in range(2)]
+            with self.db.pipeline():
+                self.db.execute(_BEGIN)
+                answers[0].execute(_TAKE_HEAD)
+                answers[1].execute(SELECT_POSITIONS, (list(streams),))
+
+        self._first(take)
+        head, positions = answers
+        row = head.fetchone()
+        if row is None:
+            raise Unavailable(f"{self._login}: table head: expected one row, found none")
+        return Head(row[0], row[1], row[2], row[3], held=bool(row[4])), positions_of(positions.fetchall())
 
     def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
         entries, head = batch.entries, batch.head
-        with self._db.pipeline(), self._db.cursor() as cursor:
+        self._stopped_waiting.clear()
+        self.committing = True
+        with self.db.pipeline(), self.db.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO entries SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::text[], "
                 "%b::bytea[], %b::bytea[])",
@@ -255,9 +310,29 @@ class _PostgresWriting:
                     ),
                 )
             cursor.execute(
-                "UPDATE head SET size=%s, leaf=%s, at=%s, frontier=%s, held=%s",
+                "UPDATE head SET size=%s::bigint, leaf=%b, at=%s, frontier=%b, held=%s::integer",
                 (head.size, head.leaf, head.at, head.frontier, int(head.held)),
             )
             cursor.execute("COMMIT")
             # Not inside: a transaction that notifies holds a lock of the whole server while it waits for the disk.
             cursor.execute(SQL("NOTIFY {}").format(Identifier(self._channel)))
+        if self._stopped_waiting.is_set():
+            raise Unavailable(f"{self._login}: the server was told not to wait for its standby")
+        self.committing = False
+
+    def end(self) -> None:
+        """Roll back what was not committed."""
+        if not self.db.closed and self.db.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
+            with suppress(psycopg.Error):
+                self.db.execute("ROLLBACK")
+
+    def _first(self, begin: Callable[[], object]) -> None:
+        """Begin, on a new connection where the one that was there is lost: nothing was written on it."""
+        try:
+            begin()
+        except psycopg.Error as error:
+            if not is_lost(self.db, error):
+                raise
+            self.db.close()
+            self.db = self._connected()
+            begin()

@@ -3,7 +3,8 @@
 Of a ledger ``acme``: the schema ``acme`` holds the evidence and belongs to the role ``acme_owner``, which nobody logs
 in as. ``acme_writer`` reads, and inserts; the head is the one row that it moves. ``acme_reader`` reads. The schema
 ``acme_keys`` holds wrapped keys and aliases, which are destroyed on purpose, and belongs to ``acme_keeper``, which
-writers are members of.
+writers are members of. ``acme_views`` holds read models, which may be thrown away, and belongs to ``acme_viewer``,
+which writers and readers are members of.
 
 The triggers are a guard against slips: whoever may alter the tables can drop them.
 """
@@ -22,29 +23,36 @@ from ...entries.entry import NO_ENTRY
 SCHEMA_VERSION = 1
 """Kept in the table ``ledger``."""
 
-_NAME = re.compile(r"[a-z][a-z0-9_]{0,39}", re.ASCII)
+_NAME = re.compile(r"(?!pg_)[a-z][a-z0-9_]{0,39}", re.ASCII)
 
 _EVIDENCE = """
 CREATE TABLE ledger (one smallint PRIMARY KEY CHECK (one = 0), version integer NOT NULL, origin text NOT NULL);
 CREATE TABLE head (one smallint PRIMARY KEY CHECK (one = 0), size bigint NOT NULL, leaf bytea NOT NULL,
-    at text NOT NULL, frontier bytea NOT NULL, held integer NOT NULL) WITH (fillfactor = 10);
+    at text NOT NULL, frontier bytea NOT NULL, held integer NOT NULL)
+    WITH (fillfactor = 10, autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000);
+ALTER TABLE head ALTER COLUMN frontier SET STORAGE PLAIN;
 CREATE TABLE entries (seq bigint PRIMARY KEY, stream text COLLATE "C" NOT NULL, pos bigint NOT NULL,
     type text COLLATE "C" NOT NULL, entry bytea NOT NULL, leaf bytea NOT NULL, UNIQUE (stream, pos));
 CREATE TABLE boxes (seq bigint NOT NULL, field text COLLATE "C" NOT NULL, box bytea NOT NULL, PRIMARY KEY (seq, field));
 CREATE TABLE tiles (level integer NOT NULL, n bigint NOT NULL, root bytea NOT NULL, hashes bytea NOT NULL,
     PRIMARY KEY (level, n));
+ALTER TABLE tiles ALTER COLUMN hashes SET STORAGE EXTERNAL;
 CREATE TABLE checkpoints (size bigint PRIMARY KEY, note bytea NOT NULL);
+CREATE TABLE tokens (size bigint NOT NULL, n integer NOT NULL, token bytea NOT NULL, PRIMARY KEY (size, n));
 CREATE FUNCTION only_grows() RETURNS trigger LANGUAGE plpgsql AS
     $$BEGIN RAISE EXCEPTION '% only grows', TG_TABLE_NAME USING ERRCODE = 'integrity_constraint_violation'; END$$;
 CREATE TRIGGER head_no_return BEFORE UPDATE ON head FOR EACH ROW WHEN (NEW.size < OLD.size)
     EXECUTE FUNCTION only_grows();
 CREATE TRIGGER head_no_delete BEFORE DELETE OR TRUNCATE ON head FOR EACH STATEMENT EXECUTE FUNCTION only_grows();
 """
-_GROWING = ("ledger", "entries", "boxes", "tiles", "checkpoints")
+_GROWING = ("ledger", "entries", "boxes", "tiles", "checkpoints", "tokens")
+# No statistics of what is secret: the server would keep samples of it where no sweep looks.
 _KEYS = """
 CREATE TABLE scopes (scope text COLLATE "C" PRIMARY KEY, wrapped bytea NOT NULL);
 CREATE TABLE aliases (added bigint GENERATED ALWAYS AS IDENTITY PRIMARY KEY, alias text COLLATE "C" NOT NULL UNIQUE,
     scope text COLLATE "C" NOT NULL, lookup bytea NOT NULL, box bytea NOT NULL);
+ALTER TABLE scopes ALTER COLUMN wrapped SET STATISTICS 0;
+ALTER TABLE aliases ALTER COLUMN lookup SET STATISTICS 0, ALTER COLUMN box SET STATISTICS 0;
 CREATE INDEX aliases_lookup ON aliases (lookup, scope);
 CREATE INDEX aliases_scope ON aliases (scope);
 CREATE TABLE destroyed (scope text COLLATE "C" PRIMARY KEY, fingerprint text NOT NULL, aliases bigint NOT NULL);
@@ -58,29 +66,34 @@ class Names:
         if not _NAME.fullmatch(name):
             raise Refused(
                 "ledger_name",
-                f"ledger {name[:60]!r}: expected up to 40 of a-z, 0-9 and _, with a letter first",
+                f"ledger {name[:60]!r}: expected up to 40 of a-z, 0-9 and _, with a letter first, but not pg_",
             )
         self.name = name
         self.schema = schema or name
         self.keys = f"{self.schema}_keys"
-        self.owner, self.writer, self.reader, self.keeper = (
-            f"{name}_{role}" for role in ("owner", "writer", "reader", "keeper")
+        self.views = f"{self.schema}_views"
+        self.owner, self.writer, self.reader, self.keeper, self.viewer = (
+            f"{name}_{role}" for role in ("owner", "writer", "reader", "keeper", "viewer")
         )
 
 
 def create_roles(db: Connection[Any], names: Names) -> None:
     """Make the roles that are not there. Who is logged in becomes a member of each."""
-    for role in (names.owner, names.writer, names.reader, names.keeper):
+    for role in (names.owner, names.writer, names.reader, names.keeper, names.viewer):
         if db.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             db.execute(_named("CREATE ROLE {role} NOLOGIN", role=role))
         db.execute(_named("GRANT {role} TO CURRENT_USER", role=role))
     db.execute(_named("GRANT {keeper} TO {writer}", keeper=names.keeper, writer=names.writer))
+    db.execute(
+        _named("GRANT {viewer} TO {writer}, {reader}", viewer=names.viewer, writer=names.writer, reader=names.reader)
+    )
 
 
 def create_schemas(db: Connection[Any], names: Names, origin: str) -> None:
     """Make the empty tables. Those of evidence refuse UPDATE and DELETE from then on."""
     db.execute(_named("CREATE SCHEMA {schema} AUTHORIZATION {owner}", schema=names.schema, owner=names.owner))
     db.execute(_named("CREATE SCHEMA {keys} AUTHORIZATION {keeper}", keys=names.keys, keeper=names.keeper))
+    db.execute(_named("CREATE SCHEMA {views} AUTHORIZATION {viewer}", views=names.views, viewer=names.viewer))
     db.execute(_named("SET LOCAL ROLE {owner}", owner=names.owner))
     db.execute(_named("SET LOCAL search_path TO {schema}", schema=names.schema))
     db.execute(SQL(_EVIDENCE))
@@ -104,8 +117,8 @@ def create_schemas(db: Connection[Any], names: Names, origin: str) -> None:
     for role in (names.writer, names.reader):
         db.execute(_named("GRANT USAGE ON SCHEMA {schema} TO {role}", schema=names.schema, role=role))
         db.execute(_named("GRANT SELECT ON ALL TABLES IN SCHEMA {schema} TO {role}", schema=names.schema, role=role))
-    db.execute(_named("GRANT INSERT ON entries, boxes, tiles, checkpoints TO {writer}", writer=names.writer))
-    db.execute(_named("GRANT UPDATE ON head TO {writer}", writer=names.writer))
+    db.execute(_named("GRANT INSERT ON entries, boxes, tiles, checkpoints, tokens TO {writer}", writer=names.writer))
+    db.execute(_named("GRANT UPDATE (size, leaf, at, frontier, held) ON head TO {writer}", writer=names.writer))
     db.execute("RESET ROLE")
     db.execute(_named("SET LOCAL ROLE {keeper}", keeper=names.keeper))
     db.execute(_named("SET LOCAL search_path TO {keys}", keys=names.keys))
@@ -117,41 +130,13 @@ def create_schemas(db: Connection[Any], names: Names, origin: str) -> None:
 
 def rename_schemas(db: Connection[Any], names: Names, to: Names) -> None:
     """Give the schemas their names, all at once."""
-    for old, new in ((names.schema, to.schema), (names.keys, to.keys)):
+    for old, new in ((names.schema, to.schema), (names.keys, to.keys), (names.views, to.views)):
         db.execute(_named("ALTER SCHEMA {old} RENAME TO {new}", old=old, new=new))
 
 
 def drop_schemas(db: Connection[Any], names: Names) -> None:
-    for schema in (names.schema, names.keys):
+    for schema in (names.schema, names.keys, names.views):
         db.execute(_named("DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema))
-
-
-def described(db: Connection[Any], schema: str) -> set[tuple[str, str, str]]:
-    """(kind, name, definition) of every column, constraint, index, trigger and function of a schema.
-
-    Names of schemas are left out of the definitions, so that those of two ledgers compare.
-    """
-    rows = db.execute(_DESCRIBE, (schema,) * 5).fetchall()
-    return {(str(kind), str(name), str(text).replace(f"{schema}.", "")) for kind, name, text in rows}
-
-
-_DESCRIBE = """
-SELECT 'column', c.relname || '.' || a.attname,
-    format_type(a.atttypid, a.atttypmod) || CASE WHEN a.attnotnull THEN ' not null' ELSE '' END
-    || coalesce(' collate ' || co.collname, '')
-FROM pg_attribute a JOIN pg_class c ON c.oid = a.attrelid AND c.relkind IN ('r', 'p', 'v', 'm', 'f')
-JOIN pg_namespace n ON n.oid = c.relnamespace
-LEFT JOIN pg_collation co ON co.oid = a.attcollation AND co.collname <> 'default'
-WHERE n.nspname = %s AND a.attnum > 0 AND NOT a.attisdropped
-UNION ALL SELECT 'constraint', r.conname, pg_get_constraintdef(r.oid)
-FROM pg_constraint r JOIN pg_namespace n ON n.oid = r.connamespace WHERE n.nspname = %s AND r.contype <> 'n'
-UNION ALL SELECT 'index', i.indexname, i.indexdef FROM pg_indexes i WHERE i.schemaname = %s
-UNION ALL SELECT 'trigger', t.tgname || ' ' || t.tgenabled, pg_get_triggerdef(t.oid)
-FROM pg_trigger t JOIN pg_class c ON c.oid = t.tgrelid JOIN pg_namespace n ON n.oid = c.relnamespace
-WHERE n.nspname = %s AND NOT t.tgisinternal
-UNION ALL SELECT 'function', p.proname, pg_get_functiondef(p.oid)
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname = %s
-"""
 
 
 def _named(statement: str, **names: str) -> Composed:

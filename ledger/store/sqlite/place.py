@@ -12,13 +12,15 @@ from pathlib import Path
 from ...entries.mapper import PendingEntry
 from ...errors import Unavailable
 from ...files import lock_file, sync_folder
-from ..place import Place, Store
+from ..place import Lock, Locks, Place, Store, ViewsFile
 from ..reader import LedgerReader
 from ..scopes import ScopeKeys
 from .keys import SqliteScopeKeys
+from .locks import ByteLocks, FileLock
 from .reader import fingerprint, open_beside, open_snapshot
 from .recorder import LedgerDatastore, SqliteRecorder, create_database, open_datastore, reading
-from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE
+from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE, VIEWS_FILE
+from .tokens import anchor_path, keep_token, put_aside, stored_token
 
 
 @dataclass(frozen=True)
@@ -29,6 +31,13 @@ class FolderPlace(Place):
 
     def __str__(self) -> str:
         return str(self.folder)
+
+    def exists(self) -> bool:
+        return (self.folder / LEDGER_FILE).is_file()
+
+    def require_readable(self) -> None:
+        if not os.access(self.folder / LEDGER_FILE, os.R_OK):
+            raise Unavailable(f"{self.folder / LEDGER_FILE}: it may not be read")
 
     def open(self) -> Store:
         path = self.folder / LEDGER_FILE
@@ -68,6 +77,29 @@ class FolderPlace(Place):
 
     def scope_keys_to_read(self, master: bytes, origin: str) -> ScopeKeys:
         return SqliteScopeKeys(self.folder / KEYS_FILE, master, origin, os.urandom, read_only=True)
+
+    def lock(self, name: str) -> Lock:
+        return FileLock(self.folder / f"{name}.lock")
+
+    def locks(self, kind: str) -> Locks:
+        return ByteLocks(self.folder / f"{kind}.lock")
+
+    def token(self, size: int) -> bytes | None:
+        return stored_token(self.folder, size)
+
+    def keep_token(self, size: int, token: bytes) -> bool:
+        return keep_token(anchor_path(self.folder, size), token)
+
+    def put_token_aside(self, size: int) -> str:
+        return put_aside(anchor_path(self.folder, size))
+
+    @property
+    def key_copies(self) -> str:
+        return "copies of keys.db made before: backups and snapshots of a disk, which could open all of it again"
+
+    @property
+    def views(self) -> ViewsFile:
+        return ViewsFile(self.folder / VIEWS_FILE)
 
 
 class _SqliteStore(Store):

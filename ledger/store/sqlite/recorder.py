@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sqlite3
 import threading
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import AbstractContextManager, closing, contextmanager
 from pathlib import Path
 from typing import Any
@@ -175,10 +175,10 @@ class _SqliteWriting:
         self._cursor = cursor
         self.reader = SqliteReader(_connection(cursor))
 
-    def take_head(self) -> Head:
+    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int]]:
         self._cursor.execute("UPDATE head SET size=size RETURNING size, leaf, at, frontier, held")
         row = self._cursor.fetchone()
-        return Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
+        return Head(row[0], row[1], row[2], row[3], held=bool(row[4])), self.reader.next_positions(streams)
 
     def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
         _store(self._cursor, batch, boxes)

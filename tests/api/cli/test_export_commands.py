@@ -20,6 +20,7 @@ from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import VerifierKey
 from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt
+from affidavit.tests.folders import folder_of
 from affidavit.tests.trees import root_of
 
 
@@ -39,7 +40,7 @@ def key(ledger: Ledger) -> VerifierKey:
 @pytest.fixture
 def folder(ledger: Ledger, key: VerifierKey, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
-    return str(ledger.folder)
+    return str(folder_of(ledger))
 
 
 def evaluated(n: int) -> NewEvent:

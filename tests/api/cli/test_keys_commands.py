@@ -18,6 +18,7 @@ from affidavit.ledger.events import ProjectionSealed
 from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.ledger.tlog.note import print_vkey
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
 
 
 @pytest.fixture
@@ -25,11 +26,11 @@ def folder(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> s
     """The ledger's folder, its keys where the commands look for them."""
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
     ledger.close()
-    return str(ledger.folder)
+    return str(folder_of(ledger))
 
 
 def open_again(ledger: Ledger) -> Ledger:
-    return Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, sign_in_background=False)
+    return Ledger(ledger.place, ledger.keys.path.parent, REGISTRY, sign_in_background=False)
 
 
 def test_rotating_prints_both_keys_and_says_who_recorded(
@@ -44,18 +45,18 @@ def test_rotating_prints_both_keys_and_says_who_recorded(
         assert said[1] == f"new vkey {print_vkey(again.verifier_key())}"
         assert said[3] == "Both sign checkpoints of 3 to 3 entries, the new key alone those of more."
     assert (first["first"], first["last"]) == (2, 7)
-    with open_snapshot(ledger.folder) as reader:
+    with open_snapshot(folder_of(ledger)) as reader:
         assert all(b'"recorder":"affidavit/' in row.raw for row in reader.entries(1, 3))
 
 
 def test_reopening_an_older_copy_names_what_was_signed(
     folder: str, ledger: Ledger, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.copyfile(ledger.folder / "ledger.db", tmp_path / "backup.db")
+    shutil.copyfile(folder_of(ledger) / "ledger.db", tmp_path / "backup.db")
     with open_again(ledger) as again:
         event = ProjectionSealed(name="n", version=1, upto=0, digest="0" * 64)
         again.record(NewEvent("test/1", 0, event, Meta()))
-    shutil.copyfile(tmp_path / "backup.db", ledger.folder / "ledger.db")
+    shutil.copyfile(tmp_path / "backup.db", folder_of(ledger) / "ledger.db")
     with pytest.raises(SigningRefused, match="`affidavit reopen`"):
         open_again(ledger)
     reopen_ledger(folder, "restored", "disk_failed", as_json=False)

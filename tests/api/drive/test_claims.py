@@ -7,12 +7,14 @@ import sys
 from pathlib import Path
 
 from affidavit.api.drive.claims import JUDGING, RUNS, Claims
+from affidavit.ledger.store.sqlite.place import FolderPlace
 
 HOLD = """
 import sys
 from pathlib import Path
 from affidavit.api.drive.claims import Claims
-claims = Claims(Path(sys.argv[1]))
+from affidavit.ledger.store.sqlite.place import FolderPlace
+claims = Claims(FolderPlace(Path(sys.argv[1])))
 with claims.claimed("a") as held:
     print(held, flush=True)
     sys.stdin.read()
@@ -20,7 +22,7 @@ with claims.claimed("a") as held:
 
 
 def test_a_claim_is_held_by_one_and_let_go(tmp_path: Path) -> None:
-    claims = Claims(tmp_path)
+    claims = Claims(FolderPlace(tmp_path))
     with claims.claimed("a") as first, claims.claimed("a") as second, claims.claimed("b") as other:
         assert (first, second, other) == (True, False, True)
     with claims.claimed("a") as again:
@@ -29,7 +31,7 @@ def test_a_claim_is_held_by_one_and_let_go(tmp_path: Path) -> None:
 
 
 def test_claims_of_one_process_share_a_file(tmp_path: Path) -> None:
-    first, second = Claims(tmp_path, RUNS), Claims(tmp_path, RUNS)
+    first, second = Claims(FolderPlace(tmp_path), RUNS), Claims(FolderPlace(tmp_path), RUNS)
     with first.claimed("a") as held, second.claimed("a") as again, second.claimed("b") as other:
         assert (held, again, other) == (True, False, True)
     second.close()
@@ -39,7 +41,7 @@ def test_claims_of_one_process_share_a_file(tmp_path: Path) -> None:
 
 
 def test_work_of_two_kinds_is_claimed_apart(tmp_path: Path) -> None:
-    judging, runs = Claims(tmp_path, JUDGING), Claims(tmp_path, RUNS)
+    judging, runs = Claims(FolderPlace(tmp_path), JUDGING), Claims(FolderPlace(tmp_path), RUNS)
     with judging.claimed("a") as one, runs.claimed("a") as other:
         assert (one, other) == (True, True)
     judging.close()
@@ -47,7 +49,7 @@ def test_work_of_two_kinds_is_claimed_apart(tmp_path: Path) -> None:
 
 
 def test_a_claim_of_another_process_ends_with_that_process(tmp_path: Path) -> None:
-    claims = Claims(tmp_path)
+    claims = Claims(FolderPlace(tmp_path))
     command = [sys.executable, "-c", HOLD, str(tmp_path)]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None

@@ -14,6 +14,7 @@ from affidavit.domain.event import Event, Meta, NewEvent
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
 from affidavit.domain.optimization.events import RunSealed
 from affidavit.domain.optimization.foreign import RecordingOpened
+from affidavit.tests.folders import folder_of
 
 from .conftest import Rig, body_of, optimising
 
@@ -21,7 +22,8 @@ HOLD = """
 import sys
 from pathlib import Path
 from affidavit.api.drive.claims import Claims
-claims = Claims(Path(sys.argv[1]), sys.argv[2])
+from affidavit.ledger.store.sqlite.place import FolderPlace
+claims = Claims(FolderPlace(Path(sys.argv[1])), sys.argv[2])
 with claims.claimed("run/001") as held:
     print(held, flush=True)
     sys.stdin.read()
@@ -92,7 +94,7 @@ def test_what_others_say_about_the_record_is_no_fact_of_the_script(rig: Rig, bes
 
 def test_a_run_that_another_process_drives_is_busy_until_that_process_dies(rig: Rig) -> None:
     rig.start("001")
-    command = [sys.executable, "-c", HOLD, str(rig.ledger.folder), RUNS]
+    command = [sys.executable, "-c", HOLD, str(folder_of(rig.ledger)), RUNS]
     with subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True) as holder:
         assert holder.stdout is not None
         assert holder.stdout.readline() == "True\n"

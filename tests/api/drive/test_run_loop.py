@@ -604,7 +604,7 @@ def test_a_question_to_nobody_is_refused_before_anything_is_sent(rig: Rig) -> No
 
 def test_a_run_that_somebody_drives_is_busy(rig: Rig) -> None:
     run = rig.start("001")
-    claims = Claims(rig.ledger.folder, RUNS)
+    claims = Claims(rig.ledger.place, RUNS)
     with claims.claimed("run/001") as held:
         assert held
         with pytest.raises(Refused, match="somebody else is driving it") as refused:

@@ -15,6 +15,7 @@ from affidavit.api.http.app import ROUTERS, create_app
 from affidavit.api.http.limits import Limits, RateLimiter
 from affidavit.api.http.service import Service, Settings
 from affidavit.ledger.application import Ledger
+from affidavit.tests.folders import folder_of
 
 from .conftest import LOCAL, a_request
 
@@ -206,7 +207,7 @@ def test_tokens_are_kept_as_digests_outside_the_ledger(service: Service, ledger:
     (kept,) = list(ledger.keys.path.glob("api-keys.json"))
     assert token not in kept.read_text()
     assert kept.stat().st_mode & 0o077 == 0
-    assert not list(ledger.folder.glob("*api-keys*"))
+    assert not list(folder_of(ledger).glob("*api-keys*"))
 
 
 class TestWithALowRate:

@@ -51,7 +51,7 @@ def collect(ledger: Ledger, recorded: str, tmp_path: Path) -> Collect:
     """Collects the run's evidence; takes ``calls`` and ``content``."""
 
     def collected(*, calls: bool = False, content: bool = True) -> Evidence:
-        with open_for_reading(ledger.folder, tmp_path / "keys") as opened:
+        with open_for_reading(ledger.place, tmp_path / "keys") as opened:
             chosen = select_run(opened, recorded, calls=calls, content=content)
             return collect_evidence(opened, chosen, "affidavit test", "2026-11-22T10:00:00.000000Z", None)
 

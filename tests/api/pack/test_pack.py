@@ -77,14 +77,14 @@ def test_what_was_erased_is_not_in_it(ledger: Ledger, collect: Collect) -> None:
 
 def test_what_no_checkpoint_covers_is_not_packed(ledger: Ledger, recorded: str, tmp_path: Path) -> None:
     ledger.erase("run/002", "request")
-    with open_for_reading(ledger.folder, tmp_path / "keys") as opened:
+    with open_for_reading(ledger.place, tmp_path / "keys") as opened:
         chosen = select_run(opened, recorded, calls=False, content=True)
         with pytest.raises(Unavailable, match="no published checkpoint covers"):
             collect_evidence(opened, chosen, "affidavit test", "2026-11-22T10:00:00.000000Z", None)
 
 
 def test_an_unknown_run_is_refused(ledger: Ledger, tmp_path: Path) -> None:
-    with open_for_reading(ledger.folder, tmp_path / "keys") as opened, pytest.raises(Refused):
+    with open_for_reading(ledger.place, tmp_path / "keys") as opened, pytest.raises(Refused):
         select_run(opened, "nothing", calls=False, content=True)
 
 

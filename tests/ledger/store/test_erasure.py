@@ -2,84 +2,41 @@
 
 from __future__ import annotations
 
-import json
-import os
-import shutil
-import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, closing, contextmanager, nullcontext, suppress
-from pathlib import Path
+from collections.abc import Callable
+from contextlib import suppress
 
 import pytest
 
-from affidavit.api.cli.verify_commands import Asked, verify_ledger
 from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent, Withheld
 from affidavit.domain.optimization.events import RunStarted, SourceKept
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.audit.audit import Against, audit
-from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.errors import Conflict, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested
 from affidavit.ledger.folds.erasures import Destroyed
 from affidavit.ledger.store.recorder import _Appender
 from affidavit.ledger.store.scopes import ScopeKeys
-from affidavit.ledger.store.sqlite.keys import SqliteScopeKeys
-from affidavit.ledger.store.sqlite.reader import SqliteReader
 from affidavit.ledger.tlog.receipt import verify_receipt
-from affidavit.projections.registry import REGISTRY
-from affidavit.projections.seals import check_seals, seal_run
+from affidavit.projections.seals import seal_run
+from affidavit.tests.ledger.store.erasing import (
+    TEXT,
+    change_keys,
+    content,
+    erasures,
+    named_and_sealed,
+    reopen,
+    said,
+    verify,
+)
+from affidavit.tests.stores import every_store
 
-TEXT = "what Ada said"
-
-
-def said(scope: str, pos: int = 0, stream: str = "source/1") -> NewEvent:
-    return NewEvent(stream, pos, SourceKept(name="n", content=TEXT), Meta(scope=scope))
-
-
-def reopen(ledger: Ledger) -> Ledger:
-    return Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
-
-
-def verify(ledger: Ledger, *, keys: bool = True) -> Verdict:
-    ledger.sign()
-    against = Against(
-        signed=ledger.keys.signed(), scopes=ledger.scopes if keys else None, check_projections=check_seals
-    )
-    with ledger.recorder.reading() as reader:
-        return audit(reader, REGISTRY, against)
-
-
-def content(ledger: Ledger, seq: int) -> object:
-    with ledger.recorder.reading() as reader:
-        found = ledger.event_reader(reader).event(seq)
-    assert found is not None
-    assert isinstance(found.event, SourceKept)
-    return found.event.content
-
-
-def erasures(ledger: Ledger) -> list[tuple[int, object]]:
-    with ledger.recorder.reading() as reader:
-        return [(found.seq, found.event) for found in ledger.event_reader(reader).stream("erasure")]
-
-
-def change_keys(ledger: Ledger, statement: str, *values: object) -> None:
-    with closing(sqlite3.connect(ledger.folder / "keys.db", isolation_level=None)) as keys:
-        keys.execute(statement, values)
+pytestmark = every_store
 
 
 @pytest.fixture
 def scope(ledger: Ledger) -> str:
-    """Ada's: two sealed texts, at entries 1 and 2, and three aliases."""
-    with ledger.naming():
-        scope = f"user/{ledger.alias('user', 'Ada')}"
-        ledger.alias("session", "s1", scope)
-        ledger.alias("request", "r1", scope)
-    ledger.record(said(scope), said(scope, 1))
-    return scope
+    return named_and_sealed(ledger)
 
 
 def test_what_was_sealed_under_an_erased_scope_no_longer_opens(ledger: Ledger, scope: str) -> None:
@@ -107,7 +64,7 @@ def test_events_of_a_type_that_nobody_needs_open_stay_closed(ledger: Ledger, sco
 def test_what_lost_its_key_some_other_way_is_closed_and_not_erased(ledger: Ledger, scope: str) -> None:
     ledger.erase(scope, "user_asked")
     ledger.record(said("run/1", 2))
-    change_keys(ledger, "DELETE FROM scopes WHERE scope='run/1'")
+    change_keys(ledger.place, "DELETE FROM scopes WHERE scope='run/1'")
     lost = content(ledger, 5)
     assert isinstance(lost, Withheld)
     assert lost.why == "closed"
@@ -214,84 +171,6 @@ def test_without_keys_the_log_alone_says_what_was_erased(ledger: Ledger, scope: 
     assert (verdict.verdict, verdict.erased) == ("ok", 2)
 
 
-def every_file(*folders: Path) -> Iterator[tuple[Path, bytes]]:
-    for folder in folders:
-        yield from ((path, path.read_bytes()) for path in sorted(folder.rglob("*")) if path.is_file())
-
-
-READS_AND_WAITS = """
-import sqlite3, sys
-keys = sqlite3.connect(sys.argv[1])
-print(keys.execute("SELECT count(*) FROM aliases").fetchone(), flush=True)
-sys.stdin.read()
-"""
-
-
-@contextmanager
-def another_process(ledger: Ledger) -> Iterator[None]:
-    """One that has the key database open, and does nothing."""
-    arguments = [sys.executable, "-c", READS_AND_WAITS, str(ledger.folder / "keys.db")]
-    with subprocess.Popen(arguments, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
-        assert process.stdout is not None
-        assert process.stdout.readline()
-        yield
-        process.communicate()
-
-
-@pytest.mark.parametrize("beside", [nullcontext, another_process])
-def test_no_byte_of_the_key_or_of_an_alias_is_left_in_any_file(
-    ledger: Ledger, beside: Callable[[Ledger], AbstractContextManager[None]]
-) -> None:
-    """Among so many rows SQLite splits and joins pages, and would leave a copy of some."""
-    scopes = []
-    for n in range(60):
-        with ledger.naming():
-            for k in range(20):
-                scopes.append(f"user/{ledger.alias('user', f'u{n}.{k}')}")
-                ledger.alias("session", f"s{n}.{k}", scopes[-1])
-    ledger.record(*(said(scope, pos) for pos, scope in enumerate(scopes[:50])))
-    with closing(sqlite3.connect(ledger.folder / "keys.db")) as keys:
-        rows = [
-            row
-            for scope in scopes[:8]
-            for statement in ("SELECT wrapped FROM scopes WHERE scope=?", "SELECT lookup FROM aliases WHERE scope=?")
-            for row in keys.execute(statement, (scope,))
-        ]
-        rows += [row for scope in scopes[:8] for row in keys.execute("SELECT box FROM aliases WHERE scope=?", (scope,))]
-    needles = [row[0][at : at + 12] for row in rows for at in (0, len(row[0]) - 12)]
-    assert len(needles) == 80
-    before = b"".join(data for path, data in every_file(ledger.folder) if path.name.startswith("keys.db"))
-    assert all(needle in before for needle in needles)
-    with beside(ledger):
-        for scope in scopes[:8]:
-            ledger.erase(scope, "user_asked")
-        for path, data in every_file(ledger.folder, ledger.keys.path):
-            assert not [needle for needle in needles if needle in data], path
-    assert not (ledger.folder / "keys.db-journal").exists()
-    ledger.close()
-    for path, data in every_file(ledger.folder, ledger.keys.path):
-        assert not [needle for needle in needles if needle in data], path
-
-
-def test_an_erasure_that_a_reader_holds_up_is_not_claimed_and_is_finished_later(ledger: Ledger, scope: str) -> None:
-    """Its bytes stand in the -wal, which cannot be emptied while somebody reads what is in it."""
-    keys_db = ledger.folder / "keys.db"
-    with closing(sqlite3.connect(keys_db)) as keys:
-        (wrapped,) = keys.execute("SELECT wrapped FROM scopes WHERE scope=?", (scope,)).fetchone()
-    assert isinstance(ledger.scopes, SqliteScopeKeys)
-    ledger.scopes._db.execute("PRAGMA busy_timeout=1")
-    with closing(sqlite3.connect(keys_db, isolation_level=None)) as reader:
-        reader.execute("BEGIN")
-        reader.execute("SELECT count(*) FROM scopes").fetchone()
-        with pytest.raises(Unavailable, match="may still lie in its -wal"):
-            ledger.erase(scope, "user_asked")
-    assert [type(event) for _, event in erasures(ledger)] == [ErasureRequested]
-    assert any(wrapped in data for _, data in every_file(ledger.folder))
-    with reopen(ledger) as again:
-        assert [type(event) for _, event in erasures(again)] == [ErasureRequested, ErasureExecuted]
-        assert not any(wrapped in data for _, data in every_file(ledger.folder))
-
-
 class Killed(Exception):
     """Stands for the end of the process."""
 
@@ -305,22 +184,22 @@ STEPS: dict[str, tuple[str, str]] = {
 }
 
 
-def kill_at(monkeypatch: pytest.MonkeyPatch, method: str, when: str) -> None:
-    real: Callable[..., object] = getattr(SqliteScopeKeys, method)
+def kill_at(monkeypatch: pytest.MonkeyPatch, ledger: Ledger, method: str, when: str) -> None:
+    real: Callable[..., object] = getattr(type(ledger.scopes), method)
 
     def killing(self: ScopeKeys, *arguments: object) -> object:
         if when == "after":
             real(self, *arguments)
         raise Killed
 
-    monkeypatch.setattr(SqliteScopeKeys, method, killing)
+    monkeypatch.setattr(type(ledger.scopes), method, killing)
 
 
 @pytest.mark.parametrize("step", STEPS)
 def test_an_erasure_that_was_killed_is_said_and_finished_at_the_next_opening(
     ledger: Ledger, scope: str, monkeypatch: pytest.MonkeyPatch, step: str
 ) -> None:
-    kill_at(monkeypatch, *STEPS[step])
+    kill_at(monkeypatch, ledger, *STEPS[step])
     with pytest.raises(Killed):
         ledger.erase(scope, "user_asked")
     monkeypatch.undo()
@@ -344,7 +223,7 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_erasure(
     ledger: Ledger, scope: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     ledger.record(said("user/other", 2))
-    kill_at(monkeypatch, *STEPS["after the key is destroyed"])
+    kill_at(monkeypatch, ledger, *STEPS["after the key is destroyed"])
     with pytest.raises(Killed):
         ledger.erase(scope, "user_asked")
     monkeypatch.undo()
@@ -362,11 +241,11 @@ def test_an_erasure_that_was_killed_is_finished_by_the_next_erasure(
 def test_an_erasure_whose_key_is_lost_meanwhile_stays_unfinished_and_is_damage(
     ledger: Ledger, scope: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    kill_at(monkeypatch, *STEPS["before the key is destroyed"])
+    kill_at(monkeypatch, ledger, *STEPS["before the key is destroyed"])
     with pytest.raises(Killed):
         ledger.erase(scope, "user_asked")
     monkeypatch.undo()
-    change_keys(ledger, "DELETE FROM scopes WHERE scope=?", scope)
+    change_keys(ledger.place, "DELETE FROM scopes WHERE scope=?", scope)
     ledger.record(said("user/other", 2))
     ledger.erase("user/other", "user_asked")
     verdict = verify(ledger)
@@ -386,12 +265,12 @@ def test_a_key_that_is_gone_without_an_erasure_in_the_log_is_damage(ledger: Ledg
 
 def test_an_erasure_excuses_no_other_key_and_no_later_entry(ledger: Ledger, scope: str) -> None:
     ledger.erase(scope, "user_asked")
-    change_keys(ledger, "UPDATE destroyed SET fingerprint=?", "0" * 64)
+    change_keys(ledger.place, "UPDATE destroyed SET fingerprint=?", "0" * 64)
     assert "not the one that the log says" in verify(ledger).damage[0].detail
-    change_keys(ledger, "DELETE FROM destroyed")
+    change_keys(ledger.place, "DELETE FROM destroyed")
     assert verify(ledger).verdict == "ok"  # the log is signed, the row is not
     ledger.record(said(scope, 2))
-    change_keys(ledger, "DELETE FROM scopes WHERE scope=?", scope)
+    change_keys(ledger.place, "DELETE FROM scopes WHERE scope=?", scope)
     assert [(damage.kind, damage.seq) for damage in verify(ledger).damage] == [("missing_without_erasure", 5)]
 
 
@@ -403,30 +282,6 @@ def test_an_erasure_that_no_entry_requested_excuses_nothing(ledger: Ledger, scop
     )
     ledger.record(NewEvent("erasure", 0, event, Meta()))
     assert verify(ledger).damage[0].kind == "missing_without_erasure"
-
-
-def test_an_older_key_database_that_is_put_back_is_said_and_erased_again(
-    ledger: Ledger, scope: str, tmp_path: Path
-) -> None:
-    ledger.scopes.sweep()  # which leaves nothing in the -wal
-    shutil.copyfile(ledger.folder / "keys.db", tmp_path / "backup.db")
-    ledger.erase(scope, "user_asked")
-    fingerprint = ledger.scopes.destroyed(scope)
-    ledger.close()
-    shutil.copyfile(tmp_path / "backup.db", ledger.folder / "keys.db")
-    master = ledger.keys.master_key()
-    with (
-        closing(SqliteScopeKeys(ledger.folder / "keys.db", master, ledger.origin, os.urandom, read_only=True)) as back,
-        closing(sqlite3.connect(ledger.folder / "ledger.db")) as db,
-    ):
-        verdict = audit(SqliteReader(db), REGISTRY, Against(signed=ledger.keys.signed(), scopes=back))
-    assert verdict.verdict == "ok"
-    assert verdict.not_checked["sealed"] == f"scope {scope!r} was erased, and its key is here again"
-    with reopen(ledger) as again:
-        assert again.scopes.cipher(scope) is None
-        assert again.scopes.destroyed(scope) == fingerprint
-        assert again.find_aliases("user", "Ada") == []
-        assert verify(again).erased == 2
 
 
 def test_appends_beside_an_erasure_are_sealed_before_it_or_refused(ledger: Ledger, scope: str) -> None:
@@ -504,7 +359,7 @@ def test_a_sweep_that_fails_leaves_the_erasure_open(
     def full(_: ScopeKeys) -> None:
         raise Unavailable("disk is full")
 
-    monkeypatch.setattr(SqliteScopeKeys, "sweep", full)
+    monkeypatch.setattr(type(ledger.scopes), "sweep", full)
     with pytest.raises(Unavailable, match="full"):
         ledger.erase(scope, "user_asked")
     assert len(erasures(ledger)) == 1
@@ -529,18 +384,3 @@ def test_a_run_that_was_sealed_before_its_erasure_is_no_damage(ledger: Ledger) -
     verdict = verify(ledger)
     assert (verdict.verdict, verdict.erased) == ("ok", 3)
     assert verdict.not_checked["projections"] == "run/001: its sealed manifest is erased"
-
-
-@pytest.mark.parametrize("form", ["text", "json"])
-def test_the_command_verify_says_how_much_was_erased(
-    ledger: Ledger, scope: str, form: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    monkeypatch.setenv("AFFIDAVIT_KEYS", str(ledger.keys.path.parent))
-    ledger.erase(scope, "user_asked")
-    ledger.close()
-    assert verify_ledger(str(ledger.folder), form == "json", Asked(), 1) == 0
-    printed = capsys.readouterr().out
-    if form == "json":
-        assert json.loads(printed)["erased"] == 2
-    else:
-        assert "  erased   2 sealed fields, their keys destroyed as the log says\n" in printed

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 from collections import Counter
@@ -10,12 +11,13 @@ from pathlib import Path
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.entries.entry import parse_entry
 from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.tests.stores import every_store
 from affidavit.tests.trees import root_of
 
 PROCESSES, OWN, SHARED = 3, 20, 10
 
 WRITER = """
-import sys
+import pickle, sys
 from pathlib import Path
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
@@ -23,14 +25,14 @@ from affidavit.ledger.errors import Conflict
 from affidavit.ledger.events import ProjectionSealed
 from affidavit.projections.registry import REGISTRY
 
-folder, keys, name, own, shared = sys.argv[1:]
+place, keys, name, own, shared = sys.argv[1:]
 event = ProjectionSealed(name=name, version=1, upto=0, digest="0" * 64)
 
 def acknowledge(places):
     for place in places:
         print(place.seq, place.leaf_hash.hex())
 
-with Ledger(Path(folder), Path(keys), REGISTRY, sign_in_background=False) as ledger:
+with Ledger(pickle.loads(bytes.fromhex(place)), Path(keys), REGISTRY, sign_in_background=False) as ledger:
     sys.stdin.readline()  # all begin together
     for pos in range(int(own)):
         acknowledge(ledger.record(NewEvent(f"own/{name}", pos, event, Meta())))
@@ -46,10 +48,21 @@ with Ledger(Path(folder), Path(keys), REGISTRY, sign_in_background=False) as led
 """
 
 
+@every_store
 def test_what_processes_append_at_once_is_one_log(ledger: Ledger, tmp_path: Path) -> None:
+    place = pickle.dumps(ledger.place).hex()
     writers = [
         subprocess.Popen(
-            [sys.executable, "-c", WRITER, str(ledger.folder), str(tmp_path / "keys"), str(n), str(OWN), str(SHARED)],
+            [
+                sys.executable,
+                "-c",
+                WRITER,
+                pickle.dumps(ledger.place).hex(),
+                str(tmp_path / "keys"),
+                str(n),
+                str(OWN),
+                str(SHARED),
+            ],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -11,8 +11,9 @@ from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Malformed
 from affidavit.ledger.events import ClockSteppedBack, RetentionDeclared
 from affidavit.ledger.store.reader import LedgerReader
-from affidavit.ledger.store.sqlite.reader import open_beside
+from affidavit.tests.stores import every_store
 
+pytestmark = every_store
 META = Meta(recorder="test")
 
 
@@ -26,7 +27,7 @@ def reader(ledger: Ledger) -> Iterator[LedgerReader]:
             ledger.sign()
     ledger.record(NewEvent("retention", 0, RetentionDeclared(days={"run": 1}), META))
     ledger.sign()
-    with open_beside(ledger.folder) as opened:
+    with ledger.place.beside() as opened:
         yield opened
 
 
@@ -84,5 +85,5 @@ def test_checkpoints_are_found_by_their_size(reader: LedgerReader) -> None:
 def test_what_is_read_beside_a_writer_is_one_state(ledger: Ledger, reader: LedgerReader) -> None:
     ledger.record(NewEvent("run/0", 8, ClockSteppedBack(behind=1), META))
     assert reader.head().size == 32
-    with open_beside(ledger.folder) as later:
+    with ledger.place.beside() as later:
         assert later.head().size == 33

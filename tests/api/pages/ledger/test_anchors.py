@@ -16,9 +16,10 @@ from affidavit.ledger.application import Ledger
 from affidavit.ledger.events import ClockSteppedBack
 from affidavit.ledger.folds.anchors import Anchor
 from affidavit.ledger.store.folding import read_anchors
-from affidavit.ledger.store.tokens import anchor_path
+from affidavit.ledger.store.sqlite.tokens import anchor_path
 from affidavit.tests.authority import Authority as Stamping
 from affidavit.tests.authority import serving
+from affidavit.tests.folders import folder_of
 
 
 def _anchor(service: Service) -> Anchor:
@@ -34,7 +35,7 @@ def test_an_anchor_is_shown_with_its_token(world: Service, visitor: TestClient) 
     assert "hash, checkpoint and time" in text
     assert "Whose signatures these are was not checked" in text
     token = visitor.get(f"/ledger/anchors/{anchor.size}/token")
-    assert token.content == anchor_path(world.ledger.folder, anchor.size).read_bytes()
+    assert token.content == anchor_path(folder_of(world.ledger), anchor.size).read_bytes()
     assert visitor.get("/ledger/anchors/3/token").status_code == 404
 
 
@@ -44,7 +45,7 @@ def test_before_it_nothing_was_anchored(visitor: TestClient) -> None:
 
 def test_a_token_that_is_another_is_damage(own_world: Service, own_visitor: TestClient) -> None:
     anchor = _anchor(own_world)
-    path = anchor_path(own_world.ledger.folder, anchor.size)
+    path = anchor_path(folder_of(own_world.ledger), anchor.size)
     path.write_bytes(path.read_bytes() + b"\0")
     assert "recorded is" in own_visitor.get("/ledger/anchors").text
 

@@ -11,6 +11,7 @@ from starlette.testclient import TestClient
 
 from affidavit.api.http.service import Service
 from affidavit.ledger.tlog.proof import verify_consistency
+from affidavit.tests.folders import folder_of
 
 
 def test_paging_reaches_every_checkpoint_once(world: Service, visitor: TestClient) -> None:
@@ -64,7 +65,7 @@ def test_a_size_that_was_never_signed_is_told(world: Service, visitor: TestClien
 def test_a_note_that_does_not_verify_is_told_and_the_rest_is_shown(own_world: Service, own_visitor: TestClient) -> None:
     with own_world.ledger.recorder.reading() as reader:
         size, note = reader.checkpoints()[3]
-    with closing(sqlite3.connect(own_world.ledger.folder / "ledger.db", isolation_level=None)) as db:
+    with closing(sqlite3.connect(folder_of(own_world.ledger) / "ledger.db", isolation_level=None)) as db:
         db.execute("DROP TRIGGER checkpoints_no_UPDATE")
         forged = note.replace(f"\n{size}\n".encode(), f"\n{size + 1}\n".encode())
         db.execute("UPDATE checkpoints SET note=? WHERE size=?", (forged, size))

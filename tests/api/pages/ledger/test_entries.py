@@ -15,6 +15,7 @@ from affidavit.ledger.entries.entry import StoredEntry
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.note import parse_vkey, print_vkey
 from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt
+from affidavit.tests.folders import folder_of
 
 from ..world import ACTOR, seq_of
 from ..world_runs import BETTER, ERASED_RUN, HOSTILE_RUN
@@ -98,7 +99,7 @@ def test_neighbours_are_linked_and_chained(world: Service, visitor: TestClient) 
 def test_an_entry_that_was_changed_is_shown_as_it_lies_there_and_proves_nothing(
     own_world: Service, own_visitor: TestClient
 ) -> None:
-    with closing(sqlite3.connect(own_world.ledger.folder / "ledger.db", isolation_level=None)) as db:
+    with closing(sqlite3.connect(folder_of(own_world.ledger) / "ledger.db", isolation_level=None)) as db:
         db.execute("DROP TRIGGER entries_no_UPDATE")
         raw = _row(own_world, 7).raw
         db.execute("UPDATE entries SET entry=? WHERE seq=7", (raw.replace(b"affidavit/", b"affidavi7/"),))

@@ -12,6 +12,7 @@ from affidavit.api.erasing import erase_scopes, plan_run
 from affidavit.api.http.service import Service
 from affidavit.api.reading import open_for_reading
 from affidavit.projections.explanation import explain
+from affidavit.tests.folders import folder_of
 
 from ..hostile import HOSTILE
 from ..world_runs import (
@@ -76,7 +77,7 @@ def test_an_unknown_run_is_told_as_a_page(visitor: TestClient) -> None:
 
 
 def test_the_figures_are_those_of_the_other_answers(visitor: TestClient, world: Service) -> None:
-    with open_for_reading(world.ledger.folder, world.ledger.folder.parent / "keys") as opened:
+    with open_for_reading(world.ledger.place, folder_of(world.ledger).parent / "keys") as opened:
         record = opened.run(BETTER)
         paired = explain(record, opened.run_seed(record)).document["outcome"]["paired"]
     low, high = (f"{bound:+.4f}".replace("-", "−") for bound in paired["interval"])
@@ -93,7 +94,7 @@ def test_a_run_that_gained_nothing_says_so(visitor: TestClient) -> None:
 def test_changes_are_told_by_their_direction_and_coloured_by_their_test(
     visitor: TestClient, world: Service, run: str
 ) -> None:
-    with open_for_reading(world.ledger.folder, world.ledger.folder.parent / "keys") as opened:
+    with open_for_reading(world.ledger.place, folder_of(world.ledger).parent / "keys") as opened:
         record = opened.run(run)
         changes = explain(record, opened.run_seed(record)).document["changes"]
     beyond = [row for row in changes if row["adjusted_p"] is not None and row["adjusted_p"] < 0.05]
@@ -209,7 +210,7 @@ def test_what_was_kept_in_memory_goes_when_it_is_erased(own_visitor: TestClient,
 
 
 def test_an_earlier_moment_is_compared_with_now(visitor: TestClient, world: Service) -> None:
-    with open_for_reading(world.ledger.folder, world.ledger.folder.parent / "keys") as opened:
+    with open_for_reading(world.ledger.place, folder_of(world.ledger).parent / "keys") as opened:
         record = opened.run(BETTER)
     earlier = str(record.iterations[1].seq)
     page = _page(visitor, BETTER, as_of=earlier)

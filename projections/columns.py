@@ -1,0 +1,28 @@
+"""The types of columns, and adding rows: the same in SQLite and PostgreSQL."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+from sqlalchemy import BigInteger, Connection, Float, Integer, Text
+
+WHOLE = Integer().with_variant(BigInteger(), "postgresql")
+"""Integers of 64 bits."""
+TEXT = Text().with_variant(Text(collation="C"), "postgresql")
+"""Text, ordered by its code points."""
+NUMBER = Float()
+
+
+def add_rows(connection: Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
+    """Add rows to a table, each value in the order of its columns."""
+    if not rows:
+        return
+    if connection.dialect.name == "sqlite":
+        places = ", ".join("?" * len(rows[0]))
+        connection.exec_driver_sql(f"INSERT INTO {table} VALUES ({places})", [tuple(row) for row in rows])
+        return
+    database: Any = connection.connection.driver_connection
+    with database.cursor() as cursor, cursor.copy(f"COPY {table} FROM STDIN") as copy:
+        for row in rows:
+            copy.write_row(row)

