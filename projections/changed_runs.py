@@ -1,37 +1,55 @@
 """Which runs have new rows since their line in the run list was made: marked as rows are added.
 
-What lines are filtered and sorted by is derived from the runs' rows and kept beside them, so that a page of the list
-need not derive ten thousand lines to find its fifty.
+Lines are derived from the runs' rows and kept beside them, so that a page of the list need not derive ten thousand to
+find its fifty.
 """
 
 from __future__ import annotations
 
-from sqlalchemy import Column, Connection, Float, Index, Integer, MetaData, Table, Text
+from sqlalchemy import Boolean, Column, Connection, Float, Index, Integer, MetaData, Table, Text
 
 from .view import Added
 
 CACHE = MetaData()
 LINES = Table(
-    "run_lines_2",  # another number where lines hold something else, so that those that are kept are made anew
+    "run_lines_3",  # another number where lines hold something else, so that those that are kept are made anew
     CACHE,
     Column("run", Text, primary_key=True),
-    Column("seq", Integer, nullable=False),
     Column("last", Integer, nullable=False),
+    Column("seq", Integer, nullable=False),
     Column("directory", Text),
+    Column("timestamp", Text),
     Column("status", Text),
     Column("strategy", Text),
     Column("models", Text),
-    Column("simulated", Integer),
+    Column("reasoning_model", Text),
     Column("iterations", Integer),
-    Column("baseline", Float),
-    Column("best", Float),
+    Column("max_iterations", Integer),
+    Column("baseline_score", Float),
+    Column("best_train_score", Float),
+    Column("final_score", Float),
+    Column("best_score", Float),
+    Column("best_from", Text),
+    Column("best_is_batch", Boolean),
     Column("improvement", Float),
+    Column("eval_tokens", Integer),
+    Column("reasoning_tokens", Integer),
     Column("tokens", Integer),
-    Column("duration", Float),
+    Column("tokens_are_whole", Boolean),
+    Column("duration_seconds", Float),
+    Column("held_out", Boolean),
+    Column("is_simulated", Boolean),
+    Column("parent_run", Text),
+    Column("parent_iteration", Integer),
+    Column("imported_from", Text),
+    Column("findings", Integer),
     sqlite_with_rowid=False,
 )
-"""What lines are filtered by and sorted by; ``last`` is the seq of the run's newest row."""
-Index("run_lines_by_seq", LINES.c.seq)
+"""What a line says but for its ancestors, of which any may be recorded later; ``last`` is the seq of the run's newest
+row. It holds for every size of the log beyond that."""
+Index("run_lines_3_by_seq", LINES.c.seq)
+Index("run_lines_3_by_last", LINES.c.last, LINES.c.seq)
+Index("run_lines_3_by_choice", LINES.c.status, LINES.c.strategy, LINES.c.models, LINES.c.is_simulated, LINES.c.last)
 CHANGED = Table("changed_runs", CACHE, Column("run", Text, primary_key=True), sqlite_with_rowid=False)
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import shutil
 import sqlite3
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 
@@ -77,12 +77,18 @@ class LedgerReader:
         rows = self._db.execute("SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", (start, stop))
         return [row[0] for row in rows]
 
-    def stream(self, stream: str, before: int | None = None, start: int = 0) -> Iterator[StoredEntry]:
-        """The entries of one stream from position ``start`` on, those below seq ``before`` where it is given."""
+    def stream(
+        self, stream: str, before: int | None = None, start: int = 0, *, without: Collection[str] = ()
+    ) -> Iterator[StoredEntry]:
+        """The entries of one stream from position ``start`` on, those below seq ``before`` where it is given.
+
+        Those of the types ``without`` are left out, and their bytes are not read.
+        """
+        others = f"AND type NOT IN ({','.join('?' * len(without))}) " if without else ""
         rows = self._db.execute(
             "SELECT seq, stream, pos, type, entry, leaf FROM entries "
-            "WHERE stream=? AND pos >= ? AND seq < ? ORDER BY pos",
-            (stream, start, 2**62 if before is None else before),
+            f"WHERE stream=? AND pos >= ? AND seq < ? {others}ORDER BY pos",
+            (stream, start, 2**62 if before is None else before, *without),
         )
         for row in rows:
             yield StoredEntry(*row)
