@@ -17,10 +17,10 @@ demo-live: $(READY)  ## optional: an optimisation with real small models, 1.2 GB
 	$(BIN)/python docs/live/run.py .demo-live
 
 test: $(READY)  ## all tests; those of the pages need `chromium`, and are skipped with a word where it is not
-	$(BIN)/python -m pytest -q -n auto -rs
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -rs
 
 test-pages: $(READY)  ## the part of `test` that visits every page in a real browser
-	$(BIN)/python -m pytest -q -n auto -rs tests/pages tests/api/pages
+	$(BIN)/python -m pytest -q -n auto --dist worksteal -rs tests/pages tests/api/pages
 
 screenshots: $(READY)  ## the pictures in docs/images, made anew from the recorded world of the tests
 	$(BIN)/python tests/pages/screenshots.py

@@ -22,7 +22,7 @@ from ..ledger.errors import Conflict, LedgerError
 from ..ledger.events import ReviewSigned
 from ..ledger.store.folding import read_identity
 from ..ledger.store.opening import EventReader
-from ..ledger.tlog.note import VerifierKey, parse_vkey, print_vkey
+from ..ledger.tlog.note import VerifierKey, encode_base64, parse_vkey, print_vkey
 from .reading import OpenLedger
 from .settings import recorder_name
 
@@ -158,8 +158,8 @@ def _require_ours(events: EventReader, statement: Statement) -> None:
     if statement.root != root:
         raise Refused(
             "review_root",
-            f"the reviewer had root {statement.root.hex()} of {statement.size} entries before them, here it is "
-            f"{root.hex()}: keep the statement, somebody was shown another history",
+            f"the reviewer had root {encode_base64(statement.root)} of {statement.size} entries before them, here "
+            f"it is {encode_base64(root)}: keep the statement, somebody was shown another history",
         )
     if subject.run is None:
         return

@@ -10,13 +10,14 @@ Replies that a branch is fed from its parent were bought there. They are no call
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass, field, fields
 from typing import Any, Literal, NamedTuple
 
 from ..domain.event import Recorded
 from ..domain.model_calls import ModelAnswered, ModelRequested
 from ..domain.optimization.events import RunPlanned, RunStarted
+from .runs_view import called
 from .text_table import aligned
 
 Dimension = Literal["purpose", "model", "iteration", "phase"]
@@ -25,6 +26,10 @@ NOT_ASKED = "(an answer without its request)"
 """Stands as the model where a stream holds an answer and not what was asked."""
 
 _COLUMNS = ("calls", "retries", "failed", "prompt", "completion", "not counted", "in flight")
+
+
+Called = Sequence[Any]
+"""A request or an answer: the values of the view's columns from ``requested`` on."""
 
 
 class Place(NamedTuple):
@@ -96,10 +101,8 @@ class CallsAccount:
     def apply(self, recorded: Recorded) -> None:
         """Fold in one event of the run; those that are no calls change nothing."""
         match recorded.event:
-            case ModelRequested() as event:
-                self._request(event)
-            case ModelAnswered() as event:
-                self._answer(event)
+            case ModelRequested() | ModelAnswered() as event:
+                self.count([called(event)])
             case RunStarted() as event:
                 self.fed_from = event.parent_run
             case RunPlanned() as event:
@@ -151,32 +154,41 @@ class CallsAccount:
             return None
         return {"run": self.fed_from, "up_to_iteration": self.fed_until}
 
-    def _request(self, event: ModelRequested) -> None:
-        place = Place(event.purpose, event.model, event.iteration, event.phase)
-        tally = self._tallies.setdefault(place, Tally())
-        call = (event.site, event.occurrence)
+    def count(self, calls: Iterable[Called]) -> None:
+        """Fold in requests and answers as the view of runs has them, in order."""
+        for requested, site, occurrence, attempt, *place, prompt, completion, not_counted, gave_up in calls:
+            if requested:
+                self._request(Place(*place), site, occurrence, attempt)
+                continue
+            tally = self._answered(site, occurrence, attempt)
+            tally.prompt_tokens += prompt
+            tally.completion_tokens += completion
+            tally.not_counted += not_counted
+            tally.gave_up += gave_up
+
+    def _request(self, place: Place, site: str, occurrence: int, attempt: int) -> None:
+        tally = self._tallies.get(place)
+        if tally is None:
+            tally = self._tallies[place] = Tally()
+        call = (site, occurrence)
         if call in self._asked:
             tally.retries += 1
         else:
             self._asked.add(call)
             tally.calls += 1
         tally.in_flight += 1
-        self._open[event.site, event.occurrence, event.attempt] = place
+        self._open[site, occurrence, attempt] = place
 
-    def _answer(self, event: ModelAnswered) -> None:
-        place = self._open.pop((event.site, event.occurrence, event.attempt), None)
+    def _answered(self, site: str, occurrence: int, attempt: int) -> Tally:
+        """The counts of the request that is answered."""
+        place = self._open.pop((site, occurrence, attempt), None)
         if place is None:
             tally = self._tallies.setdefault(Place(None, NOT_ASKED, None, None), Tally())
             tally.calls += 1
         else:
             tally = self._tallies[place]
             tally.in_flight -= 1
-        tally.prompt_tokens += event.prompt_tokens or 0
-        tally.completion_tokens += event.completion_tokens or 0
-        if event.outcome != "refused" and None in (event.prompt_tokens, event.completion_tokens):
-            tally.not_counted += 1
-        if event.gave_up:
-            tally.gave_up += 1
+        return tally
 
 
 def account_lines(document: dict[str, Any] | None) -> list[str]:

@@ -1,7 +1,7 @@
 """Which runs have new rows since their line in the run list was made: marked as rows are added.
 
-What lines are filtered and sorted by is derived from the runs' rows and kept beside them, so that a page of the list
-need not derive ten thousand lines to find its fifty.
+Lines are derived from the runs' rows and kept beside them, so that a page of the list need not derive ten thousand to
+find its fifty.
 """
 
 from __future__ import annotations
@@ -13,26 +13,44 @@ from .view import Added
 
 CACHE = MetaData()
 LINES = Table(
-    "run_lines_2",  # another number where lines hold something else, so that those that are kept are made anew
+    "run_lines_3",  # another number where lines hold something else, so that those that are kept are made anew
     CACHE,
     Column("run", TEXT, primary_key=True),
-    Column("seq", WHOLE, nullable=False),
     Column("last", WHOLE, nullable=False),
+    Column("seq", WHOLE, nullable=False),
     Column("directory", TEXT),
+    Column("timestamp", TEXT),
     Column("status", TEXT),
     Column("strategy", TEXT),
     Column("models", TEXT),
-    Column("simulated", WHOLE),
+    Column("reasoning_model", TEXT),
     Column("iterations", WHOLE),
-    Column("baseline", NUMBER),
-    Column("best", NUMBER),
+    Column("max_iterations", WHOLE),
+    Column("baseline_score", NUMBER),
+    Column("best_train_score", NUMBER),
+    Column("final_score", NUMBER),
+    Column("best_score", NUMBER),
+    Column("best_from", TEXT),
+    Column("best_is_batch", WHOLE),
     Column("improvement", NUMBER),
+    Column("eval_tokens", WHOLE),
+    Column("reasoning_tokens", WHOLE),
     Column("tokens", WHOLE),
-    Column("duration", NUMBER),
+    Column("tokens_are_whole", WHOLE),
+    Column("duration_seconds", NUMBER),
+    Column("held_out", WHOLE),
+    Column("is_simulated", WHOLE),
+    Column("parent_run", TEXT),
+    Column("parent_iteration", WHOLE),
+    Column("imported_from", TEXT),
+    Column("findings", WHOLE),
     sqlite_with_rowid=False,
 )
-"""What lines are filtered by and sorted by; ``last`` is the seq of the run's newest row."""
-Index("run_lines_by_seq", LINES.c.seq)
+"""What a line says but for its ancestors, of which any may be recorded later; ``last`` is the seq of the run's newest
+row. It holds for every size of the log beyond that."""
+Index("run_lines_3_by_seq", LINES.c.seq)
+Index("run_lines_3_by_last", LINES.c.last, LINES.c.seq)
+Index("run_lines_3_by_choice", LINES.c.status, LINES.c.strategy, LINES.c.models, LINES.c.is_simulated, LINES.c.last)
 CHANGED = Table("changed_runs", CACHE, Column("run", TEXT, primary_key=True), sqlite_with_rowid=False)
 
 

@@ -14,6 +14,16 @@ TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 NUMBER = Float()
 
 
+def equals(column: str, value: str | None) -> tuple[str, tuple[str, ...]]:
+    """A condition that a column is a text, or none, and the values that it takes: ``IS ?`` is SQLite's alone."""
+    return (f"{column} IS NULL", ()) if value is None else (f"{column} = ?", (value,))
+
+
+def unindexed(connection: Connection, column: str) -> str:
+    """A column, of which SQLite uses no index; PostgreSQL knows by itself when one is of no use."""
+    return f"+{column}" if connection.dialect.name == "sqlite" else column
+
+
 def add_rows(connection: Connection, table: str, rows: Sequence[Sequence[Any]]) -> None:
     """Add rows to a table, each value in the order of its columns."""
     if not rows:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
-from functools import lru_cache
+from functools import cached_property, lru_cache
 from itertools import combinations
 from math import comb, inf, log, log1p, sqrt
 from statistics import NormalDist
@@ -196,6 +196,50 @@ def share(successes: float, n: int, *, clusters: Clusters | None = None, spread:
     return Share(n, successes, count, rate, wilson(rate, effective), effective, method, note)
 
 
+class Subjects:
+    """The totals and rows of each subject of a set, and what follows from them, each computed at most once.
+
+    A subject without rows does not count, so that sets of the same subjects stand side by side.
+    """
+
+    def __init__(self, totals: NDArray[Any], rows: NDArray[Any]) -> None:
+        self.totals, self.rows = totals, rows
+
+    @classmethod
+    def of(cls, values: NDArray[Any], codes: NDArray[int64], size: int = 0) -> Subjects:
+        """From a value and the code of a subject a row; there are at least ``size`` subjects."""
+        return cls(*_totals(values, codes, size))
+
+    @cached_property
+    def n(self) -> int:
+        return int(self.rows.sum())
+
+    @cached_property
+    def clusters(self) -> Clusters:
+        import numpy
+
+        present = int(numpy.count_nonzero(self.rows > 0))
+        # one after another, as in ``clusters_in_each``
+        squares = numpy.bincount(numpy.zeros(self.rows.size, dtype=numpy.intp), self.left_out**2, minlength=1)
+        n_squared = numpy.square(self.rows, dtype=float).sum()
+        return Clusters(present, float(squares[0]) * (present - 1) / max(present, 1), float(n_squared))
+
+    @cached_property
+    def left_out(self) -> NDArray[float64]:
+        """By how much the mean over all rows falls when a subject is left out."""
+        mean = self.totals.sum() / max(self.n, 1)
+        return _left_out(self.totals, self.rows, mean * self.rows, self.n - self.rows)
+
+    @cached_property
+    def share(self) -> Share:
+        """The share of successes, of which the totals are counts."""
+        return share(int(self.totals.sum()), self.n, clusters=self.clusters)
+
+    @cached_property
+    def mean(self) -> Mean:
+        return _mean(float(self.totals.sum()), self.n, self.clusters)
+
+
 def clustered_share(success: ArrayLike, cluster: ArrayLike | None = None) -> Share:
     """The share of true rows; ``cluster`` is a code per row, best a small integer, or None if no subject repeats."""
     import numpy
@@ -203,27 +247,17 @@ def clustered_share(success: ArrayLike, cluster: ArrayLike | None = None) -> Sha
     outcomes = numpy.asarray(success, dtype=bool)
     if cluster is None:
         return share(int(outcomes.sum()), outcomes.size)
-    return share_of_totals(*_totals(outcomes, dense(cluster)))
-
-
-def share_of_totals(totals: NDArray[Any], rows: NDArray[Any]) -> Share:
-    """The share from the successes and rows of each subject."""
-    return share(int(totals.sum()), int(rows.sum()), clusters=clusters_of(totals, rows))
-
-
-def clusters_of(totals: NDArray[Any], rows: NDArray[Any]) -> Clusters:
-    """Sum up the totals and rows of each subject; one without rows does not count."""
-    import numpy
-
-    return clusters_in_each(numpy.zeros(rows.size, dtype=numpy.int64), totals, rows, 1)[0]
+    return Subjects.of(outcomes, dense(cluster)).share
 
 
 def clusters_in_each(group: NDArray[int64], totals: NDArray[Any], rows: NDArray[Any], count: int) -> list[Clusters]:
-    """``clusters_of`` for each of ``count`` groups at once; ``group`` is the number of a subject's."""
+    """``Subjects.clusters`` for each of ``count`` groups at once; ``group`` is the number of a subject's."""
     import numpy
 
     present = numpy.bincount(group, weights=rows > 0, minlength=count)
-    left_out = left_out_residuals(group, totals, rows, count)
+    all_rows = numpy.bincount(group, weights=rows, minlength=count)
+    means = numpy.bincount(group, weights=totals, minlength=count) / numpy.maximum(all_rows, 1)
+    left_out = _left_out(totals, rows, means[group] * rows, all_rows[group] - rows)
     squares = numpy.bincount(group, weights=left_out * left_out, minlength=count)
     variance = squares * (present - 1) / numpy.maximum(present, 1)
     sizes = numpy.bincount(group, weights=numpy.square(rows, dtype=float), minlength=count)
@@ -232,16 +266,14 @@ def clusters_in_each(group: NDArray[int64], totals: NDArray[Any], rows: NDArray[
     ]
 
 
-def left_out_residuals(group: NDArray[int64], totals: NDArray[Any], rows: NDArray[Any], count: int) -> NDArray[float64]:
-    """By how much the mean over a group's rows falls when a subject is left out: (y - mean * n) / (N - n)."""
+def _left_out(
+    totals: NDArray[Any], rows: NDArray[Any], expected: NDArray[float64], left: NDArray[Any]
+) -> NDArray[float64]:
+    """(y - mean * n) / (N - n) of each subject."""
     import numpy
 
-    all_rows = numpy.bincount(group, weights=rows, minlength=count)
-    all_totals = numpy.bincount(group, weights=totals, minlength=count)
-    expected = (all_totals / numpy.maximum(all_rows, 1))[group] * rows
     residuals = totals - expected
     residuals[numpy.abs(residuals) <= 1e-12 * numpy.abs(expected)] = 0  # where means are the same, all is rounding
-    left = all_rows[group] - rows
     found: NDArray[float64] = numpy.divide(residuals, left, out=numpy.zeros(residuals.size), where=left > 0)
     return found
 
@@ -249,14 +281,18 @@ def left_out_residuals(group: NDArray[int64], totals: NDArray[Any], rows: NDArra
 def mean_interval(values: ArrayLike, cluster: ArrayLike | None = None) -> Mean:
     """The mean with the jackknife's standard error over clusters, and Student's t with ``_degrees`` of freedom."""
     import numpy
-    from scipy.special import stdtrit
 
     found = numpy.asarray(values, dtype=float)
-    n = found.size
+    codes = numpy.arange(found.size) if cluster is None else dense(cluster)
+    return _mean(float(found.sum()), found.size, Subjects.of(found, codes).clusters)
+
+
+def _mean(total: float, n: int, clusters: Clusters) -> Mean:
+    from scipy.special import stdtrit
+
     if n == 0:
         return Mean(0, 0, None, None, None, "no value")
-    clusters = clusters_of(*_totals(found, numpy.arange(n) if cluster is None else dense(cluster)))
-    mean = float(found.sum()) / n
+    mean = total / n
     if clusters.count < 2:
         return Mean(n, clusters.count, mean, None, None, "too few: one subject shows no spread between subjects")
     error = sqrt(clusters.variance)
@@ -289,7 +325,7 @@ def compare_sets(arms: Sequence[Arm]) -> list[Difference]:
     size = int(codes.max()) + 1 if codes.size else 0
     ends = numpy.cumsum([found.size for found in outcomes])[:-1]
     measured = [
-        _Measured(arm.label, *_totals(found, of_arm, size))
+        _Measured(arm.label, Subjects.of(found, of_arm, size))
         for arm, found, of_arm in zip(arms, outcomes, numpy.split(codes, ends), strict=True)
     ]
     pairs = list(combinations(measured, 2))
@@ -484,23 +520,22 @@ def dense(codes: ArrayLike) -> NDArray[int64]:
     return numpy.unique(found, return_inverse=True)[1].astype(numpy.int64, copy=False)
 
 
-class _Measured:
-    """An arm, its totals per subject, and its share."""
+class _Measured(NamedTuple):
+    """An arm by subject."""
 
-    __slots__ = ("clusters", "label", "rows", "share", "totals")
+    label: str
+    subjects: Subjects
 
-    def __init__(self, label: str, totals: NDArray[float64], rows: NDArray[float64]) -> None:
-        self.label, self.totals, self.rows = label, totals, rows
-        self.clusters = clusters_of(totals, rows)
-        self.share = share(int(totals.sum()), int(rows.sum()), clusters=self.clusters)
+    @property
+    def share(self) -> Share:
+        return self.subjects.share
+
+    @property
+    def clusters(self) -> Clusters:
+        return self.subjects.clusters
 
     def worth(self) -> float:
         return self.clusters.worth(self.share.n)
-
-    def left_out_residuals(self) -> NDArray[float64]:
-        import numpy
-
-        return left_out_residuals(numpy.zeros(self.rows.size, dtype=numpy.int64), self.totals, self.rows, 1)
 
 
 def _json(value: Any) -> Any:
@@ -569,16 +604,16 @@ class _Tested(NamedTuple):
 def _test(a: _Measured, b: _Measured) -> _Tested:
     if a.share.n == 0 or b.share.n == 0:
         return _Tested(None, None, 0.0, 0)
-    in_both = int(((a.rows > 0) & (b.rows > 0)).sum())
+    in_both = int(((a.subjects.rows > 0) & (b.subjects.rows > 0)).sum())
     if in_both == 0 and a.share.clusters == a.share.n and b.share.clusters == b.share.n:
         return _Tested(*exact_test(int(a.share.successes), a.share.n, int(b.share.successes), b.share.n), 0.0, 0)
-    correlation = _correlation(a, b) if in_both else 0.0
+    correlation = correlation_of(a.subjects, b.subjects) if in_both else 0.0
     return _Tested(_rao_scott(a, b, correlation), "rao_scott", correlation, in_both)
 
 
-def _correlation(a: _Measured, b: _Measured) -> float:
-    """Of the two estimated rates, by the subjects that are in both arms."""
-    first, second = a.left_out_residuals(), b.left_out_residuals()
+def correlation_of(a: Subjects, b: Subjects) -> float:
+    """How the means of two sets of the same subjects are correlated, by the subjects that are in both."""
+    first, second = a.left_out, b.left_out
     size = sqrt(float(first @ first) * float(second @ second))
     return min(1.0, max(-1.0, float(first @ second) / size)) if size > 0 else 0.0
 
@@ -601,7 +636,7 @@ def _rao_scott(a: _Measured, b: _Measured, correlation: float) -> float | None:
         of_a**2 / _degrees(a.share.n, a.clusters) + of_b**2 / _degrees(b.share.n, b.clusters)
     )
     if correlation:
-        rows = a.rows + b.rows
+        rows = a.subjects.rows + b.subjects.rows
         degrees = min(degrees, max(1.0, float(rows.sum() ** 2 / (rows @ rows)) - 1))
     return min(1.0, 2 * float(stdtr(degrees, -abs(rate_a - rate_b) / sqrt(variance))))
 

@@ -18,6 +18,7 @@ from ..domain.event import Recorded
 from ..domain.model_calls import ModelAnswered, ModelRequested
 from ..ledger.entries.entry import read_entry
 from ..ledger.store.opening import EventReader
+from .calls_account import Called
 from .runs_view import CALLS, EVALUATIONS, ITERATIONS
 
 _CALLS = (ModelRequested.type_name, ModelAnswered.type_name)
@@ -99,6 +100,17 @@ def iteration_stretch(views: Connection, run: str, iteration: int, size: int) ->
         if number == iteration:
             return Stretch(ends[place - 1].seq if place else begun, seq)
     return Stretch(ends[-1].seq if ends else begun, size)
+
+
+def called_from(views: Connection, run: str, size: int, start: int) -> list[tuple[int, Called]]:
+    """Seq and figures of the requests and answers from position ``start`` of the run's stream on, in order."""
+    columns = CALLS.columns.keys()
+    rows = views.exec_driver_sql(
+        f"SELECT seq, {', '.join(columns[columns.index('requested') :])} FROM {CALLS.name} "
+        "WHERE run = ? AND pos >= ? AND seq < ? ORDER BY pos",
+        (run, start, size),
+    )
+    return [(row[0], row[1:]) for row in rows.all()]
 
 
 def read_calls(

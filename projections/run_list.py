@@ -1,7 +1,7 @@
 """The run list: one line a run, with status, lineage and scores, as of any size of the log.
 
-Lines are derived from the view's rows. What they are found by is kept (``changed_runs``); as of an earlier size it is
-derived anew for the runs that have newer rows.
+Lines are derived from the view's rows and kept (``changed_runs``); as of an earlier size those of the runs that have
+newer rows are derived anew.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Connection, Table
+from sqlalchemy import Boolean, Connection, Table
 
 from ..domain.number import parse_number
 from .changed_runs import LINES, prepare_lines
-from .columns import add_rows
+from .columns import add_rows, unindexed
 from .lineage import ancestors_of
 from .runs_view import ENDINGS, EVALUATIONS, IMPORTS, ITERATIONS, PLANS, RUNS
 from .scores import held_out
@@ -29,11 +29,11 @@ SORTS: dict[Sort, str] = {
     "recorded": "seq",
     "run": "run",
     "iterations": "iterations",
-    "baseline": "baseline",
-    "best": "best",
+    "baseline": "baseline_score",
+    "best": "best_score",
     "improvement": "improvement",
     "tokens": "tokens",
-    "duration": "duration",
+    "duration": "duration_seconds",
 }
 """What a page can be sorted by, and the column of it."""
 
@@ -41,6 +41,10 @@ _AT_ONCE = 500
 """How many runs are derived together: SQLite takes some thousands of parameters."""
 _CHOICES = 200
 _WHATEVER = 2**62
+_SOUGHT = ("directory", "status", "strategy", "models", "is_simulated", *SORTS.values())
+"""What lines are filtered by and sorted by."""
+_SAID = [column.name for column in LINES.columns if column.name != "last"]
+_YES_OR_NO = [column.name for column in LINES.columns if isinstance(column.type, Boolean)]
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,7 +144,7 @@ def find_runs(
 
     Runs without the figure that is sorted by come last; of equals, the newest comes first.
     """
-    where, values = _where(wanted)
+    where, values = _where(connection, wanted)
     column = SORTS[sort]
     if values or column != "seq":
         source, bound = _source(connection, size)
@@ -157,23 +161,42 @@ def find_runs(
     )
     runs = [run for (run,) in found]
     by_run = {line.run: line for line in run_lines(connection, size, runs)}
-    lines = [by_run[run] for run in runs]
-    return RunPage(lines, first, total, known)
+    return RunPage([by_run[run] for run in runs], first, total, known)
 
 
 def run_lines(connection: Connection, size: int, runs: Sequence[str]) -> list[RunLine]:
     """The lines of these runs, in order of recording; of those that ``size`` entries do not know there is none."""
-    return [line for _, line in _derive(connection, runs, size)]
+    _bring_up_to_date(connection)
+    found: dict[str, Found] = {}
+    for some in _some(runs):
+        kept = connection.exec_driver_sql(
+            f"SELECT {', '.join(_SAID)} FROM {LINES.name} WHERE run IN ({_places(some)}) AND last < ?", (*some, size)
+        )
+        found |= {row[0]: dict(zip(_SAID, row, strict=True)) for row in kept}
+    found |= {said["run"]: said for _, said in _derive(connection, [run for run in runs if run not in found], size)}
+    ancestors = ancestors_of(connection, size, [*found])
+    for said in found.values():
+        said.update((name, bool(said[name])) for name in _YES_OR_NO if said[name] is not None)
+    return [
+        RunLine(**said, ancestors=ancestors[run])
+        for run, said in sorted(found.items(), key=lambda item: item[1]["seq"])
+    ]
 
 
 def filter_choices(connection: Connection, size: int) -> Choices:
     """What the runs as of ``size`` entries differ in."""
-    source, bound = _source(connection, size)
+    _bring_up_to_date(connection)
+    every: Counter[tuple[Any, ...]] = Counter()
+    columns = "status, strategy, models, is_simulated"
+    counted_rows = connection.exec_driver_sql(
+        f"SELECT {columns}, count(*) FROM {LINES.name} WHERE last < ? GROUP BY {columns}", (size,)
+    )
+    for *values, count in counted_rows:
+        every[tuple(values)] += count
+    for _, said in _then(connection, size):
+        every[said["status"], said["strategy"], said["models"], said["is_simulated"]] += 1
     counts: tuple[dict[str, int], ...] = ({}, {}, {})
     simulated = 0
-    # Counting here takes less than half of what SQLite takes to sort by four texts.
-    rows = connection.exec_driver_sql(f"SELECT status, strategy, models, simulated FROM {source}", bound)
-    every = Counter(map(tuple, rows))
     for (*values, is_simulated_), count in sorted(every.items()):
         for value, counted in zip(values, counts, strict=True):
             counted[value] = counted.get(value, 0) + count
@@ -182,17 +205,17 @@ def filter_choices(connection: Connection, size: int) -> Choices:
     return Choices(kept[0], kept[1], kept[2], simulated)
 
 
-def _where(wanted: Wanted) -> tuple[str, dict[str, Any]]:
+def _where(connection: Connection, wanted: Wanted) -> tuple[str, dict[str, Any]]:
     """A condition on lines, and the values that it names."""
     values: dict[str, Any] = {
         name: value
         for name, value in (("status", wanted.status), ("strategy", wanted.strategy), ("models", wanted.model))
         if value is not None
     }
-    conditions = [f"{name} = :{name}" for name in values]
+    conditions = [f"{unindexed(connection, name)} = :{name}" for name in values]  # most fit: none finds them faster
     if wanted.simulated is not None:
         values["simulated"] = int(wanted.simulated)
-        conditions.append("simulated = :simulated")
+        conditions.append("is_simulated = :simulated")
     if wanted.search is not None:
         # As SQLite compares: upper and lower case of ASCII are the same, other letters are not.
         lower = wanted.search.encode().lower().decode()
@@ -209,15 +232,20 @@ def _source(connection: Connection, size: int) -> tuple[str, dict[str, int]]:
     newest = connection.exec_driver_sql(f"SELECT max(last) FROM {LINES.name}").scalar()
     if newest is None or newest < size:
         return LINES.name, {}
-    columns = ", ".join(LINES.columns.keys())
+    columns = ", ".join(_SOUGHT)  # no others: SQLite reads all that are named
     connection.exec_driver_sql(f"CREATE TEMP TABLE IF NOT EXISTS then_lines AS SELECT * FROM {LINES.name} LIMIT 0")
     connection.exec_driver_sql("DELETE FROM then_lines")
-    newer = connection.exec_driver_sql(f"SELECT run FROM {LINES.name} WHERE seq < ? AND last >= ?", (size, size))
-    add_rows(connection, "then_lines", _kept(_derive(connection, [run for (run,) in newer], size)))
+    add_rows(connection, "then_lines", _kept(_then(connection, size)))
     return (
-        f"(SELECT {columns} FROM {LINES.name} WHERE last < :size UNION ALL SELECT {columns} FROM then_lines) l",
+        f"(SELECT {columns} FROM {LINES.name} WHERE {unindexed(connection, 'last')} < :size UNION ALL SELECT {columns} FROM then_lines) l",
         {"size": size},
     )
+
+
+def _then(connection: Connection, size: int) -> Iterator[tuple[int, Found]]:
+    """The lines as of a size of the runs that began before it and went on after it."""
+    newer = connection.exec_driver_sql(f"SELECT run FROM {LINES.name} WHERE seq < ? AND last >= ?", (size, size))
+    return _derive(connection, [run for (run,) in newer], size)
 
 
 def _bring_up_to_date(connection: Connection) -> None:
@@ -234,33 +262,30 @@ def _bring_up_to_date(connection: Connection) -> None:
     connection.commit()  # what is kept is whole, whatever becomes of the reading
 
 
-def _kept(lines: Iterable[tuple[int, RunLine]]) -> list[tuple[Any, ...]]:
+def _kept(lines: Iterable[tuple[int, Found]]) -> list[tuple[Any, ...]]:
     """What is kept of lines, in the order of the table's columns."""
-    return [
-        (
-            *(line.run, line.seq, last, line.directory, line.status, line.strategy, line.models),
-            *(int(line.is_simulated), line.iterations, line.baseline_score, line.best_score, line.improvement),
-            *(line.tokens, line.duration_seconds),
-        )
-        for last, line in lines
-    ]
+    names = LINES.columns.keys()
+    found = ([(said | {"last": last})[name] for name in names] for last, said in lines)
+    return [tuple(int(value) if isinstance(value, bool) else value for value in values) for values in found]
 
 
-def _derive(connection: Connection, runs: Sequence[str], size: int = _WHATEVER) -> Iterator[tuple[int, RunLine]]:
-    """The lines of these runs from the rows of the first ``size`` entries, each after the seq of its newest row."""
-    for start in range(0, len(runs), _AT_ONCE):
-        some = runs[start : start + _AT_ONCE]
+def _derive(connection: Connection, runs: Sequence[str], size: int = _WHATEVER) -> Iterator[tuple[int, Found]]:
+    """What the lines of these runs say by the rows of the first ``size`` entries, each after the seq of its newest."""
+    for some in _some(runs):
         rows = {
             table.name: _by_run(connection, table, some, size)
             for table in (ENDINGS, EVALUATIONS, IMPORTS, ITERATIONS, PLANS)
         }
         calls = _calls(connection, some, size)
-        ancestors = ancestors_of(connection, size, some)
-        for run, started in sorted(_by_run(connection, RUNS, some, size).items(), key=lambda item: item[1][0]["seq"]):
+        for run, (started,) in _by_run(connection, RUNS, some, size).items():
             own = {name: found.get(run, []) for name, found in rows.items()}
-            last = max(row["seq"] for found in (started, *own.values()) for row in found)
+            last = max(row["seq"] for found in ([started], *own.values()) for row in found)
             called = calls.get(run)
-            yield last if called is None else max(last, called["last"]), _line(started[0], own, called, ancestors[run])
+            yield last if called is None else max(last, called["last"]), _line(started, own, called)
+
+
+def _some(runs: Sequence[str]) -> Iterator[Sequence[str]]:
+    return (runs[start : start + _AT_ONCE] for start in range(0, len(runs), _AT_ONCE))
 
 
 def _by_run(connection: Connection, table: Table, runs: Sequence[str], size: int) -> dict[str, list[Found]]:
@@ -282,15 +307,16 @@ def _places(values: Sequence[str]) -> str:
 def _calls(connection: Connection, runs: Sequence[str], size: int) -> dict[str, Found]:
     """What the recorded calls of each run sum up to; the view has them in order of run."""
     rows = connection.exec_driver_sql(
-        "SELECT run, max(seq), sum(tokens), sum(requested) > sum(1 - requested), sum(not_counted) "
-        f"FROM calls WHERE run IN ({_places(runs)}) AND seq < ? GROUP BY run",
+        "SELECT run, max(seq), sum(prompt_tokens + completion_tokens), sum(requested) > sum(1 - requested), "
+        f"sum(not_counted) FROM calls WHERE run IN ({_places(runs)}) AND seq < ? GROUP BY run",
         (*runs, size),
     )
     names = ("last", "tokens", "in_flight", "not_counted")
     return {run: dict(zip(names, values, strict=True)) for run, *values in rows}
 
 
-def _line(started: Found, own: dict[str, list[Found]], calls: Found | None, ancestors: tuple[str, ...]) -> RunLine:
+def _line(started: Found, own: dict[str, list[Found]], calls: Found | None) -> Found:
+    """By the names of ``RunLine``, all but the ancestors."""
     ending: Found = own["endings"][-1] if own["endings"] else {}
     plan: Found = own["plans"][-1] if own["plans"] else {}
     iterations = own["iterations"]
@@ -303,37 +329,36 @@ def _line(started: Found, own: dict[str, list[Found]], calls: Found | None, ance
     best = _best(ending, final, own["evaluations"]) if ending.get("status") == "completed" else (best_train, "train")
     duration = ending.get("duration_seconds")
     tokens, tokens_are_whole = _tokens(own["evaluations"], iterations, calls)
-    return RunLine(
-        run=started["run"],
-        seq=started["seq"],
-        directory=started["directory"],
-        timestamp=started["timestamp"],
-        status=ending.get("status") or ("interrupted" if started["imported_from"] else "open"),
-        strategy=started["strategy"],
-        models=started["models"],
-        reasoning_model=started["reasoning_model"],
-        iterations=len(iterations),
-        max_iterations=started["max_iterations"],
-        baseline_score=_score(baseline),
-        best_train_score=_score(best_train),
-        final_score=_score(final),
-        best_score=_score(best[0]),
-        best_from=None if best[0] is None else best[1],
-        best_is_batch=best[0] is not None and best[0]["sample_set"] == "batch",
-        improvement=_improvement(baseline, final),
-        eval_tokens=sum(item["eval_tokens"] for item in iterations),
-        reasoning_tokens=sum(item["reasoning_tokens"] for item in iterations),
-        tokens=tokens,
-        tokens_are_whole=tokens_are_whole,
-        duration_seconds=None if duration is None else parse_number(duration),
-        held_out=held_out(bool(plan["held_out"]) if plan else None, started["test_samples"]),
-        is_simulated=any(map(is_simulated, [*started["models"].split(", "), started["reasoning_model"] or ""])),
-        parent_run=started["parent_run"],
-        parent_iteration=started["parent_iteration"],
-        ancestors=ancestors,
-        imported_from=started["imported_from"],
-        findings=sum(row["findings"] for row in own["imports"]),
-    )
+    return {
+        "run": started["run"],
+        "seq": started["seq"],
+        "directory": started["directory"],
+        "timestamp": started["timestamp"],
+        "status": ending.get("status") or ("interrupted" if started["imported_from"] else "open"),
+        "strategy": started["strategy"],
+        "models": started["models"],
+        "reasoning_model": started["reasoning_model"],
+        "iterations": len(iterations),
+        "max_iterations": started["max_iterations"],
+        "baseline_score": _score(baseline),
+        "best_train_score": _score(best_train),
+        "final_score": _score(final),
+        "best_score": _score(best[0]),
+        "best_from": None if best[0] is None else best[1],
+        "best_is_batch": best[0] is not None and best[0]["sample_set"] == "batch",
+        "improvement": _improvement(baseline, final),
+        "eval_tokens": sum(item["eval_tokens"] for item in iterations),
+        "reasoning_tokens": sum(item["reasoning_tokens"] for item in iterations),
+        "tokens": tokens,
+        "tokens_are_whole": tokens_are_whole,
+        "duration_seconds": None if duration is None else parse_number(duration),
+        "held_out": held_out(bool(plan["held_out"]) if plan else None, started["test_samples"]),
+        "is_simulated": any(map(is_simulated, [*started["models"].split(", "), started["reasoning_model"] or ""])),
+        "parent_run": started["parent_run"],
+        "parent_iteration": started["parent_iteration"],
+        "imported_from": started["imported_from"],
+        "findings": sum(row["findings"] for row in own["imports"]),
+    }
 
 
 def _score(evaluation: Found | None) -> float | None:

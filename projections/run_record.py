@@ -32,7 +32,7 @@ from ..domain.optimization.events import (
     SourceKept,
 )
 from ..domain.optimization.run import RunState, decide, evolve
-from .calls_account import CallsAccount, Tally
+from .calls_account import Called, CallsAccount, Tally
 
 Text = str | Withheld
 
@@ -173,6 +173,12 @@ class RunRecord:
                 self.imported = event
             case SourceKept():
                 self.kept[event.name] = event
+
+    def count_calls(self, calls: Iterable[Called], last_seq: int, last_at: str) -> None:
+        """Fold in recorded calls, in order; entry ``last_seq``, of ``last_at``, is the last of them."""
+        self.calls.count(calls)
+        if last_seq > self.last_seq:
+            self.last_seq, self.last_at = last_seq, last_at
 
     def _introduce(self, prompt: int, text: Text | None) -> None:
         if prompt == len(self.prompts) and text is not None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Sequence
+from typing import Any
 
 from sqlalchemy import Column, Index, MetaData, Table
 
@@ -104,9 +105,19 @@ CALLS = _table(
     "calls",
     [Column("run", TEXT), Column("pos", WHOLE)],
     Column("requested", WHOLE),
-    Column("tokens", WHOLE),
+    Column("site", TEXT),
+    Column("occurrence", WHOLE),
+    Column("attempt", WHOLE),
+    Column("purpose", TEXT),
+    Column("model", TEXT),
+    Column("iteration", WHOLE),
+    Column("phase", WHOLE),
+    Column("prompt_tokens", WHOLE),
+    Column("completion_tokens", WHOLE),
     Column("not_counted", WHOLE),
+    Column("gave_up", WHOLE),
 )
+"""Requests and answers. A request has no tokens; of an answer, tokens that the server did not count are 0."""
 Index("evaluations_by_purpose", EVALUATIONS.c.purpose, EVALUATIONS.c.run)
 Index("runs_by_seq", RUNS.c.seq)
 Index("runs_by_parent", RUNS.c.parent_run)
@@ -141,17 +152,19 @@ def rows(recorded: Recorded) -> Sequence[Row]:
         case RunImported():
             return [(IMPORTS, (seq, run, sum(event.findings.values())))]
         case ModelRequested() | ModelAnswered() if recorded.stream.startswith("run/"):
-            return [(CALLS, (seq, run, recorded.pos, *_called(event)))]
+            return [(CALLS, (seq, run, recorded.pos, *called(event)))]
         case _:
             return []
 
 
-def _called(event: ModelRequested | ModelAnswered) -> tuple[int, int, int]:
-    """A request; or an answer, with its tokens and whether the server left one of the two counts out."""
+def called(event: ModelRequested | ModelAnswered) -> tuple[Any, ...]:
+    """A request or an answer as the columns of ``CALLS`` have it, from ``requested`` on."""
+    call = (event.site, event.occurrence, event.attempt)
     if isinstance(event, ModelRequested):
-        return 1, 0, 0
+        return 1, *call, event.purpose, event.model, event.iteration, event.phase, 0, 0, 0, 0
     counts = (event.prompt_tokens, event.completion_tokens)
-    return 0, sum(count or 0 for count in counts), int(event.outcome != "refused" and None in counts)
+    not_counted = int(event.outcome != "refused" and None in counts)
+    return 0, *call, None, None, None, None, *(count or 0 for count in counts), not_counted, int(bool(event.gave_up))
 
 
 def _started(recorded: Recorded, event: RunStarted) -> tuple[object, ...]:
@@ -176,4 +189,4 @@ def _decimal(value: float | None) -> str | None:
     return None if value is None else format_number(value)
 
 
-RUNS_VIEW = View("runs", 3, METADATA, rows, frozenset(kind.type_name for kind in (*EVENTS, *CALL_EVENTS)), mark_changed)
+RUNS_VIEW = View("runs", 4, METADATA, rows, frozenset(kind.type_name for kind in (*EVENTS, *CALL_EVENTS)), mark_changed)

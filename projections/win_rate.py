@@ -18,13 +18,12 @@ from .rates import (
     Figures,
     Interval,
     Share,
+    Subjects,
     binomial_test,
-    clusters_of,
     dense,
     fisher_test,
     newcombe,
     share,
-    share_of_totals,
 )
 
 if TYPE_CHECKING:
@@ -131,14 +130,14 @@ def win_rate(outcomes: ArrayLike, clusters: ArrayLike | None = None) -> WinRate:
     ties = n - wins - losses
     halves = wins + ties / 2
     spread = max(0.0, (wins + ties / 4) / n - (halves / n) ** 2) if n else 0.0
-    half = share(halves, n, clusters=clusters_of((rows + won - lost) / 2, rows), spread=spread)
+    half = share(halves, n, clusters=Subjects((rows + won - lost) / 2, rows).clusters, spread=spread)
     return WinRate(
         n=n,
         wins=wins,
         losses=losses,
         ties=ties,
-        of_all=share_of_totals(won, rows),
-        decided=share_of_totals(won, won + lost),
+        of_all=Subjects(won, rows).share,
+        decided=Subjects(won, won + lost).share,
         half=half,
         net_win=None if half.rate is None else (wins - losses) / n,
         net_win_interval=None
@@ -157,12 +156,13 @@ def first_of_each_subject(
     """
     import numpy
 
-    found = numpy.asarray(outcomes)
-    decided = found != TIE
-    won, day = found[decided] == WIN, numpy.asarray(days, dtype=numpy.int64)[decided]
-    first = numpy.unique(dense(clusters)[decided], return_index=True)[1]
-    wins = numpy.bincount(day[first][won[first]], minlength=count)
-    losses = numpy.bincount(day[first][~won[first]], minlength=count)
+    found, subjects = numpy.asarray(outcomes), dense(clusters)
+    decided = numpy.flatnonzero(found != TIE)
+    first_decided = numpy.full(int(subjects.max(initial=-1)) + 1, found.size)
+    numpy.minimum.at(first_decided, subjects[decided], decided)
+    first = first_decided[first_decided < found.size]
+    won, day = found[first] == WIN, numpy.asarray(days, dtype=numpy.int64)[first]
+    wins, losses = (numpy.bincount(day[chosen], minlength=count) for chosen in (won, ~won))
     return list(zip(wins.tolist(), losses.tolist(), strict=True))
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import random
 import shutil
 from collections.abc import Iterator
@@ -67,6 +68,16 @@ def servers() -> Iterator[Servers]:
 @pytest.fixture(scope="session")
 def databases(servers: Servers, tmp_path_factory: pytest.TempPathFactory) -> Databases:
     return Databases(servers, tmp_path_factory.mktemp("made-in-databases"))
+
+
+@pytest.fixture(scope="session")
+def made_world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
+    """The folder of the recorded world of tests/api/pages, to be copied, and where its clock stands; the workers of a
+    session share it."""
+    from affidavit.tests.api.pages.world import make_once  # it takes long to import, and few tests need it
+
+    base = tmp_path_factory.getbasetemp()
+    return make_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture

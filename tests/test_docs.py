@@ -15,7 +15,7 @@ import os
 import re
 import shutil
 import subprocess
-import sys
+import tempfile
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
@@ -30,6 +30,7 @@ from affidavit.api.adapters.reflex.findings import KINDS
 from affidavit.api.checking import NOT_CHECKED as NOT_CHECKED_OF_FILES
 from affidavit.api.cli.menu.app import app, exports, imports
 from affidavit.ledger.audit.verdict import EXIT_CODES, NOT_CHECKED
+from affidavit.tests.forked import on_path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
@@ -104,12 +105,18 @@ def page_name(page: Path) -> str:
     return page.relative_to(ROOT).as_posix()
 
 
+@pytest.fixture(scope="module")
+def program() -> Iterator[Path]:
+    with tempfile.TemporaryDirectory() as folder, on_path(Path(folder)) as names:  # short: it holds a socket
+        yield names
+
+
 @pytest.fixture
-def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def scratch(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, program: Path) -> Path:
     folder = tmp_path / "work"
     shutil.copytree(ROOT / "api" / "demo" / "reflex", folder / ".reflex")
     monkeypatch.setenv("AFFIDAVIT_KEYS", str(tmp_path / "keys"))
-    monkeypatch.setenv("PATH", os.pathsep.join([str(Path(sys.executable).parent), os.environ["PATH"]]))
+    monkeypatch.setenv("PATH", os.pathsep.join([str(program), os.environ["PATH"]]))
     monkeypatch.delenv("AFFIDAVIT_LEDGER", raising=False)
     monkeypatch.chdir(folder)
     return folder

@@ -223,8 +223,10 @@ def _print_undecided(undecided: dict[str, Any], what: str) -> None:
 def _print_reading(statistics: dict[str, Any]) -> None:
     if not statistics["n"]:
         return
-    decided, evidence = statistics["rates"]["decided"], statistics["evidence"]
-    say(f"         of decided turns {_percent(decided)}; {evidence['note']}")
+    decided, evidence = statistics["rates"]["decided"], statistics["evidence_since_first"]
+    say(f"         of decided turns {_percent(decided)}")
+    counted = f"n={evidence['wins'] + evidence['losses']}"
+    say(f"         since the first verdict, {_date(evidence['since'])}, {counted}: {evidence['note']}")
     positions = statistics["positions"]
     if positions["note"]:
         say(f"         positions: {positions['note']}")

@@ -17,6 +17,7 @@ from ..keyring import Keyring
 from ..moment import LiveLedger
 from ..pages import errors as page_errors
 from ..pages import routes as pages
+from ..pages.kept import Kept
 from ..publishing import Publisher
 from ..verifying import Verifier
 from ..workers.judges import Judges
@@ -114,6 +115,7 @@ def create_app(service: Service, *, seconds: Callable[[], float] = time.monotoni
         },
     )
     app.state.service = service
+    app.state.kept = Kept()
     for router in ROUTERS:
         app.include_router(router)
     _require_scopes()

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from ...domain.errors import Refused
 from ...domain.evaluation.events import InteractionPublished, SessionGraded, ShadowJudged
@@ -58,6 +58,31 @@ def require_subject(run: str | None, start: str | None, end: str | None) -> None
         raise Refused("pack_subject", "pack: expected a run, or a window from a time to a time, and not both")
 
 
+def as_published(ledger: OpenLedger) -> OpenLedger:
+    """The ledger as of its newest published checkpoint; ``Unavailable`` where there is none."""
+    latest = ledger.reader.latest_checkpoint()
+    if latest is None:
+        raise Unavailable("no checkpoint is published yet; `affidavit seal` signs one")
+    return replace(ledger, size=latest[0], root=ledger.root_at(latest[0]))
+
+
+def count_tail(ledger: OpenLedger, run: str | None, start: str | None, end: str | None, size: int) -> int:
+    """How many entries behind the first ``size`` belong in a pack of the run, or of the window as people write it.
+
+    Of a window they are its turns, verdicts and grades; of any pack what speaks of keys, erasures, anchors and reviews.
+    """
+    reader = ledger.reader
+    if run is not None and not reader.next_pos(f"run/{run}"):
+        return 0
+    streams = [*_streams_beside(run), *([] if run is None else [f"run/{run}"])]
+    count = sum(reader.events_before(each, ledger.size) - reader.events_before(each, size) for each in streams)
+    if run is None:
+        request = window_request(_window(start, end))
+        newer = ledger.events.events(size, ledger.size, EVALUATION_TYPES)
+        count += sum(_lies_within(recorded.event, request) for recorded in newer)
+    return count
+
+
 def select_asked(
     ledger: OpenLedger, run: str | None, start: str | None, end: str | None, *, calls: bool, content: bool
 ) -> Selection:
@@ -65,17 +90,22 @@ def select_asked(
     require_subject(run, start, end)
     if run is not None:
         return select_run(ledger, run, calls=calls, content=content)
+    about = _window(start, end)
+    return select_window(ledger, about["from"], about["to"], content=content)
+
+
+def _window(start: str | None, end: str | None) -> dict[str, str]:
     first, last = parse_window(start, end)
     if first > last:
         raise Refused("window_valid", f"the window from {start}: it is after its end")
     if last > _LAST_SECOND:
         raise Refused("window_valid", f"the window to {last}: it is after the year 9999")
-    return select_window(ledger, format_at(first * 1_000_000), format_at(last * 1_000_000), content=content)
+    return {"from": format_at(first * 1_000_000), "to": format_at(last * 1_000_000)}
 
 
 def select_run(ledger: OpenLedger, run: str, *, calls: bool, content: bool) -> Selection:
     """A run, whole: every entry of its stream. The bodies of its model calls are disclosed only with ``calls``."""
-    record = ledger.run(run)
+    record = ledger.run(run, ledger.size)
     rows = list(ledger.reader.stream(f"run/{run}", ledger.size))
     shown = (row.seq for row in rows if content and (calls or row.type_name not in _BODIES))
     return Selection(
@@ -101,10 +131,10 @@ def select_window(ledger: OpenLedger, start: str, end: str, *, content: bool) ->
     if len(seqs) > MOST_ENTRIES:
         raise _too_large(f"more than {MOST_ENTRIES}")
     request = window_request(about)
-    if not any(_lies_within(recorded.event, request) for recorded in events.events(types=EVALUATION_TYPES)):
+    if not any(_lies_within(recorded.event, request) for recorded in events.events(0, ledger.size, EVALUATION_TYPES)):
         raise Refused("window_recorded", f"the window from {start} to {end}: it holds no turn, verdict or grade")
     shown: set[int] = set()
-    for recorded in window_events(events, request) if content else ():
+    for recorded in window_events(events, request, ledger.size) if content else ():
         shown.add(recorded.seq)
         turn = (
             events.event(recorded.event.turn)
@@ -172,11 +202,14 @@ def _accompanying(reader: LedgerReader, selection: Selection, size: int) -> Iter
             yield row
     for seq in sorted(seq for seq in selection.seqs if not selection.first <= seq < selection.stop):
         yield from reader.entries(seq, seq + 1)
-    streams = [LEDGER_STREAM, ERASURE_STREAM, ANCHOR_STREAM, "witnesses", REVIEW_STREAM]
-    if "run" in selection.about:
-        streams.append(f"{REVIEW_STREAM}/{selection.about['run']}")
-    for stream in streams:
+    for stream in _streams_beside(selection.about.get("run")):
         yield from reader.stream(stream, size)
+
+
+def _streams_beside(run: str | None) -> list[str]:
+    """The streams that speak of whatever a pack is about, and of the run that it is of."""
+    about_run = [] if run is None else [f"{REVIEW_STREAM}/{run}"]
+    return [LEDGER_STREAM, ERASURE_STREAM, ANCHOR_STREAM, "witnesses", REVIEW_STREAM, *about_run]
 
 
 def _disclosures(ledger: OpenLedger, rows: Sequence[StoredEntry], selection: Selection) -> dict[int, dict[str, str]]:

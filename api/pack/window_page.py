@@ -79,10 +79,10 @@ def window_page(events: EventReader, about: dict[str, str], size: int, root: byt
     )
 
 
-def window_events(events: EventReader, request: OverviewRequest) -> list[Recorded]:
-    """The verdicts and grades of the window, opened, in the order in which they were recorded."""
+def window_events(events: EventReader, request: OverviewRequest, stop: int | None = None) -> list[Recorded]:
+    """The verdicts and grades of the window below seq ``stop``, opened, in the order in which they were recorded."""
     found = []
-    for recorded in events.events(types=EVALUATION_TYPES):
+    for recorded in events.events(0, stop, EVALUATION_TYPES):
         event = recorded.event
         if (
             isinstance(event, ShadowJudged) and request.from_ts * _MICRO <= event.judged_at <= request.to_ts * _MICRO

@@ -17,7 +17,6 @@ from urllib.parse import parse_qsl, quote, urlencode
 
 from fastapi import Depends, Request
 from jinja2 import Environment, PackageLoader, StrictUndefined
-from pydantic import Field
 from starlette.responses import HTMLResponse, RedirectResponse, Response
 
 from ...domain.errors import Refused
@@ -28,6 +27,7 @@ from ..http.service import Service, ServiceDep
 from ..moment import Moment
 from .assets import asset_url
 from .formats import FILTERS
+from .kept import Kept
 
 POLICY = (
     "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self'; connect-src 'self'; "
@@ -63,9 +63,6 @@ SECTIONS = {
 }
 """The sections of an area, the area's own page first."""
 
-Whole = Annotated[int, Field(ge=-(2**53), le=2**53)]
-"""A whole number in a query or a path: bounded, because SQLite takes none beyond 64 bits."""
-
 _MAX_FORM_FIELDS = 100
 
 
@@ -97,6 +94,12 @@ class Visit:
         self.service = service
         self.as_of = request.query_params.get("as_of", "").strip() or None
         self.now = service.now()
+
+    @property
+    def kept(self) -> Kept:
+        """What the pages of this server have computed before."""
+        kept: Kept = self.request.app.state.kept
+        return kept
 
     @property
     def query(self) -> Mapping[str, str]:
@@ -162,7 +165,6 @@ class Visit:
         badge = {
             "size": moment.size,
             "root": b64encode(moment.root).decode(),
-            "root_hex": moment.root.hex(),
             "origin": moment.events.reader.origin(),
             "signed": None if latest is None else latest[0],
             "at": _last_at(moment),

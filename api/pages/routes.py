@@ -6,8 +6,20 @@ from fastapi import APIRouter
 
 from . import assets, login
 from .evaluation import comparisons, jobs, judges, overview, sessions
-from .ledger import anchors, changes, checkpoints, entries, erasures, imports, log, streams, verification, witnesses
-from .reviews import reviews
+from .ledger import (
+    anchors,
+    changes,
+    checkpoints,
+    entries,
+    erasures,
+    imports,
+    log,
+    signers,
+    streams,
+    verification,
+    witnesses,
+)
+from .reviews import handing_in, listing, packs, signing
 from .runs import calls, iteration, run, run_list
 
 ROUTERS: tuple[APIRouter, ...] = tuple(
@@ -34,6 +46,10 @@ ROUTERS: tuple[APIRouter, ...] = tuple(
         imports,
         verification,
         changes,
-        reviews,
+        signers,
+        listing,
+        signing,
+        handing_in,
+        packs,
     )
 )

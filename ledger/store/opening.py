@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Collection, Container, Iterator, Mapping
 from itertools import islice
 from typing import Any
 
@@ -46,24 +46,22 @@ class EventReader:
                 yield decode(read_entry(row.raw), self._registry, {})
 
     def stream(
-        self, stream: str, before: int | None = None, start: int = 0, *, closed: Container[str] = ()
+        self, stream: str, before: int | None = None, start: int = 0, *, without: Collection[str] = ()
     ) -> Iterator[Recorded]:
         """The events of one stream from position ``start`` on, below seq ``before``, sealed content opened.
 
-        Events of the types ``closed`` stay closed, and that their entries keep to the grammar is not asked.
+        Events of the types ``without`` are left out.
         ``VerificationError`` where a box does not hold what its entry says.
         """
-        rows = self.reader.stream(stream, before, start)
+        rows = self.reader.stream(stream, before, start, without=without)
         while chunk := list(islice(rows, _CHUNK)):
-            boxes = self.reader.boxes_of([row.seq for row in chunk if row.type_name not in closed])
+            boxes = self.reader.boxes_of([row.seq for row in chunk])
             ciphers: dict[str, AESGCM | None] = {}  # for the chunk only: a key may be destroyed meanwhile
             for row in chunk:
-                is_closed = row.type_name in closed
-                entry = read_entry(row.raw) if is_closed else parse_entry(row.raw)
+                entry = parse_entry(row.raw)
                 if (entry["seq"], entry["stream"], entry["pos"]) != (row.seq, stream, row.pos):
                     raise VerificationError(f"stream {stream} position {row.pos}: the entry says it is another; verify")
-                opened = {} if is_closed else self._opened(entry, boxes.get(row.seq, {}), ciphers)
-                yield decode(entry, self._registry, opened)
+                yield decode(entry, self._registry, self._opened(entry, boxes.get(row.seq, {}), ciphers))
 
     def event(self, seq: int) -> Recorded | None:
         """One event, sealed content opened, or None past the end."""

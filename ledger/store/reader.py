@@ -6,7 +6,7 @@ What a database has of its own, its reader says: ``sqlite/reader.py``, ``postgre
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from typing import Any
 
 from ..entries.chain import Head
@@ -81,13 +81,20 @@ class LedgerReader(ABC):
         rows = self._rows("SELECT entry FROM entries WHERE seq >= ? AND seq < ? ORDER BY seq", start, stop)
         return [row[0] for row in rows]
 
-    def stream(self, stream: str, before: int | None = None, start: int = 0) -> Iterator[StoredEntry]:
-        """The entries of one stream from position ``start`` on, those below seq ``before`` where it is given."""
+    def stream(
+        self, stream: str, before: int | None = None, start: int = 0, *, without: Collection[str] = ()
+    ) -> Iterator[StoredEntry]:
+        """The entries of one stream from position ``start`` on, those below seq ``before`` where it is given.
+
+        Those of the types ``without`` are left out, and their bytes are not read.
+        """
+        others = f"AND type NOT IN ({_places(without)}) " if without else ""
         rows = self._stream(
-            f"{_ENTRY} WHERE stream=? AND pos >= ? AND seq < ? ORDER BY pos",
+            f"{_ENTRY} WHERE stream=? AND pos >= ? AND seq < ? {others}ORDER BY pos",
             stream,
             start,
             _NO_END if before is None else before,
+            *without,
         )
         return map(StoredEntry._make, rows)
 
@@ -324,5 +331,5 @@ class LedgerReader(ABC):
         return raw[start : start + 27].decode()
 
 
-def _places(values: Sequence[object]) -> str:
+def _places(values: Collection[object]) -> str:
     return ",".join("?" * len(values))

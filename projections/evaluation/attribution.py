@@ -33,17 +33,12 @@ def rule_attribution(graded: Graded, rows: Rows) -> tuple[list[Rule], list[Rule]
     won = has(deciding, SUCCESS)[owner]
     totals = np.bincount(numbers, minlength=size)
     successes = np.bincount(numbers[won], minlength=size)
-    found = [
-        Rule(
-            *graded.rules[i],
-            int(successes[i]),
-            int(totals[i] - successes[i]),
-            deciding["session"][owner[numbers == i]],
-            deciding["user"][owner[numbers == i]],
-            won[numbers == i],
-        )
-        for i in _candidates(totals, successes)
-    ]
+    found = []
+    for i in _candidates(totals, successes):
+        citing = np.flatnonzero(numbers == i)
+        of_rule = deciding[owner[citing]]
+        counts = int(successes[i]), int(totals[i] - successes[i])
+        found.append(Rule(*graded.rules[i], *counts, of_rule["session"], of_rule["user"], won[citing]))
     found.sort(key=lambda rule: (-rule.net, -rule.total, rule.kind, rule.rule))
     harmful = sorted((rule for rule in found if rule.net < 0), key=lambda r: (r.net, -r.total, r.kind, r.rule))
     return found[:RULES_SHOWN], harmful[:RULES_SHOWN]
@@ -70,13 +65,15 @@ class Rule:
         return self.successes + self.failures
 
 
-# The titles of a rule and when each was first recorded, by skipping through the index from title to title.
-_TITLES = """WITH RECURSIVE t(title) AS (
-    SELECT (SELECT min(title) FROM citations WHERE kind = :kind AND rule = :rule AND title > '') UNION ALL
-    SELECT (SELECT min(title) FROM citations c WHERE c.kind = :kind AND c.rule = :rule AND c.title > t.title)
-    FROM t WHERE t.title IS NOT NULL)
-    SELECT title, (SELECT min(seq) FROM citations c WHERE c.kind = :kind AND c.rule = :rule AND c.title = t.title) AS f
-    FROM t WHERE title IS NOT NULL AND f < :size ORDER BY f"""
+# The titles of rules and when each was first recorded, by skipping through the index from title to title.
+_TITLES = """WITH RECURSIVE asked(kind, rule) AS (VALUES {}), t(kind, rule, title) AS (
+    SELECT kind, rule, (SELECT min(title) FROM citations c WHERE c.kind = a.kind AND c.rule = a.rule AND c.title > '')
+    FROM asked a UNION ALL
+    SELECT kind, rule, (SELECT min(title) FROM citations c WHERE c.kind = t.kind AND c.rule = t.rule
+        AND c.title > t.title) FROM t WHERE t.title IS NOT NULL)
+    SELECT kind, rule, title, (SELECT min(seq) FROM citations c
+        WHERE c.kind = t.kind AND c.rule = t.rule AND c.title = t.title) AS f
+    FROM t WHERE title IS NOT NULL AND f < ? ORDER BY f"""
 
 
 class Titles:
@@ -89,11 +86,24 @@ class Titles:
         self._graded = everything
         self._size = size
         self._names = names
+        self._known: dict[tuple[str, str], str] = {}
 
-    def of(self, kind: str, rule: str) -> str:
-        titles = self._views.exec_driver_sql(_TITLES, {"kind": kind, "rule": rule, "size": self._size}).all()
+    def of(self, rules: Sequence[Rule]) -> list[str]:
+        """The title of each of these rules, "" where it has none."""
+        asked = [(rule.kind, rule.rule) for rule in rules]
+        new = [rule for rule in dict.fromkeys(asked) if rule not in self._known]
+        if new:
+            bound = (*(text for rule in new for text in rule), self._size)
+            titles: dict[tuple[str, str], list[str]] = {rule: [] for rule in new}
+            query = _TITLES.format(", ".join(["(?, ?)"] * len(new)))
+            for kind, rule, title, _ in self._views.exec_driver_sql(query, bound):
+                titles[kind, rule].append(title)
+            self._known |= {rule: self._title(*rule, found) for rule, found in titles.items()}
+        return [self._known[rule] for rule in asked]
+
+    def _title(self, kind: str, rule: str, titles: Sequence[str]) -> str:
         if self._names is None or not titles:
-            return str(titles[0][0]) if titles else ""
+            return titles[0] if titles else ""
         return self._first(kind, rule, self._names, several=len(titles) > 1)
 
     def _first(self, kind: str, rule: str, names: SessionNames, *, several: bool) -> str:
@@ -121,7 +131,7 @@ def rules_as_json(rules: Sequence[Rule], titles: Titles, names: SessionNames | N
         {
             "rule_id": rule.rule,
             "kind": rule.kind,
-            "title": titles.of(rule.kind, rule.rule),
+            "title": title,
             "successes_with": rule.successes,
             "failures_with": rule.failures,
             "net_sessions": rule.net,
@@ -129,7 +139,7 @@ def rules_as_json(rules: Sequence[Rule], titles: Titles, names: SessionNames | N
             "by_session": clustered_share(rule.won, rule.users).as_json(),
             **({} if names is None else {"cited_session_ids": _listed(rule, names)}),
         }
-        for rule in rules
+        for rule, title in zip(rules, titles.of(rules), strict=True)
     ]
 
 

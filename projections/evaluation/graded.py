@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from .columns import Columns
-from .segments import REPEATED, SUPERSEDED, alias_of, load_segments
+from .segments import REPEATED, SUPERSEDED, Load, alias_of, load_segments
 from .view import DAY
 from .windows import Windows
 
@@ -75,10 +75,10 @@ class Graded:
         return [alias_of("user", number) for number in self.users[rows["user"]].tolist()]
 
 
-def load_graded(views: Connection, windows: Windows, size: int) -> Graded:
+def load_graded(views: Connection, windows: Windows, size: int, load: Load = load_segments) -> Graded:
     """What an overview of these windows is computed from, over the first ``size`` entries."""
-    graded = load_segments(views, "graded", *windows.days, size)
-    begun = load_segments(views, "begun", windows.first // DAY, windows.last // DAY, size)
+    graded = load(views, "graded", *windows.days, size)
+    begun = load(views, "begun", windows.first // DAY, windows.last // DAY, size)
     texts = {text: number for number, text in enumerate(graded.texts)}
     numbers = np.array([texts.setdefault(text, len(texts)) for text in begun.texts], dtype=np.int32)
     began = _between(Columns(begun.rows), windows.first, windows.last)

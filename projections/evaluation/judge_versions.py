@@ -16,7 +16,7 @@ from ...domain.evaluation.config import DEFAULT_PIN
 from ...domain.evaluation.events import JudgePromptPublished
 from ...domain.evaluation.prompts import GRADE_PROMPT, SHADOW_PROMPTS
 from ...ledger.store.opening import EventReader
-from ..columns import TEXT, WHOLE
+from ..columns import TEXT, WHOLE, equals
 from .trend import MICRO
 from .view import DAY
 
@@ -27,14 +27,14 @@ RECENT = 500
 RECENT_DAYS = 30
 _CACHE = MetaData()
 Table(
-    "verdict_days",
+    "verdict_days_2",
     _CACHE,
     Column("version", TEXT, primary_key=True),
     Column("day", WHOLE, primary_key=True, autoincrement=False),
     Column("n", WHOLE),
     sqlite_with_rowid=False,
 )
-Table("verdicts_counted", _CACHE, Column("size", WHOLE))
+Table("verdicts_counted_2", _CACHE, Column("size", WHOLE))
 _STEPS = 60
 
 
@@ -64,7 +64,10 @@ class PublishedPrompt:
 
 @dataclass(frozen=True, slots=True)
 class VersionCounts:
-    """What a version of the shadow judge gave: ``total`` of all times, ``steps`` in each step of ``VersionTimes``."""
+    """What a version of the shadow judge gave: ``total`` of all times, ``steps`` in each step of ``VersionTimes``.
+
+    ``version`` is "" for the verdicts that name none.
+    """
 
     version: str
     total: int
@@ -126,26 +129,14 @@ def versions_through_time(
 
 
 def _daily(views: Connection, size: int) -> dict[str, dict[int, int]]:
-    """Verdicts by version and day, over the first ``size`` entries: kept beside the view, and carried on from there."""
-    _CACHE.create_all(views)
-    upto = int(views.exec_driver_sql("SELECT coalesce(max(size), 0) FROM verdicts_counted").scalar_one())
-    if upto < size:
-        views.exec_driver_sql(
-            "INSERT INTO verdict_days SELECT version, day, count(*) FROM verdicts WHERE version IS NOT NULL "
-            "AND seq >= :upto AND seq < :size GROUP BY version, day "
-            "ON CONFLICT (version, day) DO UPDATE SET n = verdict_days.n + excluded.n",
-            {"upto": upto, "size": size},
-        )
-        views.exec_driver_sql("DELETE FROM verdicts_counted")
-        views.exec_driver_sql("INSERT INTO verdicts_counted VALUES (?)", (size,))
-        views.commit()
+    """Verdicts by version and day, over the first ``size`` entries."""
+    upto = count_verdicts(views, size)
     found: dict[str, dict[int, int]] = {}
-    for version, day, n in views.exec_driver_sql("SELECT version, day, n FROM verdict_days ORDER BY version, day"):
+    for version, day, n in views.exec_driver_sql("SELECT version, day, n FROM verdict_days_2 ORDER BY version, day"):
         found.setdefault(version, {})[day] = n
     if upto > size:
         since = views.exec_driver_sql(
-            "SELECT version, day, count(*) FROM verdicts WHERE version IS NOT NULL AND seq >= ? AND seq < ? "
-            "GROUP BY version, day",
+            "SELECT coalesce(version, ''), day, count(*) FROM verdicts WHERE seq >= ? AND seq < ? GROUP BY 1, 2",
             (size, upto),
         )
         for version, day, n in since:
@@ -154,10 +145,29 @@ def _daily(views: Connection, size: int) -> dict[str, dict[int, int]]:
     return {version: daily for version, daily in counted.items() if daily}
 
 
+def count_verdicts(views: Connection, size: int) -> int:
+    """Carry the counts, which are kept beside the view, on to ``size`` entries; returns how many they are of."""
+    _CACHE.create_all(views)
+    upto = int(views.exec_driver_sql("SELECT coalesce(max(size), 0) FROM verdicts_counted_2").scalar_one())
+    if upto < size:
+        views.exec_driver_sql(
+            "INSERT INTO verdict_days_2 SELECT coalesce(version, ''), day, count(*) FROM verdicts "
+            "WHERE seq >= :upto AND seq < :size GROUP BY 1, 2 "
+            "ON CONFLICT (version, day) DO UPDATE SET n = verdict_days_2.n + excluded.n",
+            {"upto": upto, "size": size},
+        )
+        views.exec_driver_sql("DELETE FROM verdicts_counted_2")
+        views.exec_driver_sql("INSERT INTO verdicts_counted_2 VALUES (?)", (size,))
+        views.commit()
+    return max(upto, size)
+
+
 def _bounds(views: Connection, version: str, size: int) -> tuple[int, int]:
     """When a version gave its first and its last verdict, in seconds."""
-    query = "SELECT judged_at FROM verdicts WHERE version = ? AND seq < ? ORDER BY judged_at {} LIMIT 1"
-    first, last = (views.exec_driver_sql(query.format(way), (version, size)).scalar_one() for way in ("ASC", "DESC"))
+    named, values = equals("version", version or None)
+    query = f"SELECT judged_at FROM verdicts WHERE {named} AND seq < ? ORDER BY judged_at {{}} LIMIT 1"
+    bound = (*values, size)
+    first, last = (views.exec_driver_sql(query.format(way), bound).scalar_one() for way in ("ASC", "DESC"))
     return int(first) // MICRO, int(last) // MICRO
 
 
@@ -205,10 +215,11 @@ def recent_judges(views: Connection, size: int, versions: Iterable[str]) -> Rece
     """The models that judged of late, under each of these versions, and that graded."""
     verdicts = {}
     for version in versions:
+        named, values = equals("version", version or None)
         rows = views.exec_driver_sql(
-            "SELECT coalesce(model, '') AS model, count(*) AS n FROM (SELECT model FROM verdicts WHERE version = ? "
+            f"SELECT coalesce(model, '') AS model, count(*) AS n FROM (SELECT model FROM verdicts WHERE {named} "
             "AND seq < ? ORDER BY judged_at DESC LIMIT ?) v GROUP BY 1 ORDER BY 2 DESC, 1",
-            (version, size, RECENT),
+            (*values, size, RECENT),
         )
         verdicts[version] = {row.model: row.n for row in rows}
     rows = views.exec_driver_sql(

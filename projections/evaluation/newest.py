@@ -66,7 +66,7 @@ def newest(
         mask = chosen(segments)
         if before is not None:
             mask &= (rows["at"] < before.at) | ((rows["at"] == before.at) & (rows["seq"] < before.seq))
-        page = _newest_of(rows[mask], limit + 1 - len(found))
+        page = newest_of(rows[mask], limit + 1 - len(found))
         found += [(row, segments.texts) for row in page]
         if len(found) > limit:
             return Newest(tuple(found[:limit]), _key(found[limit - 1][0]), True)
@@ -78,7 +78,8 @@ def newest(
     return Newest(tuple(found), None, True)
 
 
-def _newest_of(rows: NDArray[Any], count: int) -> NDArray[Any]:
+def newest_of(rows: NDArray[Any], count: int) -> NDArray[Any]:
+    """The newest of these rows, newest first."""
     if len(rows) > 4 * count:  # only those at least as new as the last one that is shown need sorting
         edge = np.partition(rows["at"], len(rows) - count)[len(rows) - count]
         rows = rows[rows["at"] >= edge]

@@ -19,6 +19,7 @@ from .counts import undecided_sessions, undecided_turns
 from .graded import Graded, load_graded, of_texts, one_a_session
 from .scores import Score, SessionsNamed, load_scores, score_tiles
 from .segments import alias_of
+from .since_first import followed
 from .sources import available_sources, comparison, source_sessions
 from .tiles import buckets, clustered_rate, distribution, mixed_rulers, sampling, share, successes, tiles
 from .trend import empty_trend, load_verdicts, trend_of
@@ -116,8 +117,9 @@ def _shadow(views: Connection, windows: Windows, size: int, request: OverviewReq
     pin = pinned_version(views, size)
     if not request.include_shadow:
         return empty_trend(pin)
+    verdicts = load_verdicts(views, windows.first, windows.last, size)
     return {
-        **trend_of(views, load_verdicts(views, windows.first, windows.last, size), pin, windows.first, size),
+        **trend_of(verdicts, pin, followed(views, pin, None, windows.first, windows.last, size)),
         "undecided": undecided_turns(views, pin, windows.first, windows.last, size),
     }
 

@@ -13,9 +13,10 @@ Aliases stand in columns as the 64 random bits that they are. Texts (source, ver
 from __future__ import annotations
 
 import json
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any, Literal, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -24,8 +25,8 @@ from sqlalchemy import Connection
 from ..columns import add_rows
 from ..runner import tracked
 from .effective import VERDICT_COUNTS, newer_result
-from .stale import CACHE, SOURCE_TABLES, fill_sessions, has_nameless_since, kept_as, split_sessions
-from .view import EVALUATION_VIEW
+from .stale import SOURCE_TABLES, fill_sessions, has_nameless_since, kept_as, make_caches, split_sessions
+from .view import DAY, EVALUATION_VIEW
 
 Kind = Literal["begun", "graded", "judged"]
 NONE = -(2**63)
@@ -34,6 +35,9 @@ MENDED_AT_MOST = 400
 """With more stale sessions than these a day is derived as a whole."""
 DERIVED_AT_MOST = 20_000
 """With more sessions than these on both sides of an earlier size its days are derived as a whole."""
+_MICRO = 1_000_000
+_HELD_AT_MOST = 250_000
+"""Where more rows than these are held in memory they make room for the days that are asked for next."""
 
 SUCCESS, SYSTEM_ERROR, ESCALATED, REPEATED, FLIPPED, SUPERSEDED = 1, 2, 4, 8, 16, 32
 """Flags of a result. ``REPEATED``: its session has other results; ``FLIPPED``: its requests had several sources.
@@ -111,13 +115,50 @@ class Segments:
     rules: tuple[tuple[str, str], ...]
 
 
+class Load(Protocol):
+    """The rows of the days ``first_day`` to ``last_day``, both included, over the first ``size`` entries."""
+
+    def __call__(self, views: Connection, kind: Kind, first_day: int, last_day: int, size: int, /) -> Segments: ...
+
+
 def load_segments(views: Connection, kind: Kind, first_day: int, last_day: int, size: int) -> Segments:
     """The rows of the days ``first_day`` to ``last_day``, both included, over the first ``size`` entries."""
-    CACHE.create_all(views)
-    now = tracked(views, EVALUATION_VIEW)[0]
-    if size == now:
-        return _joined(kind, _in_day_order(_present(views, kind, first_day, last_day, size)))
-    return _joined(kind, _in_day_order(_as_of(views, kind, first_day, last_day, size, now)))
+    return HeldDays().load(views, kind, first_day, last_day, size)
+
+
+class HeldDays:
+    """Days in memory, for who asks for several windows, or several earlier moments, while nothing is recorded.
+
+    Of each kind they are the days from the first to the last that were asked for, as they are now.
+    """
+
+    def __init__(self) -> None:
+        self._held: dict[Kind, tuple[int, int, Segments]] = {}
+        self._split: tuple[int, list[str]] | None = None
+
+    def load(self, views: Connection, kind: Kind, first_day: int, last_day: int, size: int) -> Segments:
+        """As ``load_segments``."""
+        make_caches(views)
+        now = tracked(views, EVALUATION_VIEW)[0]
+        present = self._present(views, kind, first_day, last_day, now)
+        if size == now:
+            return present
+        if self._split is None or self._split[0] != size:
+            self._split = size, split_sessions(views, size, now)
+        return _as_of(views, kind, first_day, last_day, size, present, self._split[1])
+
+    def _present(self, views: Connection, kind: Kind, first_day: int, last_day: int, now: int) -> Segments:
+        begin, end, held = self._held.get(kind, (first_day, last_day, None))
+        if held is None or first_day < begin or last_day > end:
+            begin, end = min(begin, first_day), max(end, last_day)
+            if held is not None and len(held.rows) > _HELD_AT_MOST:
+                begin, end = first_day, last_day
+            held = _joined(kind, _in_day_order(_present(views, kind, begin, end, now)))
+            self._held[kind] = begin, end, held
+        if (begin, end) == (first_day, last_day):
+            return held
+        day = DAY * _MICRO if kind == "judged" else DAY
+        return replace(held, rows=between(held.rows, first_day * day, (last_day + 1) * day - 1))
 
 
 def _present(views: Connection, kind: Kind, first_day: int, last_day: int, size: int) -> dict[int, Segments]:
@@ -150,33 +191,37 @@ def _present(views: Connection, kind: Kind, first_day: int, last_day: int, size:
     return kept
 
 
-def _as_of(views: Connection, kind: Kind, first_day: int, last_day: int, size: int, now: int) -> dict[int, Segments]:
+def _as_of(
+    views: Connection, kind: Kind, first_day: int, last_day: int, size: int, present: Segments, split: Sequence[str]
+) -> Segments:
     """The days as they were: a session whose facts are all of then or all of since needs no deriving."""
-    split = split_sessions(views, size, now)
     # Of a verdict on a session that is not known nobody can say what came after it.
     nameless = kind == "judged" and has_nameless_since(views, size)
     if nameless or len(split) > DERIVED_AT_MOST:
-        return _derive(views, kind, first_day, last_day, size)
-    numbers = np.array([number_of(session) for session in split], dtype=np.uint64)
-    found = {}
-    for day, kept in _present(views, kind, first_day, last_day, now).items():
-        stays = kept.rows["seq"] < size
-        if split:
-            stays &= ~np.isin(kept.rows["session"], numbers)
-        found[day] = kept if stays.all() else replace(kept, rows=kept.rows[stays])
-    if not split:
-        return found
-    for day, derived in _derive(views, kind, first_day, last_day, size, split).items():
-        known = [found[day]] if day in found else []
-        mended = _joined(kind, [*known, derived])
-        found[day] = replace(mended, rows=_in_order(mended.rows))
+        return _joined(kind, _in_day_order(_derive(views, kind, first_day, last_day, size)))
+    stays = present.rows["seq"] < size
+    if split:
+        stays &= ~_of_sessions(present.rows, split)
+    kept = replace(present, rows=_taken(present.rows, np.flatnonzero(stays)))
+    derived = _in_day_order(_derive(views, kind, first_day, last_day, size, split)) if split else []
+    if not derived:
+        return kept
+    mended = _joined(kind, [kept, *derived])
+    return replace(mended, rows=_in_order(mended.rows))
+
+
+def _of_sessions(rows: NDArray[Any], sessions: Sequence[str]) -> NDArray[np.bool_]:
+    """Which rows are of these sessions, which are few."""
+    numbers = np.sort(np.array([number_of(session) for session in sessions], dtype=np.uint64))
+    place = np.minimum(np.searchsorted(numbers, rows["session"]), len(numbers) - 1)
+    found: NDArray[np.bool_] = numbers[place] == rows["session"]
     return found
 
 
 def between(rows: NDArray[Any], first: int, last: int) -> NDArray[Any]:
     """The rows from ``first`` up to and with ``last``, of rows that stand in order of time."""
-    at = np.ascontiguousarray(rows["at"])
-    return rows[np.searchsorted(at, first) : np.searchsorted(at, last, side="right")]
+    at = rows["at"]  # which numpy's own search would copy whole
+    return rows[bisect_left(at, first) : bisect_right(at, last)]
 
 
 def number_of(alias: str) -> int:
@@ -299,14 +344,28 @@ class _Making:
 
 def _mended(views: Connection, kind: Kind, day: int, sessions: Sequence[str], kept: Segments, size: int) -> Segments:
     """A kept day, with what is derived now in place of its stale sessions."""
-    numbers = np.array([number_of(session) for session in sessions], dtype=np.uint64)
-    rest = Segments(kept.rows[~np.isin(kept.rows["session"], numbers)], kept.texts, kept.cited, kept.rules)
+    rest = replace(kept, rows=_taken(kept.rows, np.flatnonzero(~_of_sessions(kept.rows, sessions))))
     mended = _joined(kind, [rest, *_derive(views, kind, day, day, size, sessions).values()])
-    return Segments(_in_order(mended.rows), mended.texts, mended.cited, mended.rules)
+    return replace(mended, rows=_in_order(mended.rows))
 
 
 def _in_order(rows: NDArray[Any]) -> NDArray[Any]:
-    return rows[np.argsort(rows["at"], kind="stable")]
+    return _taken(rows, np.argsort(rows["at"], kind="stable"))
+
+
+def _taken(rows: NDArray[Any], places: NDArray[np.intp]) -> NDArray[Any]:
+    """The rows at these places, without a copy where they stand side by side."""
+    if not len(places):
+        return rows[:0]
+    first, last = int(places[0]), int(places[-1])
+    if last - first == len(places) - 1 and (np.diff(places) == 1).all():
+        return rows[first : last + 1]
+    return rows.view(_whole(rows.dtype))[places].view(rows.dtype)
+
+
+def _whole(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """Rows as bytes, whose columns numpy does not look at: it copies them faster."""
+    return np.dtype((np.void, dtype.itemsize))
 
 
 def _in_day_order(segments: dict[int, Segments]) -> list[Segments]:
@@ -319,8 +378,8 @@ def _joined(kind: Kind, parts: Iterable[Segments]) -> Segments:
     texts = {text: number for number, text in enumerate(sorted({text for part in held for text in part.texts}))}
     rules = {rule: number for number, rule in enumerate(sorted({rule for part in held for rule in part.rules}))}
     rows = np.empty(sum(len(part.rows) for part in held), dtype=DTYPES[kind])
-    if held:  # as bytes, whose columns numpy does not look at
-        whole = np.dtype((np.void, DTYPES[kind].itemsize))
+    if held:
+        whole = _whole(rows.dtype)
         np.concatenate([part.rows.view(whole) for part in held], out=rows.view(whole))
     cited: list[NDArray[np.int32]] = []
     start = offset = 0
@@ -328,7 +387,7 @@ def _joined(kind: Kind, parts: Iterable[Segments]) -> Segments:
         own = rows[start : start + len(part.rows)]
         start += len(part.rows)
         _renumber(own, TEXT_COLUMNS[kind], [texts[text] for text in part.texts])
-        if kind == "graded":
+        if kind == "graded" and offset:
             own["first_cited"] += offset
         if len(part.cited):
             cited.append(np.array([rules[rule] for rule in part.rules], dtype=np.int32)[part.cited])

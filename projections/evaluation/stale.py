@@ -53,6 +53,13 @@ _SESSION_AT = {"requests": 3, "citations": 2, "results": 1, "verdicts": 2}
 _DAY_OF_VERDICT = -1
 
 
+def make_caches(connection: Connection) -> None:
+    """Make the tables of what is kept beside the view, where they are not there."""
+    there = {name for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")}
+    if not CACHE.tables.keys() <= there:
+        CACHE.create_all(connection)
+
+
 def mark_stale(connection: Connection, added: Added) -> None:
     """Mark, for each session that has new rows, the cached days on which it has facts."""
     sessions = {
@@ -62,7 +69,7 @@ def mark_stale(connection: Connection, added: Added) -> None:
         for row in rows
         if row[place] is not None
     }
-    CACHE.create_all(connection)
+    make_caches(connection)
     if connection.exec_driver_sql("SELECT 1 FROM segments LIMIT 1").first() is None:
         return
     # A verdict on a session that is not known can be found by its day only.
@@ -98,19 +105,20 @@ def split_sessions(connection: Connection, size: int, now: int) -> list[str]:
 
 
 def extend_spans(connection: Connection, now: int) -> None:
-    """Carry the spans on to ``now`` entries, which is what the view has reached."""
-    CACHE.create_all(connection)
+    """Carry the spans on to ``now`` entries, or some of them, which the view has reached."""
+    make_caches(connection)
     upto = connection.exec_driver_sql("SELECT coalesce(max(size), 0) FROM session_spans_upto").scalar_one()
-    if upto == now:
+    if upto >= now:
         return
     facts = " UNION ALL ".join(
-        f"SELECT session, seq FROM {table} WHERE seq >= :upto AND session IS NOT NULL" for table in _SESSION_AT
+        f"SELECT session, seq FROM {table} WHERE seq >= :upto AND seq < :now AND session IS NOT NULL"
+        for table in _SESSION_AT
     )
     connection.exec_driver_sql(
         f"INSERT INTO session_spans SELECT session, min(seq), max(seq) FROM ({facts}) f WHERE true GROUP BY session "
         # Facts come in order of seq, so the first stays and the last is the new one.
         "ON CONFLICT (session) DO UPDATE SET last = excluded.last",
-        {"upto": upto},
+        {"upto": upto, "now": now},
     )
     connection.exec_driver_sql("DELETE FROM session_spans_upto")
     connection.exec_driver_sql("INSERT INTO session_spans_upto VALUES (?)", (now,))

@@ -12,14 +12,17 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rates import Clusters, Share, clustered_share, clusters_in_each, dense, mean_interval, weighted_share
+from ..rates import Clusters, Mean, Share, clustered_share, clusters_in_each, dense, weighted_share
 from ..rates import share as clustered
-from .changes import mean_change, share_change
+from .changes import Change, mean_change, share_change, sides
 from .graded import Codes, Graded, Rows, counts_of, has, one_a_session
 from .segments import ESCALATED, FLIPPED, NONE, SUCCESS, SYSTEM_ERROR
 from .view import DAY
 
-_COUNTED_PER_ROW = 8
+_COUNTED_PER_ROW = 4
+_BEGAN_AT_ONCE = 8
+"""Sessions that began in one second are looked through one by one, up to so many."""
+
 DISTRIBUTION = ("0", "1", "2", "3", "4", "5+")
 
 
@@ -164,11 +167,17 @@ def sampling(graded: Graded) -> dict[str, Any]:
 
 def _known_to_begin(single: Rows, begun: Rows) -> int:
     """How many of these sessions are among those that began."""
-    if not len(begun):
-        return 0
-    place = np.minimum(np.searchsorted(begun["at"], single["at"]), len(begun) - 1)
-    rest = single["session"][begun["session"][place] != single["session"]]  # sorting all of them takes long
-    found = int(np.count_nonzero(np.isin(rest, begun["session"]))) if len(rest) else 0
+    # Nearly all are graded by when they began, so that they are looked for there; sorting all of them takes long.
+    place, after = (np.searchsorted(begun["at"], single["at"], side=side) for side in ("left", "right"))
+    rest, missed = np.arange(len(single)), [np.zeros(0, dtype=np.intp)]
+    for _ in range(_BEGAN_AT_ONCE):
+        within = place[rest] < after[rest]
+        missed.append(rest[~within])
+        rest = rest[within]
+        rest = rest[begun["session"][place[rest]] != single["session"][rest]]
+        place[rest] += 1
+    rest = np.concatenate([*missed, rest])
+    found = int(np.count_nonzero(np.isin(single["session"][rest], begun["session"]))) if len(rest) else 0
     return len(single) - len(rest) + found
 
 
@@ -229,21 +238,16 @@ def _clusters_in(place: Codes, rows: Rows, size: int) -> list[Clusters]:
 
 
 def _beside_share(current: Rows, prior: Rows, flag: int) -> dict[str, Any]:
-    now, then = (clustered_share(has(rows, flag), rows["user"]) for rows in (current, prior))
-    change = share_change(has(current, flag), current["user"], has(prior, flag), prior["user"])
-    return {
-        "by_session": {
-            "current": now.as_json(),
-            "prior": then.as_json() if then.n else None,
-            "change": None if change is None else change.as_json(),
-        },
-        "has_baseline": then.n > 0,
-    }
+    now, then = sides(has(current, flag), current["user"], has(prior, flag), prior["user"])
+    return _beside(now.share, then.share, share_change(now, then))
 
 
 def _beside_mean(current: Rows, prior: Rows, column: str) -> dict[str, Any]:
-    now, then = (mean_interval(rows[column], rows["user"]) for rows in (current, prior))
-    change = mean_change(current[column], current["user"], prior[column], prior["user"])
+    now, then = sides(current[column], current["user"], prior[column], prior["user"])
+    return _beside(now.mean, then.mean, mean_change(now, then))
+
+
+def _beside(now: Share | Mean, then: Share | Mean, change: Change | None) -> dict[str, Any]:
     return {
         "by_session": {
             "current": now.as_json(),

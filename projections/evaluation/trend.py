@@ -6,9 +6,11 @@ beside it stand the other readings, what the positions did, and evidence that ho
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from copy import deepcopy
 from dataclasses import replace
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import numpy as np
@@ -16,20 +18,31 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ..rates import dense
-from ..win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject, position_check, win_rate
+from ..win_rate import (
+    LOSS,
+    TIE,
+    WIN,
+    Evidence,
+    EvidenceDay,
+    evidence,
+    first_of_each_subject,
+    position_check,
+    win_rate,
+)
 from .columns import Columns
 from .counts import undecided_turns
 from .graded import Rows, counts_of, has, of_texts
-from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Segments, between, load_segments
+from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Load, Segments, between, load_segments
+from .since_first import Followed, SinceFirst, followed
 from .tiles import runs, share
 from .view import DAY
 
 MICRO = 1_000_000
 
 
-def load_verdicts(views: Connection, from_at: int, to_at: int, size: int) -> Segments:
+def load_verdicts(views: Connection, from_at: int, to_at: int, size: int, load: Load = load_segments) -> Segments:
     """The effective verdicts of every version that were given from ``from_at`` up to and with ``to_at`` (seconds)."""
-    found = load_segments(views, "judged", from_at // DAY, to_at // DAY, size)
+    found = load(views, "judged", from_at // DAY, to_at // DAY, size)
     rows = between(found.rows, from_at * MICRO, to_at * MICRO)
     return Segments(rows, found.texts, found.cited, found.rules)
 
@@ -47,24 +60,15 @@ def total_under(loaded: Segments, source: str | None, version: str) -> dict[str,
     return _total(*_outcomes(rows))
 
 
-def trend_of(views: Connection, verdicts: Segments, version: str, from_at: int, size: int) -> dict[str, Any]:
-    """The peer's trend of one version, with the statistics beside it."""
-    rows = _of_version(verdicts, version)
+def trend_of(verdicts: Segments, version: str, before: Followed | None, source: str | None = None) -> dict[str, Any]:
+    """The peer's trend of one version, with the statistics beside it. ``before`` is as ``followed`` gives it."""
+    rows = _of_version(of_source(verdicts, source), version)
     return {
-        **_trend(rows, since_first=not _has_earlier(views, version, from_at, size)),
+        **_trend(rows, before),
         "judge_prompt_version": version,
         "judges": counts_of(rows["model"], verdicts.texts),
         "made": counts_of(rows["made"], verdicts.texts),
     }
-
-
-def _has_earlier(views: Connection, version: str, from_at: int, size: int) -> bool:
-    """Whether verdicts of a version precede the window: then evidence does not begin at the first of them."""
-    found = views.exec_driver_sql(
-        "SELECT 1 FROM verdicts WHERE version = ? AND judged_at < ? AND seq < ? LIMIT 1",
-        (version, from_at * MICRO, size),
-    )
-    return found.first() is not None
 
 
 def _of_version(verdicts: Segments, version: str) -> Rows:
@@ -72,27 +76,28 @@ def _of_version(verdicts: Segments, version: str) -> Rows:
 
 
 def _with_sources(
-    views: Connection, verdicts: Segments, version: str, from_at: int, to_at: int, size: int
+    views: Connection, verdicts: Segments, version: str, source: str | None, from_at: int, to_at: int, size: int
 ) -> dict[str, Any]:
-    rows = _of_version(verdicts, version)
-    since_first = not _has_earlier(views, version, from_at, size)
+    present = {verdicts.texts[code] for code in set(_of_version(verdicts, version)["source"].tolist())}
+    by_source = {
+        name: trend_of(verdicts, version, followed(views, version, name, from_at, to_at, size), name)
+        for name in sorted(present)
+    }
+    kept = ("daily", "window_total", "statistics")
     return {
-        **trend_of(views, verdicts, version, from_at, size),
+        **trend_of(verdicts, version, followed(views, version, source, from_at, to_at, size), source),
         "undecided": undecided_turns(views, version, from_at, to_at, size),
-        "by_source": {
-            verdicts.texts[code]: _trend(rows[rows["source"] == code], since_first=since_first)
-            for code in sorted(set(rows["source"].tolist()), key=lambda code: verdicts.texts[code])
-        },
+        "by_source": {name: {key: found[key] for key in kept} for name, found in by_source.items()},
     }
 
 
 def empty_trend(version: str) -> dict[str, Any]:
-    return {
-        **_trend(Columns(np.empty(0, dtype=[("at", "i8"), ("user", "u8"), ("flags", "u4")]))),
-        "judge_prompt_version": version,
-        "judges": {},
-        "made": {},
-    }
+    return {**deepcopy(_of_nothing()), "judge_prompt_version": version, "judges": {}, "made": {}}
+
+
+@cache
+def _of_nothing() -> dict[str, Any]:
+    return _trend(Columns(np.empty(0, dtype=[("at", "i8"), ("user", "u8"), ("flags", "u4")])))
 
 
 def build_trend(
@@ -112,20 +117,28 @@ def build_trend(
         "from_ts": from_at,
         "to_ts": to_at,
         "source": source,
-        "versions": [_with_sources(views, verdicts, known, from_at, to_at, size) for known in wanted],
+        "versions": [_with_sources(views, verdicts, known, source, from_at, to_at, size) for known in wanted],
     }
 
 
 def trend_under(
-    views: Connection, size: int, loaded: Segments, *, from_at: int, to_at: int, source: str | None, version: str
+    views: Connection,
+    size: int,
+    loaded: Segments,
+    *,
+    from_at: int,
+    to_at: int,
+    source: str | None,
+    version: str,
+    since_first: Callable[[], SinceFirst] | None = None,
 ) -> dict[str, Any]:
     """The trend of one version, of one ``source`` where it is given; ``versions`` counts the verdicts of each.
 
-    ``loaded`` is what ``load_verdicts`` gives for the window.
+    ``loaded`` is what ``load_verdicts`` gives for the window, ``since_first`` as for ``followed``.
     """
     verdicts = of_source(loaded, source)
     return {
-        **trend_of(views, verdicts, version, from_at, size),
+        **trend_of(loaded, version, followed(views, version, source, from_at, to_at, size, since_first), source),
         "undecided": undecided_turns(views, version, from_at, to_at, size),
         "versions": counts_of(verdicts.rows["version"], verdicts.texts),
     }
@@ -142,7 +155,9 @@ def outcome_of(better: str, served_first: bool) -> str:
     return "tie" if better == "tie" else "win" if (better == "1") == served_first else "loss"
 
 
-def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
+def _trend(rows: Rows, before: Followed | None = None) -> dict[str, Any]:
+    """``before`` is the evidence since the first verdict of the version, where any precede the window: without it the
+    evidence of the window is that."""
     won, lost, tied = _outcomes(rows)
     first = has(rows, SERVED_FIRST)
     days, place = runs(rows["at"] // (DAY * MICRO))
@@ -157,10 +172,13 @@ def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
     found = evidence(
         first_of_each_subject(outcomes, subjects, place, len(days)) if n else [],
         one_of_each=True,
-        since_first=since_first,
+        since_first=before is None,
     )
-    for day, followed in zip(daily, found.days, strict=True):
-        day["evidence"] = {"e_value": followed.e_value, "interval": [followed.interval.low, followed.interval.high]}
+    whole = before or Followed(found, int(rows["at"][0]) // MICRO if n else None, n)
+    since_days = whole.evidence.days[len(whole.evidence.days) - len(daily) :]
+    for day, of_window, of_whole in zip(daily, found.days, since_days, strict=True):
+        day["evidence"] = _of_day(of_window)
+        day["evidence_since_first"] = {**_of_day(of_whole), "wins": of_whole.wins, "losses": of_whole.losses}
     return {
         "daily": daily,
         "window_total": _total(won, lost, tied),
@@ -168,7 +186,12 @@ def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
             "n": n,
             "significant_losses": int((lost & has(rows, SIGNIFICANT)).sum()),
             "rates": win_rate(outcomes, subjects).as_json(),
-            "evidence": {key: value for key, value in found.as_json().items() if key != "days"},
+            "evidence": _without_days(found),
+            "evidence_since_first": {
+                "since": whole.since,
+                "verdicts": whole.verdicts,
+                **_without_days(whole.evidence),
+            },
             "positions": position_check(
                 *(int((chosen & shown).sum()) for shown in (first, ~first) for chosen in (won, lost)),
                 first_ties=int((tied & first).sum()),
@@ -176,6 +199,14 @@ def _trend(rows: Rows, *, since_first: bool = True) -> dict[str, Any]:
             ).as_json(),
         },
     }
+
+
+def _of_day(followed: EvidenceDay) -> dict[str, Any]:
+    return {"e_value": followed.e_value, "interval": [followed.interval.low, followed.interval.high]}
+
+
+def _without_days(found: Evidence) -> dict[str, Any]:
+    return {key: value for key, value in replace(found, days=()).as_json().items() if key != "days"}
 
 
 def _outcomes(rows: Rows) -> tuple[NDArray[np.bool_], NDArray[np.bool_], NDArray[np.bool_]]:

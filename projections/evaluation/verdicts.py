@@ -21,7 +21,7 @@ from ...ledger.store.opening import EventReader
 from ..simulated import is_simulated
 from .effective import VERDICT_COUNTS
 from .graded import has, of_texts
-from .newest import Key, newest
+from .newest import Key, newest, newest_of
 from .segments import LOST, SIGNIFICANT, TIED, Segments
 from .trend import outcome_of
 
@@ -117,25 +117,48 @@ def list_verdicts(
     """Verdicts under one version, never mixed with another's, narrowed as asked."""
 
     def chosen(segments: Segments) -> NDArray[np.bool_]:
-        rows = segments.rows
-        mask: NDArray[np.bool_] = of_texts(rows["version"], segments.texts, [version])
-        if source is not None:
-            mask &= of_texts(rows["source"], segments.texts, [source])
-        if significant:
-            mask &= has(rows, SIGNIFICANT)
-        match outcome:
-            case "win":
-                mask &= ~has(rows, LOST) & ~has(rows, TIED)
-            case "tie":
-                mask &= has(rows, TIED)
-            case "loss":
-                mask &= has(rows, LOST)
-        return mask
+        return _chosen(segments, version, source, outcome, significant=significant)
 
     page = newest(views, "judged", size, chosen=chosen, before=before, limit=limit)
     sources = {int(row["seq"]): texts[int(row["source"])] for row, texts in page.rows}
     verdicts = _opened(views, events, size, list(sources), names_of, sources)
     return VerdictPage(tuple(verdicts), page.older, page.exhausted)
+
+
+def newest_disagreements(
+    views: Connection,
+    events: EventReader,
+    size: int,
+    loaded: Segments,
+    *,
+    version: str,
+    source: str | None,
+    names_of: NamesOf,
+    limit: int,
+) -> list[Verdict]:
+    """Of verdicts that are loaded the newest that found the shadow significantly better, under one version."""
+    rows = newest_of(loaded.rows[_chosen(loaded, version, source, "loss", significant=True)], limit)
+    sources = {int(row["seq"]): loaded.texts[int(row["source"])] for row in rows}
+    return _opened(views, events, size, list(sources), names_of, sources)
+
+
+def _chosen(
+    segments: Segments, version: str, source: str | None, outcome: Outcome | None, *, significant: bool
+) -> NDArray[np.bool_]:
+    rows = segments.rows
+    mask: NDArray[np.bool_] = of_texts(rows["version"], segments.texts, [version])
+    if source is not None:
+        mask &= of_texts(rows["source"], segments.texts, [source])
+    if significant:
+        mask &= has(rows, SIGNIFICANT)
+    match outcome:
+        case "win":
+            mask &= ~has(rows, LOST) & ~has(rows, TIED)
+        case "tie":
+            mask &= has(rows, TIED)
+        case "loss":
+            mask &= has(rows, LOST)
+    return mask
 
 
 def read_verdict(
@@ -162,7 +185,8 @@ def verdicts_of_turn(views: Connection, events: EventReader, size: int, turn: in
 
 
 def judged_versions(views: Connection, size: int) -> list[str]:
-    """The versions that gave a verdict, by name; as many steps through the index as there are versions."""
+    """The versions that gave a verdict, by name, "" where verdicts name none; as many steps through the index as
+    there are versions."""
     rows = views.exec_driver_sql(
         "WITH RECURSIVE v(version) AS (SELECT (SELECT min(version) FROM verdicts) UNION ALL "
         "SELECT (SELECT min(version) FROM verdicts n WHERE n.version > v.version) FROM v WHERE v.version IS NOT NULL) "
@@ -170,7 +194,8 @@ def judged_versions(views: Connection, size: int) -> list[str]:
         "AND EXISTS (SELECT 1 FROM verdicts f WHERE f.version = v.version AND f.seq < ?)",
         (size,),
     )
-    return [row[0] for row in rows]
+    nameless = views.exec_driver_sql("SELECT 1 FROM verdicts WHERE version IS NULL AND seq < ? LIMIT 1", (size,))
+    return [*([""] if nameless.first() else []), *(row[0] for row in rows)]
 
 
 def newest_verdict(views: Connection, size: int, version: str) -> int | None:

@@ -5,7 +5,6 @@ Without Chromium, or without playwright, these tests are skipped and say so.
 
 from __future__ import annotations
 
-import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -15,7 +14,7 @@ import pytest
 
 from affidavit.api.http.limits import Limits
 from affidavit.api.http.service import Service, Settings
-from affidavit.tests.api.pages.world import copied_world, make_once
+from affidavit.tests.api.pages.world import copied_world
 
 from .serving import Site, served
 from .watching import Watched, watched
@@ -26,7 +25,9 @@ UNHURRIED = Settings(Limits(requests_per_minute=600_000))
 FLAGS = (
     *("--no-sandbox", "--disable-gpu", "--disable-background-networking", "--disable-component-update"),
     *("--disable-sync", "--no-first-run", "--disable-dev-shm-usage"),
+    "--host-resolver-rules=MAP * ~NOTFOUND, EXCLUDE 127.0.0.1",
 )
+"""The last one keeps the browser from every other machine."""
 
 
 @pytest.fixture(scope="session")
@@ -39,13 +40,6 @@ def browser() -> Iterator[Any]:
         opened = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield opened
         opened.close()
-
-
-@pytest.fixture(scope="session")
-def made_world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """The folder of the recorded world, and where its clock stands; the workers of a session share it."""
-    base = tmp_path_factory.getbasetemp()
-    return make_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(scope="session")
@@ -89,6 +83,21 @@ def open_page(browser: Any) -> Iterator[Open]:
     problems = [problem for tab in opened for problem in tab.problems]
     for tab in opened:
         tab.page.context.close()
+    assert not problems, problems
+
+
+@pytest.fixture(scope="session")
+def kept_tabs(browser: Any, site: Site) -> tuple[Watched, Watched]:
+    return watched(browser, site), watched(browser, site, java_script_enabled=False)
+
+
+@pytest.fixture
+def tabs(kept_tabs: tuple[Watched, Watched]) -> Iterator[tuple[Watched, Watched]]:
+    """Two tabs on the world, the second without scripts. They stay open from test to test, for tests that only look."""
+    yield kept_tabs
+    problems = [problem for tab in kept_tabs for problem in tab.problems]
+    for tab in kept_tabs:
+        tab.problems.clear()
     assert not problems, problems
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from base64 import b64decode
 from html.parser import HTMLParser
+from typing import Any
 from urllib.parse import urljoin, urlsplit
 
 import httpx2
@@ -12,22 +13,27 @@ import pytest
 
 from affidavit.api.pages.assets import assets
 
-from .conftest import Open
 from .serving import PAGES, REFUSED, UNSAID, Site
 from .soundness import badge, unsound
-from .watching import Watched
+from .watching import Watched, watched
 
 NAMES = list(PAGES)
 
 
 @pytest.mark.parametrize("name", NAMES)
-def test_a_page_is_sound(page: Watched, name: str) -> None:
+def test_a_page_is_sound(tabs: tuple[Watched, Watched], name: str) -> None:
     """axe finds nothing in light and dark; no sideways scroll on a phone or at 200 %; hostile texts are inert;
-    headings are in order; nothing is asked of another site, and the console is silent."""
+    headings are in order; nothing is asked of another site, and the console is silent; without scripts it says the
+    same."""
+    page, bare = tabs
     service = page.site.service
-    page.go(PAGES[name](service), REFUSED.get(name, 200))
+    for tab in tabs:
+        tab.go(PAGES[name](service), REFUSED.get(name, 200))
     wrong = list(unsound(page))
     assert not wrong, "\n".join(wrong)
+    page.ask("document.querySelectorAll('[data-signer]').forEach((each) => each.remove())")  # needs WebCrypto
+    assert len(bare.text()) > 40
+    assert _plain(page.text()) == _plain(bare.text())
     shown = badge(page)
     if name in UNSAID:
         assert shown is None
@@ -41,17 +47,15 @@ def test_a_page_is_sound(page: Watched, name: str) -> None:
         assert size == (int(past[1]) + 1 if past else reader.head().size)
 
 
-@pytest.mark.parametrize("name", NAMES)
-def test_a_page_says_the_same_without_scripts(open_page: Open, site: Site, name: str) -> None:
-    path = PAGES[name](site.service)
-    tab = open_page(site, java_script_enabled=False)
-    tab.go(path, REFUSED.get(name, 200))
-    bare = tab.text()
-    assert len(bare) > 40
-    scripted = open_page(site)
-    scripted.go(path, REFUSED.get(name, 200))
-    scripted.ask("document.querySelectorAll('[data-signer]').forEach((each) => each.remove())")  # needs WebCrypto
-    assert _plain(bare) == _plain(scripted.text())
+def test_what_a_tab_must_not_do_is_noted(browser: Any, site: Site) -> None:
+    tab = watched(browser, site)
+    tab.page.goto("data:text/html,<img src='http://203.0.113.7/seen.png'><script>alert(1); throw Error('x')</script>")
+    told = "\n".join(tab.problems)
+    tab.page.context.close()
+    assert "a request to http://203.0.113.7/seen.png" in told
+    assert "net::ERR_NAME_NOT_RESOLVED" in told, "nothing left this machine"
+    assert "dialog: 1" in told
+    assert "script: x" in told
 
 
 def test_every_link_leads_somewhere(site: Site) -> None:

@@ -259,7 +259,7 @@ def test_top_disagreements(page: Watched) -> None:
     page.page.wait_for_url("**/evaluation/disagreements*")
     told = [chip.inner_text() for chip in page.page.locator("details.verdict summary .chip").all()]
     assert told
-    assert set(told) == {"✕ loss, significant"}
+    assert set(told) == {"✕ loss, significant to the judge"}
     assert "I have cancelled parcel 17." in page.page.locator("details.verdict").first.inner_text()
 
 

@@ -21,11 +21,11 @@ from affidavit.projections.rates import (
     Arm,
     Clusters,
     Interval,
+    Subjects,
     adjust,
     binomial_test,
     clustered_share,
     clusters_in_each,
-    clusters_of,
     compare_sets,
     difference,
     exact_test,
@@ -34,7 +34,6 @@ from affidavit.projections.rates import (
     newcombe,
     sample_ratio,
     share,
-    share_of_totals,
     weighted_difference,
     weighted_share,
     wilson,
@@ -179,14 +178,14 @@ def test_the_clustered_interval_holds_the_truth_whatever_the_sizes(kind: str, ra
     for _ in range(400):
         rows = sizes_of(kind, 60, random)
         totals = random.binomial(rows, random.beta(rate * 7 / 3, (1 - rate) * 7 / 3, 60))
-        low, high = bounds(share_of_totals(totals, rows).interval)
+        low, high = bounds(Subjects(totals, rows).share.interval)
         held += low <= rate <= high
     assert held / 400 > 0.88
 
 
 def test_a_user_with_nearly_all_rows_leaves_nearly_all_rates_possible() -> None:
     rows, totals = numpy.array([600] + [1] * 40), numpy.array([550] + [0, 1] * 20)
-    found = share_of_totals(totals, rows)
+    found = Subjects(totals, rows).share
     low, high = bounds(found.interval)
     assert (found.effective_n, high - low > 0.7) == (1.0, True)
 
@@ -197,7 +196,7 @@ def test_clusters_are_summed_up_by_group_as_one_by_one() -> None:
     totals = random.binomial(rows, 0.4)
     found = clusters_in_each(group, totals, rows, 7)
     for number in range(5):
-        alone = clusters_of(totals[group == number], rows[group == number])
+        alone = Subjects(totals[group == number], rows[group == number]).clusters
         assert (found[number].count, found[number].n_squared) == (alone.count, alone.n_squared)
         assert found[number].variance == pytest.approx(alone.variance)
     assert found[5:] == [Clusters(0, 0.0, 0.0)] * 2

@@ -15,7 +15,7 @@ from affidavit.domain.optimization.events import PromptEvaluated, RunCompleted, 
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.store.opening import EventReader
 from affidavit.projections.run_comparisons import Comparisons
-from affidavit.projections.run_list import RunLine, Sort, Wanted, filter_choices, find_runs, list_runs
+from affidavit.projections.run_list import RunLine, Sort, Wanted, filter_choices, find_runs, list_runs, run_lines
 from affidavit.projections.run_record import RunRecord, fold_run
 from affidavit.projections.run_summary import compare_ends
 from affidavit.projections.runner import catch_up, open_views
@@ -163,10 +163,22 @@ def test_what_is_kept_may_be_lost(ledger: Ledger, begin: Begin) -> None:
     begin("b", 4)
     assert found(ledger, status="completed") == ["a"]
     with looking(ledger) as (views, _, _):
-        views.exec_driver_sql("DROP TABLE run_lines_2")
+        views.exec_driver_sql("DROP TABLE run_lines_3")
         views.commit()
     begin("c")
     assert found(ledger) == ["c", "b", "a"]
+
+
+def test_a_line_that_is_kept_says_what_its_rows_say(ledger: Ledger, begin: Begin) -> None:
+    begin("a", models=("simulated-target", "other"), split=Split(test=0))
+    begin("b", 4, reasoning_model=None)
+    kept = [line_of(ledger, run) for run in ("a", "b")]
+    with looking(ledger) as (views, _, size):
+        views.exec_driver_sql("UPDATE run_lines_3 SET last = ?", (size,))  # so that they are derived anew
+        derived = run_lines(views, size, ["b", "a"])
+    assert kept == derived
+    assert [type(line.is_simulated) for line in kept] == [bool, bool]
+    assert [line.held_out for line in kept] == [False, True]
 
 
 def test_ancestors_are_told_nearest_first(ledger: Ledger, begin: Begin) -> None:

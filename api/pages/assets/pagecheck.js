@@ -149,7 +149,7 @@ async function check(page, before, get, pause, result) {
   require(pinned === null || signed.includes(pinned), "unknown_key", "the key that you pinned is not one that this log names");
   require(ranges.some((range) => range.origin === page.origin), "page_differs", `the page says that it is of the log ${page.origin}`);
   result.checked.push(`signature: the checkpoint of ${count(note.size)} is signed by ${pinned === null ? "the key that the log names" : "the key that you pinned"}`);
-  result.notChecked.push("keys: that no later entry names another key; this server lists the entries that do");
+  result.notChecked.push("keys: that no later entry names another key, or retires this one as stolen; this server lists the entries that do");
   if (pinned === null) result.notChecked.push("key: it came from this server, as the log itself names it; pin the one that its owner gave you");
 
   await checkBefore(before, note, log, result);

@@ -12,16 +12,21 @@ from ..formats import interval, num, signed
 from .svg import Scale, element, picture, ticks
 
 WIDE, NARROW = 720, 340
+GAIN, LOSS = "significant gain", "significant loss"
 _SIDE, _TOP, _STACK = 16, 26, 120
 
 
 @dataclass(frozen=True, slots=True)
 class Differences:
-    """Final minus baseline, by sample; ``bounds`` of the mean at 95 %."""
+    """Final minus baseline, by sample; ``bounds`` of the mean at 95 %, ``verdict`` of the test in words.
+
+    The interval alone is no verdict: the mean has a tone where the verdict is ``GAIN`` or ``LOSS``.
+    """
 
     values: Sequence[tuple[str, float]]
     mean: float
     bounds: tuple[float, float] | None
+    verdict: str
 
 
 def difference_plot(found: Differences, width: int = WIDE, class_: str = "") -> Markup:
@@ -87,10 +92,9 @@ def _axis(x: Scale, low: float, high: float, floor: float, width: int) -> Iterat
 
 def _mean(found: Differences, x: Scale, at: float, width: int) -> Iterator[Markup]:
     middle = x(found.mean)
-    tone = "soft"
+    tone, sign = {GAIN: ("good", "▲ "), LOSS: ("bad", "▼ ")}.get(found.verdict, ("soft", ""))
     if found.bounds is not None:
         start, end = x(found.bounds[0]), x(found.bounds[1])
-        tone = "good" if found.bounds[0] > 0 else "bad" if found.bounds[1] < 0 else "soft"
         yield element(
             "rect", x=start, y=at - 7, width=max(1.0, end - start), height=14, rx=4, class_=f"band fill-{tone}"
         )
@@ -101,6 +105,7 @@ def _mean(found: Differences, x: Scale, at: float, width: int) -> Iterator[Marku
     told = f"mean {signed(found.mean)}"
     if found.bounds is not None and width > 500:
         told += f", 95 % interval {interval(found.bounds, signed)}"
+    told += f": {sign}{found.verdict}"
     half = 3.3 * len(told)
     place = min(max(middle, _SIDE + half), width - _SIDE - half)
     yield element("text", told, x=place, y=at + 27, class_="text bold small middle")
@@ -114,5 +119,5 @@ def _told(found: Differences) -> str:
     return (
         f"{num(len(found.values))} {'sample' if len(found.values) == 1 else 'samples'}: "
         f"{num(better)} better, {num(worse)} worse, {num(same)} the same; "
-        f"mean difference {signed(found.mean)}, {bounds}"
+        f"mean difference {signed(found.mean)}, {bounds}: {found.verdict}"
     )

@@ -1,5 +1,5 @@
-"""The win rate day by day, small: the rate, the turns behind it, and where there is one the bound that holds however
-often one looks."""
+"""The win rate day by day, small: the rate, the turns behind it, and the bound since the first verdict, which holds
+however often one looks."""
 
 from __future__ import annotations
 
@@ -13,7 +13,6 @@ from ..formats import num, share
 from .svg import Scale, element, path, picture
 
 WIDTH, HEIGHT = 540, 250
-_UNBOUNDED_HEIGHT = 166
 _LEFT, _RIGHT = 44, 530
 _RATE = (96.0, 22.0)
 _BARS = (146.0, 116.0)
@@ -22,8 +21,8 @@ _BOUND = (232.0, 176.0)
 
 @dataclass(frozen=True, slots=True)
 class Day:
-    """Verdicts of one day; ``bound`` is that on the share of wins among the first decided turns of each user up to its
-    end, None where none holds."""
+    """Verdicts of one day; ``bound`` is that on the share of wins among the first decided turns of each user, from the
+    version's first verdict up to the end of the day."""
 
     number: int
     date: str
@@ -31,7 +30,7 @@ class Day:
     wins: int
     ties: int
     losses: int
-    bound: tuple[float, float] | None
+    bound: tuple[float, float]
 
 
 def sparkline(days: Sequence[Day], title: str) -> Markup:
@@ -41,17 +40,15 @@ def sparkline(days: Sequence[Day], title: str) -> Markup:
     first, last = days[0].number, days[-1].number
     x = Scale(first, last + 1, _LEFT, _RIGHT)
     width = (_RIGHT - _LEFT) / (last + 1 - first)
-    bounds = [day.bound for day in days if day.bound is not None]
-    height = HEIGHT if bounds else _UNBOUNDED_HEIGHT
     drawn = [
         *_rates(days, x, width),
         *_counts(days, x, width),
-        *(_bound(days, bounds, x, width) if bounds else ()),
-        element("text", days[0].date, x=_LEFT, y=height - 4, class_="text-soft small"),
-        element("text", days[-1].date, x=_RIGHT, y=height - 4, class_="text-soft small end"),
+        *_bound(days, x, width),
+        element("text", days[0].date, x=_LEFT, y=HEIGHT - 4, class_="text-soft small"),
+        element("text", days[-1].date, x=_RIGHT, y=HEIGHT - 4, class_="text-soft small end"),
         *(_hover(day, x(day.number), width) for day in days),
     ]
-    return picture(WIDTH, height, title, *drawn, class_="wide")
+    return picture(WIDTH, HEIGHT, title, *drawn, class_="wide")
 
 
 def _rates(days: Sequence[Day], x: Scale, width: float) -> list[Markup]:
@@ -83,17 +80,18 @@ def _counts(days: Sequence[Day], x: Scale, width: float) -> list[Markup]:
     return drawn
 
 
-def _bound(days: Sequence[Day], bounds: Sequence[tuple[float, float]], x: Scale, width: float) -> list[Markup]:
+def _bound(days: Sequence[Day], x: Scale, width: float) -> list[Markup]:
     """The bound as steps: what holds from the end of a day on."""
     y = Scale(0, 1, *_BOUND)
     above: list[tuple[float, float]] = []
     below: list[tuple[float, float]] = []
     ends = [*(x(day.number) for day in days[1:]), x(days[-1].number) + width]
-    for day, (low, high), end in zip(days, bounds, ends, strict=True):
+    for day, end in zip(days, ends, strict=True):
+        low, high = day.bound
         above += [(x(day.number), y(high)), (end, y(high))]
         below += [(x(day.number), y(low)), (end, y(low))]
     return [
-        _caption("first decided turn of each user, ties left out: bound on the share of wins", _BOUND[1] - 8),
+        _caption("bound since the first verdict: share of wins, first decided turn of each user", _BOUND[1] - 8),
         element("path", d=path([*above, *reversed(below)]) + "Z", class_="fill-accent band"),
         *_axis(y),
         *(
@@ -113,16 +111,17 @@ def _axis(y: Scale) -> list[Markup]:
 
 
 def _hover(day: Day, start: float, width: float) -> Markup:
-    told = f"{day.date}: {day.wins} wins, {day.ties} ties, {day.losses} losses, n = {day.n}"
-    if day.bound is not None:
-        low, high = day.bound
-        told += f"; first decided turn of each user: bound {share(low, 1)} to {share(high, 1)}"
+    low, high = day.bound
+    told = (
+        f"{day.date}: {day.wins} wins, {day.ties} ties, {day.losses} losses, n = {day.n}; since the first verdict, "
+        f"first decided turn of each user: bound {share(low, 1)} to {share(high, 1)}"
+    )
     area = element(
         "rect",
         x=start,
         y=_RATE[1],
         width=width,
-        height=(_BARS if day.bound is None else _BOUND)[0] - _RATE[1],
+        height=_BOUND[0] - _RATE[1],
         fill="none",
         pointer_events="all",
     )

@@ -15,6 +15,7 @@ TOP = 34.0
 LANE, BARS = 84.0, 44.0
 SERIES = 6
 _NARROWEST_LABEL = 88
+_NO_VERSION = "no version named"
 
 
 def versions_picture(times: VersionTimes) -> Markup:
@@ -56,7 +57,7 @@ def _lanes(times: VersionTimes) -> list[VersionCounts]:
 
 def _lane(times: VersionTimes, lane: VersionCounts, top: float, series: int, most: int, x: Scale) -> Markup:
     floor = top + LANE - 16
-    parts = [element("text", _cut(lane.version), x=0, y=floor - 26, class_="text bold")]
+    parts = [element("text", _cut(lane.version or _NO_VERSION), x=0, y=floor - 26, class_="text bold")]
     given = f"{sum(lane.steps):,} verdict{'' if sum(lane.steps) == 1 else 's'} here"
     parts.append(element("text", given, x=0, y=floor - 8, class_="text-soft"))
     for pin in times.pins:
@@ -103,7 +104,7 @@ def _told(times: VersionTimes, lane: VersionCounts) -> str:
         if pin.version == lane.version
     ]
     when = f"pinned {' and '.join(pinned)}" if pinned else "never pinned"
-    return f"{lane.version}: {sum(lane.steps):,} verdicts, {when}"
+    return f"{lane.version or _NO_VERSION}: {sum(lane.steps):,} verdicts, {when}"
 
 
 def _cut(version: str) -> str:

@@ -21,8 +21,9 @@ from ....projections.evaluation.verdicts import (
 )
 from ...http.errors import Problem
 from ...moment import Moment
-from ..frame import Figure, Visit, VisitDep, Whole
-from .places import MADE, REASONS, place, place_of, seq_of, source_named, source_of
+from ..asked import Whole, asked_number
+from ..frame import Figure, Visit, VisitDep
+from .places import MADE, REASONS, place, place_of, source_named, source_of
 
 router = APIRouter(include_in_schema=False)
 
@@ -79,7 +80,7 @@ def show_undecided(visit: VisitDep, before: str | None = None) -> Response:
             moment.views,
             moment.events,
             moment.size,
-            before=seq_of(before),
+            before=asked_number("before", before, "place_readable"),
             limit=UNDECIDED_PAGE,
             names_of=moment.names_of,
         )
@@ -104,7 +105,8 @@ def _list(visit: Visit, kind: Literal["comparisons", "disagreements"]) -> Respon
     source = source_of(query.get("source"))
     with visit.moment() as moment:
         pinned = pinned_version(moment.views, moment.size)
-        version = query.get("version") or pinned
+        named = source_of(query.get("version"))
+        version = pinned if named is None else named
         page = list_verdicts(
             moment.views,
             moment.events,
@@ -130,7 +132,7 @@ def _list(visit: Visit, kind: Literal["comparisons", "disagreements"]) -> Respon
             newest=None if before is None else visit.here(before=None),
             version=version,
             pinned=pinned,
-            versions=sorted({*known, pinned, version}),
+            versions=[(source_named(name), name) for name in sorted({*known, pinned, version})],
             outcome=outcome,
             outcomes=OUTCOMES,
             source=source,

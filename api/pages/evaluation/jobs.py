@@ -19,8 +19,9 @@ from ...config import read_config
 from ...http.errors import Problem
 from ...moment import Moment
 from ...workers.regeneration import cancel_regeneration, start_regeneration
+from ..asked import asked_number
 from ..frame import Figure, VisitDep
-from .places import REASONS, seq_of
+from .places import REASONS
 
 router = APIRouter(include_in_schema=False)
 
@@ -39,7 +40,9 @@ def show_jobs(visit: VisitDep, before: str | None = None, told: str = "") -> Res
     """Jobs, newest first, and the form that starts one."""
     query = visit.query
     with visit.moment() as moment:
-        jobs, more = list_jobs(moment.views, moment.size, before=seq_of(before), limit=PAGE)
+        jobs, more = list_jobs(
+            moment.views, moment.size, before=asked_number("before", before, "place_readable"), limit=PAGE
+        )
         first, last = _window(moment, visit.now)
         return visit.render(
             "evaluation/jobs.html",

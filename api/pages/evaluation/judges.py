@@ -15,10 +15,11 @@ from ....projections.evaluation.judge_versions import (
 )
 from ....projections.evaluation.overview import pinned_version
 from ....projections.simulated import is_simulated
-from ...http.errors import Problem
 from ...moment import Moment
+from ..asked import Whole, one_of
 from ..charts.versions import left_out, versions_picture
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, VisitDep
+from .places import source_named
 
 router = APIRouter(include_in_schema=False)
 
@@ -30,9 +31,7 @@ SPANS = {"90": "the last 90 days", "365": "the last year", "all": "all times"}
 def show_judges(visit: VisitDep, changes: Whole = 1, span: str = "90") -> Response:
     """Judges through time. ``changes`` is the first change of the configuration on the page, from 1 on."""
     changes = max(1, min(changes, 2**31))
-    if span not in SPANS:
-        raise Problem(422, "span_known", f"span={span}: expected one of {', '.join(SPANS)}")
-    days = None if span == "all" else int(span)
+    days = None if one_of("span", span, SPANS) == "all" else int(span)
     with visit.moment() as moment:
         times = versions_through_time(moment.views, moment.events, moment.size, visit.now, days)
         recent = recent_judges(moment.views, moment.size, [found.version for found in times.versions])
@@ -47,6 +46,7 @@ def show_judges(visit: VisitDep, changes: Whole = 1, span: str = "90") -> Respon
             title="Judges",
             figures=lambda at: _figures(at, times if at.size == moment.size else None),
             times=times,
+            source_named=source_named,
             picture=versions_picture(times),
             left_out=left_out(times),
             span=span,
@@ -70,5 +70,5 @@ def _figures(moment: Moment, times: VersionTimes | None) -> list[Figure]:
     counted = times or versions_through_time(moment.views, moment.events, moment.size, 0)
     return [
         Figure("pinned version", pinned_version(moment.views, moment.size)),
-        *(Figure(f"verdicts under {found.version}", f"{found.total:,}") for found in counted.versions),
+        *(Figure(f"verdicts under {found.version or 'no version'}", f"{found.total:,}") for found in counted.versions),
     ]

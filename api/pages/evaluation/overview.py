@@ -7,11 +7,9 @@ version of each and says what else there is.
 
 from __future__ import annotations
 
-from collections import OrderedDict
-from collections.abc import Callable, Hashable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
-from weakref import WeakKeyDictionary
+from typing import Any, TypeVar
 
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
@@ -19,15 +17,15 @@ from starlette.responses import RedirectResponse, Response
 from ....projections.evaluation.comparisons import open_results
 from ....projections.evaluation.graded import Graded, counts_of, load_graded, one_a_session
 from ....projections.evaluation.latest import last_day
-from ....projections.evaluation.newest import Key
 from ....projections.evaluation.overview import build_overview, newest_first, pinned_version
-from ....projections.evaluation.segments import Segments
+from ....projections.evaluation.segments import HeldDays, Load, Segments
+from ....projections.evaluation.since_first import load_since_first
 from ....projections.evaluation.tiles import clustered_rate, tiles
-from ....projections.evaluation.trend import MICRO, headline, load_verdicts, total_under, trend_under
-from ....projections.evaluation.verdicts import list_verdicts
+from ....projections.evaluation.trend import headline, load_verdicts, total_under, trend_under
+from ....projections.evaluation.verdicts import newest_disagreements
 from ....projections.evaluation.windows import OverviewRequest, Windows
 from ....projections.simulated import is_simulated
-from ...moment import LiveLedger, Moment
+from ...moment import Moment
 from ..formats import NONE, num
 from ..frame import Figure, Visit, VisitDep
 from . import parts as parts
@@ -50,6 +48,8 @@ from .query import (
 
 router = APIRouter(include_in_schema=False)
 
+Made = TypeVar("Made")
+
 RECENT_SHOWN = 8
 DISAGREEMENTS_SHOWN = 3
 
@@ -68,7 +68,7 @@ def show_evaluation(visit: VisitDep) -> Response:
             "evaluation/overview.html",
             moment,
             title="Evaluation",
-            figures=lambda other: _figures(visit, other, window),
+            figures=lambda other: _figures(shown.brief if other is moment else _brief_now(visit, other, window)),
             parts=parts,
             window=window,
             window_step=Windows.of(shown.request).step,
@@ -127,7 +127,7 @@ class _Shown:
         narrowed = everything if request.source is None else everything.of_sources([request.source])
         newest = newest_first(narrowed, RECENT_SHOWN)
         pin = pinned_version(views, size)
-        version = visit.query.get("version") or pin
+        version = _version(visit, pin)
         shadow = trend_under(
             views,
             size,
@@ -136,8 +136,26 @@ class _Shown:
             to_at=window.last,
             source=source_of(visit),
             version=version,
+            since_first=lambda: visit.kept.of(
+                "evaluation since first",
+                (version, source_of(visit), size),
+                lambda: load_since_first(views, version, source_of(visit), size, load=_load(visit, moment)),
+                state=_state(moment),
+            ),
         )
         return cls(request, overview, shadow, pin, version, graded, versions, sources, not asked, newest)
+
+    @property
+    def brief(self) -> _Brief:
+        hero = self.overview["hero"]
+        return _Brief(
+            hero["by_session"],
+            hero["sampling"]["population"],
+            self.overview["context_tiles"],
+            self.version,
+            self.shadow["window_total"],
+            self.pin,
+        )
 
     @property
     def simulated(self) -> list[str]:
@@ -150,12 +168,16 @@ class _Shown:
         return {source: number for number, given in enumerate(self.request.source_sets, 1) for source in given.sources}
 
 
+def _version(visit: Visit, pin: str) -> str:
+    """The version of the shadow judge that is asked for, "" for verdicts that name none; else the pinned one."""
+    named = source_of_query(visit.query.get("version"))
+    return pin if named is None else named
+
+
 def _graded(visit: Visit, moment: Moment, window: Window) -> tuple[Graded, str | None, dict[str, int]]:
     """The results of the window under one version of the judge's prompt, that version, and how many each has."""
     windows = Windows.of(request_of(visit, window, []))
-    loaded = _kept(visit, moment).loaded.get(
-        ("graded", moment.size, windows), lambda: load_graded(moment.views, windows, moment.size)
-    )
+    loaded = _loaded(visit, moment, windows, lambda load: load_graded(moment.views, windows, moment.size, load))
     versions = loaded.versions()
     chosen = source_of_query(visit.query.get("graded"))
     # a version that is named before none, then the one with the most results
@@ -169,60 +191,41 @@ def _graded(visit: Visit, moment: Moment, window: Window) -> tuple[Graded, str |
 
 def _judged(visit: Visit, moment: Moment, window: Window) -> Segments:
     """The verdicts of the window, of every version."""
-    found: Segments = _kept(visit, moment).loaded.get(
-        ("judged", moment.size, window),
-        lambda: load_verdicts(moment.views, window.first, window.last, moment.size),
+    return _loaded(
+        visit, moment, window, lambda load: load_verdicts(moment.views, window.first, window.last, moment.size, load)
     )
-    return found
 
 
-class _Few:
-    """The things that were asked for last, by key."""
-
-    def __init__(self, most: int) -> None:
-        self._most = most
-        self._found: OrderedDict[Hashable, Any] = OrderedDict()
-
-    def get(self, key: Hashable, make: Callable[[], Any]) -> Any:
-        if key not in self._found:
-            self._found[key] = make()
-            while len(self._found) > self._most:
-                self._found.popitem(last=False)
-        self._found.move_to_end(key)
-        return self._found[key]
+def _loaded(visit: Visit, moment: Moment, what: Windows | Window, make: Callable[[Load], Made]) -> Made:
+    """Rows that answers are computed from."""
+    return visit.kept.of(
+        "evaluation loaded", (what, moment.size), lambda: make(_load(visit, moment)), state=_state(moment), most=6
+    )
 
 
-class _Kept:
-    """What was computed of a ledger of one size: for who looks again, at another source, or from another moment.
-
-    ``loaded`` are the rows that answers are computed from, some megabytes each.
-    """
-
-    def __init__(self, size: int) -> None:
-        self.size = size
-        self.shown = _Few(32)
-        self.loaded = _Few(6)
+def _load(visit: Visit, moment: Moment) -> Load:
+    """Loads the rows of days, which are held until something is recorded."""
+    return visit.kept.of("evaluation days", None, HeldDays, state=_state(moment)).load
 
 
-_KEPT: WeakKeyDictionary[LiveLedger, _Kept] = WeakKeyDictionary()
-
-
-def _kept(visit: Visit, moment: Moment) -> _Kept:
-    """What is kept until something is recorded. Those who look do so one after another."""
-    live, size = visit.service.live, moment.events.reader.head().size
-    found = _KEPT.get(live)
-    if found is None or found.size != size:
-        found = _KEPT[live] = _Kept(size)
-    return found
+def _state(moment: Moment) -> int:
+    """What is kept of evaluation is of the ledger as it is, whatever the moment that is shown."""
+    return moment.events.reader.head().size
 
 
 def _shown(visit: Visit, moment: Moment, window: Window) -> _Shown:
     """What the page shows."""
-    asked = tuple(pair for pair in visit.request.query_params.multi_items() if pair[0] != "as_of")
-    found: _Shown = _kept(visit, moment).shown.get(
-        (asked, window, moment.size), lambda: _Shown.of(visit, moment, window)
+    return visit.kept.of(
+        "evaluation shown",
+        (_asked(visit), window, moment.size),
+        lambda: _Shown.of(visit, moment, window),
+        state=_state(moment),
     )
-    return found
+
+
+def _asked(visit: Visit) -> tuple[tuple[str, str], ...]:
+    """The query of the page, whatever moment it is asked for."""
+    return tuple(pair for pair in visit.request.query_params.multi_items() if pair[0] != "as_of")
 
 
 def _sources(graded: Graded) -> list[tuple[str, int, int]]:
@@ -235,34 +238,53 @@ def _disagreements(visit: Visit, moment: Moment, window: Window, shown: _Shown) 
     """The newest turns of the window whose shadow the judge found significantly better."""
     if not shown.shadow["statistics"]["significant_losses"]:
         return ()
-    page = list_verdicts(
+    return newest_disagreements(
         moment.views,
         moment.events,
         moment.size,
+        _judged(visit, moment, window),
         version=shown.version,
-        names_of=moment.names_of,
-        outcome="loss",
-        significant=True,
         source=source_of(visit),
-        before=Key((window.last + 1) * MICRO, -1),
+        names_of=moment.names_of,
         limit=DISAGREEMENTS_SHOWN,
     )
-    return [verdict for verdict in page.verdicts if verdict.judged_at >= window.first * MICRO]
 
 
-def _figures(visit: Visit, moment: Moment, window: Window) -> list[Figure]:
+@dataclass(frozen=True, slots=True)
+class _Brief:
+    """Of what the page shows that which is set beside another moment's."""
+
+    success: Mapping[str, Any]
+    began: int
+    tiles: Mapping[str, Any]
+    version: str
+    total: Mapping[str, Any]
+    pin: str
+
+
+def _brief_now(visit: Visit, moment: Moment, window: Window) -> _Brief:
+    return visit.kept.of(
+        "evaluation brief", (_asked(visit), window), lambda: _brief(visit, moment, window), state=_state(moment)
+    )
+
+
+def _brief(visit: Visit, moment: Moment, window: Window) -> _Brief:
     everything, _, _ = _graded(visit, moment, window)
     source = source_of(visit)
     graded = everything if source is None else everything.of_sources([source])
     success = clustered_rate(one_a_session(graded.trend)).as_json()
-    figures = [
-        Figure("Success", f"{parts.tenth(success['rate'])}, n = {num(success['n'])}" if success["n"] else NONE),
-        Figure("Sessions that began", num(len(graded.begun))),
-    ]
-    figures += [Figure(f"{tile.label}, last 7 days", tile.value) for tile in parts.tiles_of(tiles(graded))]
     pin = pinned_version(moment.views, moment.size)
-    version = visit.query.get("version") or pin
+    version = _version(visit, pin)
     total = total_under(_judged(visit, moment, window), source, version)
-    figures.append(Figure(f"Per turn, judge prompt {version}", headline(total)))
-    figures.append(Figure("Pinned judge prompt", pin))
-    return figures
+    return _Brief(success, len(graded.begun), tiles(graded), version, total, pin)
+
+
+def _figures(brief: _Brief) -> list[Figure]:
+    success = brief.success
+    return [
+        Figure("Success", f"{parts.tenth(success['rate'])}, n = {num(success['n'])}" if success["n"] else NONE),
+        Figure("Sessions that began", num(brief.began)),
+        *(Figure(f"{tile.label}, last 7 days", tile.value) for tile in parts.tiles_of(brief.tiles)),
+        Figure(f"Per turn, judge prompt {brief.version}", headline(brief.total)),
+        Figure("Pinned judge prompt", brief.pin),
+    ]

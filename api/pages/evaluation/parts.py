@@ -15,27 +15,9 @@ from ..charts.intervals import Estimate, against_zero, intervals
 from ..charts.sparkline import Day, sparkline
 from ..charts.trend import Point, trend
 from ..formats import NONE, num, p_value, pp, share, signed
+from ..tiles import Tile
 
 Bounds = Sequence[float] | None
-
-
-class Tile(NamedTuple):
-    """A figure of the current window against the prior one, in words.
-
-    ``bounds`` is its interval and ``of`` its n; ``change`` and ``change_bounds`` say by how much it differs from
-    ``before``, ``verdict`` whether that is clear. They are empty where there is nothing to compare with.
-    """
-
-    label: str
-    value: str
-    bounds: str
-    of: str
-    change: str = ""
-    change_bounds: str = ""
-    before: str = ""
-    verdict: str = ""
-    tone: str = ""
-    picture: Markup = Markup("")
 
 
 class _Kind(NamedTuple):
@@ -118,12 +100,12 @@ def _tile(kind: _Kind, found: Mapping[str, Any]) -> Tile:
     how = tenth if kind.is_share else mean
     named = "rate" if kind.is_share else "mean"
     if not now["n"]:
-        return Tile(kind.label, NONE, "", "no graded session in these days")
+        return Tile(kind.label, NONE, "no graded session in these days")
     tile = Tile(
         kind.label,
         how(now[named]),
-        between(now["interval"], how),
         f"n = {num(now['n'])} sessions, {num(now['clusters'])} users",
+        bounds=between(now["interval"], how),
     )
     if then is None or change is None:
         return tile._replace(before="Nothing before to compare with.")
@@ -144,6 +126,27 @@ def _tile(kind: _Kind, found: Mapping[str, Any]) -> Tile:
         return tile._replace(verdict="○ no clear change")
     better = (difference > 0) == kind.more_is_better
     return tile._replace(verdict="✓ better" if better else "✕ worse", tone="good" if better else "bad")
+
+
+def scorer_words(found: Mapping[str, Any]) -> str:
+    """What a scorer's mean is of, with its interval, and by how much it changed with that of the change."""
+    now, then, change = (found["by_score"][name] for name in ("current", "prior", "change"))
+    told = f"{_scores_between(now)}; mean of n = {num(now['n'])} scores, {num(now['clusters'])} users"
+    if then is None:
+        return f"{told}; nothing before to compare with"
+    told += f"; before {thousandth(then['mean'])}, n = {num(then['n'])}"
+    if change is None:
+        return f"{told}; no interval of the change"
+    return f"{told}; 95 % interval of the change {between(change['interval'], lambda value: signed(value, 3))}"
+
+
+def thousandth(value: float) -> str:
+    """A mean of scores with three decimals at most."""
+    return num(value, 3)
+
+
+def _scores_between(now: Mapping[str, Any]) -> str:
+    return str(now["note"]) if now["interval"] is None else f"95 % interval {between(now['interval'], thousandth)}"
 
 
 def corrections_picture(found: Mapping[str, Any]) -> Markup:
@@ -210,13 +213,8 @@ def readings_picture(rates: Mapping[str, Any]) -> Markup:
     return intervals(rows, "The win rate in three readings, with 95 % intervals", share, reference=0.5, width=540)
 
 
-def is_bounded(statistics: Mapping[str, Any]) -> bool:
-    """Whether the bounds of a trend hold: its looks begin at the first verdict, where alone they are sure to."""
-    return statistics["evidence"]["p_anytime"] is not None
-
-
-def turns_picture(daily: Sequence[Mapping[str, Any]], *, bounded: bool) -> Markup:
-    """The win rate day by day, where it holds with its bound."""
+def turns_picture(daily: Sequence[Mapping[str, Any]]) -> Markup:
+    """The win rate day by day, with the bound since the version's first verdict."""
     days = [
         Day(
             int(datetime.fromisoformat(day["date"]).replace(tzinfo=UTC).timestamp()) // DAY,
@@ -225,12 +223,12 @@ def turns_picture(daily: Sequence[Mapping[str, Any]], *, bounded: bool) -> Marku
             day["wins"],
             day["ties"],
             day["losses"],
-            (day["evidence"]["interval"][0], day["evidence"]["interval"][1]) if bounded else None,
+            (day["evidence_since_first"]["interval"][0], day["evidence_since_first"]["interval"][1]),
         )
         for day in daily
     ]
-    also = "; of the first decided turn of each user the bound on the share of wins" if bounded else ""
-    return sparkline(days, f"Win rate by day, turns judged by day{also}")
+    also = "since the first verdict the bound on the share of wins among the first decided turns of each user"
+    return sparkline(days, f"Win rate by day, turns judged by day; {also}")
 
 
 def outcomes_picture(total: Mapping[str, Any]) -> Markup:

@@ -55,15 +55,6 @@ def place_of(text: str | None) -> Key | None:
     return Key(int(found[1]), int(found[2]))
 
 
-def seq_of(text: str | None) -> int | None:
-    """The seq that a link names; ``Problem`` for what is none."""
-    if not text:
-        return None
-    if not re.fullmatch(r"\d{1,18}", text):
-        raise Problem(422, "place_readable", f"before={text}: this is no place in the list; begin at its first page")
-    return int(text)
-
-
 def place(key: Key | None) -> str | None:
     """A place as a link names it."""
     return None if key is None else f"{key.at}.{key.seq}"

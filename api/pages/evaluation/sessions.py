@@ -25,8 +25,9 @@ from ...http.service import Service
 from ...moment import Moment
 from ...scoring import NAMED_SESSION
 from ...workers.on_demand import CACHE_SECONDS, GradedOnDemand, JudgeFailed, Ungraded, look_up
+from ..asked import Whole
 from ..charts.grades import grades_picture
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, VisitDep
 from .places import MADE, REASONS, place, place_of, source_named, source_of
 
 router = APIRouter(include_in_schema=False)

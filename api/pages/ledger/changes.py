@@ -7,7 +7,8 @@ from starlette.responses import Response
 
 from ....domain.errors import Refused
 from ...anchoring import recorded_at
-from ..frame import VisitDep, Whole
+from ..asked import Whole
+from ..frame import VisitDep
 from .rows import CATEGORIES, entry_rows
 
 router = APIRouter(include_in_schema=False)

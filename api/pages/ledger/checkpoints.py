@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
 from bisect import bisect_left
 from dataclasses import dataclass
 
@@ -21,8 +20,9 @@ from ....ledger.tlog.note import VerifierKey, parse_note
 from ...anchoring import recorded_at
 from ...http.errors import Problem
 from ...moment import Moment
+from ..asked import Whole
 from ..formats import num
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, VisitDep
 from .entries import attached
 
 router = APIRouter(include_in_schema=False)
@@ -104,8 +104,7 @@ def show_checkpoint(visit: VisitDep, size: Whole) -> Response:
             row=row,
             size=size,
             printed=note.decode(errors="replace"),
-            root_hex=None if root is None else root.hex(),
-            root_base64=None if root is None else b64encode(root).decode(),
+            root=root,
             is_root=root is not None and reader.frontier_at(size).root() == root,
             before=before[0][0] if before else None,
             after=after[0] if after is not None and after[0] <= moment.size else None,

@@ -31,8 +31,9 @@ from ....ledger.tlog.tiles import TILE_WIDTH, tile_nodes, tile_path
 from ....ledger.tlog.tree import prove_inclusion
 from ...http.errors import Problem
 from ...moment import Moment
+from ..asked import Whole
 from ..charts.merkle import draw_path
-from ..frame import VisitDep, Whole
+from ..frame import VisitDep
 from .rows import CATEGORIES, about
 
 router = APIRouter(include_in_schema=False)

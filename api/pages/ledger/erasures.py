@@ -8,8 +8,9 @@ from starlette.responses import Response
 from ....ledger.folds.erasures import ERASURE_STREAM, pair_erasures
 from ...moment import Moment
 from ...retention import KINDS, read_retention
+from ..asked import Whole
 from ..formats import num
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, VisitDep
 
 router = APIRouter(include_in_schema=False)
 

@@ -14,8 +14,9 @@ from ....domain.event import Recorded, Withheld
 from ....ledger.events import ImportCompleted
 from ...http.errors import Problem
 from ...moment import Moment
+from ..asked import Whole
 from ..formats import num
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, VisitDep
 
 router = APIRouter(include_in_schema=False)
 

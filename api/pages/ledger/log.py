@@ -20,9 +20,10 @@ from ....projections.registry import REGISTRY
 from ...anchoring import recorded_at
 from ...http.errors import Problem
 from ...moment import Moment
+from ..asked import Whole
 from ..charts.growth import draw_growth
 from ..formats import num
-from ..frame import Figure, Visit, VisitDep, Whole
+from ..frame import Figure, Visit, VisitDep
 from .rows import EntryRow, entry_rows
 
 router = APIRouter(include_in_schema=False)

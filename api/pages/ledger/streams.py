@@ -13,8 +13,9 @@ from ....ledger.store.reader import LedgerReader
 from ...anchoring import recorded_at
 from ...http.errors import Problem
 from ...moment import Moment
+from ..asked import Whole
 from ..formats import num
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, VisitDep
 from .rows import CATEGORIES, about, entry_rows
 
 router = APIRouter(include_in_schema=False)

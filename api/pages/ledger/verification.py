@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from base64 import b64encode
-
 from fastapi import APIRouter
 from fastapi.concurrency import run_in_threadpool
 from starlette.responses import Response
@@ -71,7 +69,6 @@ def show_verification(visit: VisitDep) -> Response:
             last=last,
             verdict=verdict,
             alone=verifier.look_alone(),
-            root="" if verdict is None else b64encode(verdict.root).decode(),
             against=[] if last is None else _against(last),
             bounds=[] if verdict is None else print_bounds(verdict.bounds, verdict.size)[::-1],
             shown=SHOWN,

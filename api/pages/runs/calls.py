@@ -13,8 +13,9 @@ from ....projections.recorded_calls import Attempt, iteration_stretch, read_call
 from ....projections.run_places import last_iteration, require_run
 from ....projections.simulated import is_simulated
 from ...moment import Moment
+from ..asked import Whole
 from ..formats import num
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, VisitDep
 from .messages import read_reply, read_request
 
 router = APIRouter(include_in_schema=False)

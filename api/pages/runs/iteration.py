@@ -25,15 +25,16 @@ from ....projections.run_places import RunPlaces, run_places
 from ....projections.run_record import Iteration, RunRecord, Text
 from ....projections.sample_pairs import OUTCOMES, Order, SamplePair, counterpart, metric_rows, ordered, pair_samples
 from ....projections.simulated import simulated_models
-from ...http.service import Service
+from ....projections.statistics import ALPHA, verdict_words
 from ...moment import Moment
+from ..asked import Whole
 from ..charts.differences import delta_bar
 from ..charts.significance import NARROW, Differences, difference_plot
 from ..formats import num, p_value, score
-from ..frame import Figure, VisitDep, Whole
+from ..frame import Figure, Visit, VisitDep
+from ..known_runs import KnownRun, known_run
 from .calls import call_row
 from .pictures import beats_noise
-from .records import KnownRun, known_run
 from .tiles import is_held_out
 
 router = APIRouter(include_in_schema=False)
@@ -96,7 +97,7 @@ def show_iteration(
     ``order`` puts the largest losses, the largest gains or the lowest scores first. ``page`` counts from 1.
     """
     with visit.moment() as moment:
-        known = known_run(visit.service, moment, run)
+        known = known_run(visit, moment, run)
         record = known.record
         item = _iteration(record, number) if number else None
         step = known.steps[record.iterations.index(item)] if item is not None else None
@@ -112,7 +113,7 @@ def show_iteration(
             "runs/iteration.html",
             moment,
             title=f"Iteration {number} of run {run}" if number else f"Baseline of run {run}",
-            figures=lambda then: _figures(visit.service, then, run, number),
+            figures=lambda then: _figures(visit, then, run, number),
             record=record,
             known=known,
             number=number,
@@ -141,8 +142,8 @@ def show_iteration(
         )
 
 
-def _figures(service: Service, moment: Moment, run: str, number: int) -> list[Figure]:
-    known = known_run(service, moment, run)
+def _figures(visit: Visit, moment: Moment, run: str, number: int) -> list[Figure]:
+    known = known_run(visit, moment, run)
     record = known.record
     item = next((item for item in record.iterations if item.number == number), None)
     figures = [
@@ -272,7 +273,10 @@ def _pictures(record: RunRecord, rewrite: RewriteProposed, told: dict[str, Any])
         return None
     pairs = pair_samples(record.evaluations[rewrite.parent], record.evaluations[measured])
     values = [(pair.id, pair.delta) for pair in pairs if pair.delta is not None]
-    found = Differences(values, paired["mean_difference"], paired["interval"])
+    verdict = verdict_words(paired["differing"], paired["direction"], paired["is_significant"])
+    if paired["is_significant"] and told["adjusted_p"] is not None and told["adjusted_p"] >= ALPHA:
+        verdict = "significant taken alone only"
+    found = Differences(values, paired["mean_difference"], paired["interval"], verdict)
     return difference_plot(found, _PLOT, "roomy"), difference_plot(found, NARROW, "tight")
 
 

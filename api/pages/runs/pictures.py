@@ -11,7 +11,7 @@ from markupsafe import Markup
 from ....domain.optimization.events import sample_means
 from ....projections.run_flow import Branch, Step
 from ....projections.run_record import RunRecord
-from ....projections.statistics import ALPHA
+from ....projections.statistics import ALPHA, verdict_words
 from ..charts import scores as score_charts
 from ..charts import significance
 from ..charts.flow import DENSE, MIDDLE, NARROW, NARROW_DENSE, ROOMY, Card, Pill, brief, flow_graph
@@ -19,7 +19,7 @@ from ..charts.scores import Dot, HeldOut, Scores, Span, score_chart
 from ..charts.significance import Differences, difference_plot
 from ..formats import num, score, signed
 from ..frame import Visit
-from .records import KnownRun
+from ..known_runs import KnownRun
 from .tiles import gain_words, held_out_word, is_held_out, n_words
 
 _MOST_ROOMY = 24
@@ -246,7 +246,8 @@ def run_differences(record: RunRecord, told: Mapping[str, Any]) -> Pictures | No
     old, new = sample_means(baseline.samples), sample_means(final.samples)
     values = [(name, new[name] - old[name]) for name in old if name in new]
     bounds = None if paired["interval"] is None else (paired["interval"][0], paired["interval"][1])
-    found = Differences(values, paired["mean_difference"], bounds)
+    verdict = verdict_words(paired["differing"], paired["direction"], paired["is_significant"])
+    found = Differences(values, paired["mean_difference"], bounds, verdict)
     return _pictures(
         lambda width, class_: difference_plot(found, width, class_), significance.WIDE, significance.NARROW
     )

@@ -10,23 +10,25 @@ from starlette.responses import Response
 
 from ....domain.errors import Refused
 from ....projections.cost import Cost, cost_of
+from ....projections.reviews_view import count_reviews, newest_reviews
 from ....projections.run_config import compare_settings
 from ....projections.run_flow import branches_of
 from ....projections.run_places import newest_runs
 from ....projections.run_record import RunRecord, Text
 from ....projections.scores import leading_iteration
 from ...moment import Moment
-from ...reviews import read_reviews
+from ...reviews import review_at
 from ..formats import num, score, signed
 from ..frame import Figure, Visit, VisitDep
+from ..known_runs import KnownRun, known_run
 from .pictures import beats_noise, run_differences, run_flow, run_scores
-from .records import KnownRun, known_run
 from .tiles import gain_words, is_held_out, run_tiles, silent_for
 
 router = APIRouter(include_in_schema=False)
 
 _MOST_SPANS = 60
 _OTHERS = 30
+_REVIEWS = 10
 _PRICE = "price:"
 
 
@@ -34,7 +36,7 @@ _PRICE = "price:"
 def show_run(visit: VisitDep, run: str, against: str | None = None) -> Response:
     """One run as of the moment."""
     with visit.moment() as moment:
-        known = known_run(visit.service, moment, run)
+        known = known_run(visit, moment, run)
         record, told = known.record, known.explained
         branches, branch_count = branches_of(moment.views, moment.size, run)
         other, not_found = _other(visit, moment, run, against)
@@ -71,7 +73,10 @@ def show_run(visit: VisitDep, run: str, against: str | None = None) -> Response:
             best_prompt=record.best_prompt if record.completed is not None else _leading_prompt(record),
             model_says=next((note.text for note in reversed(record.notes) if note.kind == "what_happened"), None),
             events=known.events,
-            reviews=read_reviews(moment.events, run, moment.size),
+            reviews=[
+                review_at(moment.events, seq) for seq in newest_reviews(moment.views, moment.size, _REVIEWS, run=run)
+            ],
+            review_count=count_reviews(moment.views, moment.size, run=run),
             spans=_spans(known),
             started=_started(record),
             last_seconds=silent_for(visit.now, record),
@@ -79,7 +84,7 @@ def show_run(visit: VisitDep, run: str, against: str | None = None) -> Response:
 
 
 def _figures(visit: Visit, moment: Moment, run: str) -> list[Figure]:
-    known = known_run(visit.service, moment, run)
+    known = known_run(visit, moment, run)
     record, told = known.record, known.explained
     outcome = told["outcome"]
     best = max((step.score for step in known.steps if step.score is not None and step.kind == "mean"), default=None)
@@ -93,7 +98,7 @@ def _figures(visit: Visit, moment: Moment, run: str) -> list[Figure]:
         Figure("changes", num(told["changes_count"]["changes"])),
         Figure("tokens", num((told["tokens"]["eval_total"] or 0) + (told["tokens"]["reasoning_total"] or 0))),
         Figure("branches", num(branches_of(moment.views, moment.size, run)[1])),
-        Figure("reviews", num(len(read_reviews(moment.events, run, moment.size)))),
+        Figure("reviews", num(count_reviews(moment.views, moment.size, run=run))),
     ]
 
 
@@ -133,7 +138,7 @@ def _other(visit: Visit, moment: Moment, run: str, against: str | None) -> tuple
     if not name or name == run:
         return None, None
     try:
-        return known_run(visit.service, moment, name).record, None
+        return known_run(visit, moment, name).record, None
     except Refused:
         return None, name
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from time import thread_time
-from typing import TypeVar
-from weakref import WeakKeyDictionary
+from urllib.parse import urlsplit
 
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
@@ -16,8 +15,8 @@ from ....projections.run_comparisons import Comparisons
 from ....projections.run_list import SORTS, Choices, RunLine, Sort, Wanted, filter_choices, find_runs, run_lines
 from ....projections.run_places import require_run
 from ....projections.statistics import PairedComparison
-from ...http.errors import Problem
-from ...moment import LiveLedger, Moment
+from ...moment import Moment
+from ..asked import asked_page, one_of
 from ..charts.lineage import Came, Limb, lay_out, lineage_picture
 from ..formats import num, signed
 from ..frame import Figure, Visit, VisitDep
@@ -39,16 +38,12 @@ COLUMNS: tuple[tuple[Sort | None, str], ...] = (
     ("tokens", "tokens"),
     ("duration", "duration"),
 )
-_SECONDS = 0.02
-"""How much of the processor's time one page may take for intervals that nobody has asked for before; the rest
-follow when it is asked for again."""
+_SECONDS = 0.01
+"""How much of the processor's time one page may take for intervals that nobody has asked for before."""
+_SECONDS_AGAIN = 0.04
+"""The same for a page that is asked for again by itself, or from itself: for the rest of them."""
 
 _MOMENTS = 50
-
-_COMPARISONS = Comparisons()
-_CHOICES: WeakKeyDictionary[LiveLedger, tuple[int, dict[int, Choices]]] = WeakKeyDictionary()
-
-T = TypeVar("T", bound=str)
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,12 +89,10 @@ def show_runs(visit: VisitDep) -> Response:
     Runs without a value stand last. A sort, order or page that there is not is 422.
     """
     query = visit.query
-    sort = _one_of("sort", query.get("sort") or "recorded", tuple(SORTS))
-    order = _one_of("order", query.get("order") or _first_order(sort), ("up", "down"))
-    simulated = _one_of("simulated", query.get("simulated") or "", ("", "yes", "no"))
-    page = query.get("page") or "1"
-    if not (page.isascii() and page.isdecimal() and len(page) < 10 and int(page) > 0):
-        raise Problem(422, "page_known", f"page={page[:40]}: expected a number from 1 on")
+    sort = one_of("sort", query.get("sort") or "recorded", tuple(SORTS))
+    order = one_of("order", query.get("order") or _first_order(sort), ("up", "down"))
+    simulated = one_of("simulated", query.get("simulated") or "", ("", "yes", "no"))
+    number = asked_page(query.get("page"))
     wanted = Wanted(
         query.get("status") or None,
         query.get("strategy") or None,
@@ -107,7 +100,6 @@ def show_runs(visit: VisitDep) -> Response:
         None if not simulated else simulated == "yes",
         query.get("q", "").strip() or None,
     )
-    number = int(page)
     with visit.moment() as moment:
         found = find_runs(
             moment.views,
@@ -118,7 +110,7 @@ def show_runs(visit: VisitDep) -> Response:
             first=PAGE * (number - 1),
             count=PAGE,
         )
-        rows = _rows(moment, found.lines)
+        rows = _rows(visit, moment, found.lines)
         more = found.first + len(rows) < found.total
         return visit.render(
             "runs/list.html",
@@ -148,7 +140,10 @@ def show_lineage(visit: VisitDep, run: str) -> Response:
     with visit.moment() as moment:
         require_run(moment.views, run, moment.size)
         family = family_of(moment.views, moment.size, run, FAMILY)
-        rows = {row.line.run: row for row in _rows(moment, run_lines(moment.views, moment.size, _runs(family.members)))}
+        rows = {
+            row.line.run: row
+            for row in _rows(visit, moment, run_lines(moment.views, moment.size, _runs(family.members)))
+        }
         limbs = lay_out(family.members, {name: row.line.iterations for name, row in rows.items()})
         return visit.render(
             "runs/lineage.html",
@@ -170,24 +165,27 @@ def show_lineage(visit: VisitDep, run: str) -> Response:
         )
 
 
-def _rows(moment: Moment, lines: Sequence[RunLine]) -> list[Row]:
-    deadline = thread_time() + _SECONDS
+def _rows(visit: Visit, moment: Moment, lines: Sequence[RunLine]) -> list[Row]:
+    deadline = thread_time() + (_SECONDS_AGAIN if _is_again(visit) else _SECONDS)
+    comparisons = visit.kept.of("run comparisons", None, Comparisons)
     measured = [line.run for line in lines if line.improvement is not None]
-    compared = _COMPARISONS.of(moment.views, moment.events, moment.size, measured, lambda: thread_time() < deadline)
+    compared = comparisons.of(moment.views, moment.events, moment.size, measured, lambda: thread_time() < deadline)
     branches = branch_counts(moment.views, moment.size, [line.run for line in lines])
     return [Row(line, compared.get(line.run), branches.get(line.run, 0)) for line in lines]
 
 
+def _is_again(visit: Visit) -> bool:
+    """Whether the visitor, or the page itself while it is shown, asks for what is shown already."""
+    shown, asked = urlsplit(visit.request.headers.get("referer", "")), visit.request.url
+    return (shown.path, shown.query) == (asked.path, asked.query)
+
+
 def _choices(visit: Visit, moment: Moment) -> Choices:
     """What the runs differ in; of the moments that were looked at last it is kept until something is recorded."""
-    live, now = visit.service.live, moment.events.reader.head().size
-    size, known = _CHOICES.get(live, (0, {}))
-    if size != now or len(known) >= _MOMENTS:
-        known = {}
-        _CHOICES[live] = now, known
-    if moment.size not in known:
-        known[moment.size] = filter_choices(moment.views, moment.size)
-    return known[moment.size]
+    head = moment.events.reader.head().size
+    return visit.kept.of(
+        "run choices", moment.size, lambda: filter_choices(moment.views, moment.size), state=head, most=_MOMENTS
+    )
 
 
 def _figures(visit: Visit, moment: Moment) -> list[Figure]:
@@ -229,10 +227,3 @@ def _heading(here: Callable[..., str], column: Sort | None, name: str, sort: str
 
 def _first_order(sort: str) -> str:
     return "up" if sort == "run" else "down"
-
-
-def _one_of(name: str, value: str, known: Sequence[T]) -> T:
-    for one in known:
-        if one == value:
-            return one
-    raise Problem(422, f"{name}_known", f"{name}={value}: expected one of {', '.join(filter(None, known))}")

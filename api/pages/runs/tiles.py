@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from datetime import datetime
-from typing import Any, NamedTuple
+from typing import Any
 
 from ....domain.optimization.effects import THRESHOLD
 from ....projections.run_flow import Step
@@ -12,16 +12,8 @@ from ....projections.run_record import RunRecord
 from ....projections.scores import held_out
 from ....projections.statistics import INTERVAL_FROM, verdict_words
 from ..formats import interval, num, p_value, score, seconds, signed
-from .records import KnownRun
-
-
-class Tile(NamedTuple):
-    """A figure; ``note`` says of what it is, ``tone`` is ``good``, ``bad``, ``warn`` or nothing."""
-
-    label: str
-    value: str
-    note: str = ""
-    tone: str = ""
+from ..known_runs import KnownRun
+from ..tiles import Tile
 
 
 def run_tiles(now: int, known: KnownRun) -> Iterator[Tile]:

@@ -18,7 +18,7 @@ from .connecting import Login, Role, is_lost
 from .reader import as_asked, as_stored
 
 _SECRETS = (("scopes", "wrapped"), ("aliases", "box"))
-_BUSY_SECONDS = 60
+_BUSY_SECONDS: float = 60
 """How long a sweep waits for those who read."""
 
 
@@ -95,10 +95,18 @@ class PostgresScopeKeys(ScopeKeys):
         # somebody's old snapshot may still see; this takes only those that are there now. What has left for the
         # server's own log and for copies of it is not ours to reach: docs/postgresql.md says what to do about it.
         self.require_outside()
-        with self._writing():
-            self._change(f"SET LOCAL lock_timeout = '{_BUSY_SECONDS}s'")
-            for table, column in _SECRETS:
-                self._change(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE bytea USING {column} || ''::bytea")
+        try:
+            with self._writing():
+                self._change(f"SET LOCAL lock_timeout = '{int(1000 * _BUSY_SECONDS)}ms'")
+                for table, column in _SECRETS:
+                    self._change(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE bytea USING {column} || ''::bytea")
+        except Unavailable as error:
+            if isinstance(error.__cause__, psycopg.errors.LockNotAvailable):
+                raise Unavailable(
+                    f"key database {self._place}: somebody has read it for {_BUSY_SECONDS} seconds, so what was "
+                    "destroyed may still lie in its files; erasing or opening the ledger again finishes it"
+                ) from error
+            raise
 
     def close(self) -> None:
         self._db.close()

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from affidavit.api.pack.collect import collect_evidence, select_run
+from affidavit.api.pack.collect import as_published, collect_evidence, count_tail, select_run
 from affidavit.api.pack.page_digest import page_digest
 from affidavit.api.pack.pdf import render_pdf
 from affidavit.api.pack.render import render_page
@@ -81,6 +81,21 @@ def test_what_no_checkpoint_covers_is_not_packed(ledger: Ledger, recorded: str, 
         chosen = select_run(opened, recorded, calls=False, content=True)
         with pytest.raises(Unavailable, match="no published checkpoint covers"):
             collect_evidence(opened, chosen, "affidavit test", "2026-11-22T10:00:00.000000Z", None)
+
+
+def test_as_published_leaves_out_what_no_checkpoint_covers(ledger: Ledger, recorded: str, tmp_path: Path) -> None:
+    with ledger.recorder.reading() as reader:
+        covered = reader.head().size
+    ledger.erase("run/002", "request")
+    with open_for_reading(ledger.folder, tmp_path / "keys") as opened:
+        published = as_published(opened)
+        assert published.size == covered < opened.size
+        assert count_tail(opened, recorded, None, None, covered) == opened.size - covered
+        assert count_tail(opened, "nothing", None, None, covered) == 0
+        chosen = select_run(published, recorded, calls=False, content=True)
+        evidence = collect_evidence(published, chosen, "affidavit test", "2026-11-22T10:00:00.000000Z", None)
+    assert max(item.seq for item in evidence.entries) < covered
+    assert verify_evidence(evidence).damage == []
 
 
 def test_an_unknown_run_is_refused(ledger: Ledger, tmp_path: Path) -> None:

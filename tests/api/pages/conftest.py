@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -12,16 +11,9 @@ from starlette.testclient import TestClient
 from affidavit.api.http.app import create_app
 from affidavit.api.http.service import Service
 
-from .world import copied_world, make_once
+from .world import copied_world
 
 LOCAL = "http://127.0.0.1:8128"
-
-
-@pytest.fixture(scope="session")
-def made_world(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, int]:
-    """The folder of the recorded world, to be copied, and where its clock stands; the workers of a session share it."""
-    base = tmp_path_factory.getbasetemp()
-    return make_once(base.parent if "PYTEST_XDIST_WORKER" in os.environ else base)
 
 
 @pytest.fixture(scope="session")

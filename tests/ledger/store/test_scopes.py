@@ -1,32 +1,26 @@
 """Keys of erasure scopes and aliases: wrapped, fetched anew each time, gone when their row is gone."""
 
 from __future__ import annotations
+
 import os
-import random
-import shutil
-import sqlite3
-import subprocess
-import sys
 import threading
-from collections.abc import Iterator
-from contextlib import closing
-from pathlib import Path
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+
 import pytest
+
 from affidavit.domain.errors import Refused
 from affidavit.ledger.errors import Unavailable
-from affidavit.ledger.files import lock_file
-from affidavit.ledger.store.sqlite.keys import SqliteScopeKeys
 from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.scopes import ScopeKeys
 from affidavit.tests.ledger.store.erasing import change_keys, key_rows
 from affidavit.tests.stores import every_store
-from collections.abc import Callable
-from contextlib import contextmanager
 
 pytestmark = every_store
 
 MASTER = b"m" * 32
 ORIGIN = "example.org/test/0123456789abcdef"
+
 
 @pytest.fixture
 def keys(nowhere: Place) -> Place:
@@ -191,7 +185,9 @@ def test_an_alias_whose_key_was_lost_is_not_found(keys: Place, scopes: ScopeKeys
 @pytest.mark.parametrize("column", ["lookup", "box", "scope"])
 def test_rows_of_aliases_that_changed_places_are_not_believed(keys: Place, scopes: ScopeKeys, column: str) -> None:
     ada, eve = scopes.alias("user", "Ada"), scopes.alias("user", "Eve")
-    change_keys(keys, f"UPDATE aliases SET {column}=(SELECT {column} FROM aliases WHERE alias=?) WHERE alias=?", ada, eve)
+    change_keys(
+        keys, f"UPDATE aliases SET {column}=(SELECT {column} FROM aliases WHERE alias=?) WHERE alias=?", ada, eve
+    )
     change_keys(keys, "DELETE FROM aliases WHERE alias=?", ada)
     with pytest.raises(Unavailable, match="was changed"):
         scopes.find("user", "Ada" if column == "lookup" else "Eve")

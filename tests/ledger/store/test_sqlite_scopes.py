@@ -1,18 +1,19 @@
 """What is SQLite's alone of the key database: its file, its modes, its versions, what a kill leaves of it."""
 
 from __future__ import annotations
+
 import os
 import random
 import shutil
 import sqlite3
 import subprocess
 import sys
-import threading
 from collections.abc import Iterator
 from contextlib import closing
 from pathlib import Path
+
 import pytest
-from affidavit.domain.errors import Refused
+
 from affidavit.ledger.errors import Unavailable
 from affidavit.ledger.files import lock_file
 from affidavit.ledger.store.sqlite.keys import SqliteScopeKeys

@@ -16,6 +16,8 @@ from hypothesis import strategies as st
 from affidavit.bench.peer_overview import DAY, WEEK, peer_overview
 from affidavit.domain.evaluation.events import AssignmentDeclared, SessionGraded, ShadowJudged, ShadowUndecided
 from affidavit.domain.event import Meta, NewEvent
+from affidavit.projections.evaluation.trend import build_trend
+from affidavit.projections.rates import mean_interval
 
 from .conftest import Filled, Ledgers, differences
 from .golden import make_edge_cases
@@ -366,6 +368,81 @@ def test_a_score_that_came_before_its_session_is_matched_when_it_is_read(ledgers
         ledger.add(dataset)
         (tile,) = ledger.overview(request)["source_set_comparison"]["sets"][0]["braintrust_tiles"]
     assert (tile["scorer_name"], tile["current"]) == ("acc", 0.5)
+
+
+def test_a_scorers_interval_takes_a_users_scores_together(ledgers: Ledgers) -> None:
+    """Seven users of whom one has half of the scores; a score that names no session stands for itself."""
+    users = [*range(7), *[0] * 7]
+    dataset = _no_rows()
+    for number, user in enumerate(users, 1):
+        dataset["requests"] += _one_session(f"u{user}", f"s{number}", number=number)["requests"]
+    named = {"source": "s", "ts": END - 5}
+    dataset["imported_scores"] = [
+        {**named, "source_run_id": str(n), "session_id": f"s{n}", "scorer_name": "a", "value": user / 10}
+        for n, user in enumerate(users, 1)
+    ] + [
+        {**named, "source_run_id": str(n), "session_id": None, "scorer_name": name, "value": value}
+        for name, value, count in (("few", 0.5, 5), ("huge", 1e300, 6), ("same", 0.5, 6))
+        for n in range(count)
+    ]
+    dataset["imported_scores"][-7]["value"] = -1e300
+    request = {"from_ts": END - DAY, "to_ts": END}
+    with ledgers.filled(dataset) as ledger:
+        tiles = {tile["scorer_name"]: tile for tile in ledger.overview(request)["braintrust_tiles"]}
+    of = {name: tile["by_score"]["current"] for name, tile in tiles.items()}
+    expected = mean_interval([user / 10 for user in users], users)
+    assert (of["a"]["n"], of["a"]["clusters"]) == (14, 7)
+    assert expected.interval is not None
+    assert of["a"]["interval"] == pytest.approx([expected.interval.low, expected.interval.high])
+    assert of["a"]["mean"] == tiles["a"]["current"]
+    assert of["few"]["note"] == "too few: an interval needs scores of 6 users"
+    assert [of[name]["interval"] for name in ("few", "huge", "same")] == [None] * 3
+
+
+def test_evidence_since_the_first_verdict_does_not_depend_on_where_the_window_begins(ledgers: Ledgers) -> None:
+    draw = random.Random(5)
+    dataset = _no_rows()
+    for number in range(1, 41):
+        dataset["requests"] += _one_session(f"u{number % 30}", f"s{number}", "ab"[number % 2], number)["requests"]
+    dataset["verdicts"] = [
+        {
+            "verdict_id": n,
+            "interaction_id": str(n),
+            "session_id": f"s{n}",
+            "agent_version": "v1",
+            "created_at": _iso(END - (41 - n) * DAY // 4),
+            "judge_prompt_version": "v1.1.0",
+            "reflexio_is_request_1": True,
+            "better_request": draw.choice(("1", "1", "2", "tie")),
+        }
+        for n in range(1, 41)
+    ]
+
+    with ledgers.filled(dataset) as ledger, ledger.live.moment() as moment:
+
+        def shown(days: float, source: str | None) -> dict[str, Any]:
+            from_at = int(END - days * DAY)
+            found: dict[str, Any]
+            (found,) = build_trend(moment.views, moment.size, from_at=from_at, to_at=END, source=source)["versions"]
+            return found
+
+        for source in (None, "a"):
+            whole, late = shown(30, source), shown(2.6, source)
+            since = whole["statistics"]["evidence_since_first"]
+            assert late["statistics"]["evidence_since_first"] == since
+            assert {**since, "since": 0, "verdicts": 0} == {
+                **whole["statistics"]["evidence"],
+                "since": 0,
+                "verdicts": 0,
+            }
+            assert since["verdicts"] == whole["window_total"]["n"]
+            assert late["statistics"]["evidence"]["p_anytime"] is None
+            assert [day["evidence_since_first"] for day in late["daily"]] == [
+                day["evidence_since_first"] for day in whole["daily"][-len(late["daily"]) :]
+            ]
+            for name in late["by_source"]:
+                its_own = [found["by_source"][name]["statistics"]["evidence_since_first"] for found in (whole, late)]
+                assert its_own[0] == its_own[1]
 
 
 def test_what_was_cached_of_another_log_is_not_read(ledgers: Ledgers) -> None:

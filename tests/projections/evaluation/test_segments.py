@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from affidavit.projections.evaluation import segments as module
-from affidavit.projections.evaluation.segments import DTYPES, TEXT_COLUMNS, Kind, Segments, load_segments
-from affidavit.projections.evaluation.stale import split_sessions
+from affidavit.projections.evaluation.segments import DTYPES, TEXT_COLUMNS, HeldDays, Kind, Segments, load_segments
+from affidavit.projections.evaluation.stale import SPANS, extend_spans, split_sessions
 
 from .conftest import Filled, Ledgers
 from .test_newest import dataset, verdicts
@@ -62,3 +62,36 @@ def test_an_earlier_size_is_narrowed_to_what_would_be_derived(
         assert at_every_size(filled, kind) == narrowed
     assert narrowed[-1]
     assert not narrowed[0]
+
+
+@pytest.mark.parametrize("kind", DTYPES)
+@pytest.mark.parametrize("at_most", [0, 10**6])
+def test_days_that_are_held_are_those_that_would_be_loaded(
+    ledgers: Ledgers, kind: Kind, at_most: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(module, "_HELD_AT_MOST", at_most)
+    with ledgers.filled(dataset()) as filled:
+        filled.add({**dataset(), "requests": [], "verdicts": verdicts(100)})
+        with filled.live.moment() as moment:
+            days = [row[0] for row in moment.views.exec_driver_sql("SELECT day FROM requests ORDER BY day")]
+            held = HeldDays()
+            for first, last in ((days[-2], days[-1]), (days[0], days[1]), (days[-3], days[-3]), (0, 10**9), (3, 2)):
+                for size in (moment.size, moment.size // 2):
+                    asked = moment.views, kind, first, last, size
+                    assert told(held.load(*asked), kind) == told(load_segments(*asked), kind)
+
+
+def test_spans_are_the_same_however_they_are_carried_on(ledgers: Ledgers) -> None:
+    with ledgers.filled(dataset()) as filled, filled.live.moment() as moment:
+
+        def spans(*sizes: int) -> list[tuple[str, int, int]]:
+            moment.views.exec_driver_sql("DELETE FROM session_spans")
+            moment.views.exec_driver_sql("DELETE FROM session_spans_upto")
+            for size in sizes:
+                extend_spans(moment.views, size)
+            return [tuple(row) for row in moment.views.execute(SPANS.select().order_by(SPANS.c.session))]
+
+        extend_spans(moment.views, moment.size)
+        whole = spans(moment.size)
+        assert whole
+        assert spans(*range(1, moment.size + 1, 3), moment.size) == whole

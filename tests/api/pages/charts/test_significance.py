@@ -11,9 +11,12 @@ from affidavit.api.pages.charts.significance import NARROW, WIDE, Differences, d
 SVG = "{http://www.w3.org/2000/svg}"
 
 
-def _read(values: list[float], bounds: tuple[float, float] | None, width: int = WIDE) -> ElementTree.Element:
+def _read(
+    values: list[float], bounds: tuple[float, float] | None, width: int = WIDE, verdict: str = "not significant"
+) -> ElementTree.Element:
     named = [(f"sample {n}", value) for n, value in enumerate(values)]
-    return ElementTree.fromstring(difference_plot(Differences(named, sum(values) / len(values), bounds), width))
+    found = Differences(named, sum(values) / len(values), bounds, verdict)
+    return ElementTree.fromstring(difference_plot(found, width))
 
 
 @pytest.mark.parametrize("width", [WIDE, NARROW])
@@ -29,18 +32,29 @@ def test_every_sample_is_a_dot_inside_the_picture(values: list[float], width: in
 
 def test_it_is_told_in_words() -> None:
     told = str(_read([-0.2, 0.4, 0.4, 0.0], (0.1, 0.3)).get("aria-label"))
-    assert "4 samples: 2 better, 1 worse, 1 the same; mean difference +0.1500, 95 % interval +0.1000 to +0.3000" in told
+    assert "4 samples: 2 better, 1 worse, 1 the same; mean difference +0.1500, 95 % interval +0.1000 to +0.3" in told
+    assert told.endswith(": not significant")
 
 
 @pytest.mark.parametrize(
-    ("bounds", "tone"), [((0.1, 0.3), "good"), ((-0.3, -0.1), "bad"), ((-0.1, 0.3), "soft"), (None, None)]
+    ("verdict", "tone", "told"),
+    [
+        ("significant gain", "good", "▲ significant gain"),
+        ("significant loss", "bad", "▼ significant loss"),
+        ("not significant", "soft", ": not significant"),
+    ],
 )
-def test_the_interval_has_the_tone_of_what_it_shows(bounds: tuple[float, float] | None, tone: str | None) -> None:
-    drawn = _read([0.1, -0.1, 0.3], bounds)
+@pytest.mark.parametrize("bounds", [(0.1, 0.3), (-0.3, -0.1), (-0.1, 0.3)])
+@pytest.mark.parametrize("width", [WIDE, NARROW])
+def test_the_mean_has_the_tone_of_the_verdict_whatever_its_interval_and_says_it(
+    bounds: tuple[float, float], verdict: str, tone: str, told: str, width: int
+) -> None:
+    drawn = _read([0.1, -0.1, 0.3], bounds, width, verdict)
     bands = [str(box.get("class")) for box in drawn.iter(f"{SVG}rect") if "band" in str(box.get("class"))]
-    assert bands == ([] if tone is None else [f"band fill-{tone}"])
+    assert bands == [f"band fill-{tone}"]
+    assert any(str(text.text).endswith(told) for text in drawn.iter(f"{SVG}text"))
 
 
 def test_names_of_samples_are_inert() -> None:
-    drawn = difference_plot(Differences([("</title><script>", 0.5)], 0.5, None))
+    drawn = difference_plot(Differences([("</title><script>", 0.5)], 0.5, None, "too few to tell"))
     assert "<script" not in drawn

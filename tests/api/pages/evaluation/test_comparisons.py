@@ -105,6 +105,15 @@ def test_a_verdict_stands_side_by_side_with_all_that_proves_it(visitor: TestClie
     assert f'/ledger/entries/{seq}"' in page
     assert PIN in told
     assert "stand-in-judge-simulated" in told
+    assert re.search(r"The judge: [^.]*\. So says .* stand-in-judge-simulated", told)
+    lies, parts = (
+        re.search(rf'aria-label="{name}">(.*?)</nav>', page, re.DOTALL)
+        for name in ("Where this page lies", "Parts of this page")
+    )
+    assert lies is not None
+    assert parts is not None
+    assert "#" not in lies[1]
+    assert all(target.startswith("#") for target in re.findall('href="([^"]*)"', parts[1]))
     proven = re.search(r'data-entries="([\d,]+)"', page)
     assert proven is not None
     assert str(seq) in proven[1].split(",")

@@ -58,6 +58,11 @@ def test_a_job_shows_what_it_sampled(visitor: TestClient, world: Service) -> Non
     assert "at most 3 sessions were drawn with the seed" in told
     assert "Cancel this job" in told
     assert "prod_with_reflexio" in told
+    parts = re.search(r'aria-label="Parts of this page">(.*?)</nav>', page, re.DOTALL)
+    assert parts is not None
+    targets = re.findall('href="#([^"]*)"', parts[1])
+    assert len(targets) == 3
+    assert all(f'id="{target}"' in page for target in targets)
 
 
 def test_a_job_runs_from_start_to_end_by_forms_alone(own_visitor: TestClient, own_world: Service) -> None:

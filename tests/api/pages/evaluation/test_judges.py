@@ -12,7 +12,8 @@ from affidavit.api.http.app import create_app, open_service
 from affidavit.api.http.service import Service
 from affidavit.domain.evaluation.prompts import SHADOW_PROMPTS
 
-from ..conftest import LOCAL
+from ..conftest import LOCAL, visiting
+from ..nameless import judge_without_version
 from ..world_sessions import OTHER_JUDGED, OTHER_VERSION, PIN
 
 PAGE = "/evaluation/judges"
@@ -75,3 +76,14 @@ def test_each_version_that_judged_says_whether_its_words_are_recorded(visitor: T
     assert "published ⚠ after its first verdict" in told
     assert "1 version lies outside this span." in told
     assert "outside this span" not in text_of(visitor.get(PAGE, params={"span": "all"}).text)
+
+
+def test_verdicts_that_name_no_version_have_a_row_and_lead_to_their_list(own_world: Service) -> None:
+    seq = judge_without_version(own_world)
+    visitor = visiting(own_world)
+    page = visitor.get(PAGE).text
+    assert re.search(r"no version named 1 [^⚠]*⚠ nobody knows which", text_of(page))
+    assert "no version named: 1 verdicts, never pinned" in page
+    listed = visitor.get("/evaluation/comparisons", params={"version": "-"}).text
+    assert "Comparisons under no version named" in text_of(listed)
+    assert re.findall(r'id="verdict-(\d+)"', listed) == [str(seq)]

@@ -14,13 +14,15 @@ from starlette.testclient import TestClient
 
 from affidavit.api.adapters.evaluation import import_evaluation
 from affidavit.api.http.service import Service
-from affidavit.api.pages.evaluation.parts import Tile, tiles_of
+from affidavit.api.pages.evaluation.parts import tiles_of
 from affidavit.api.pages.evaluation.query import set_text
+from affidavit.api.pages.tiles import Tile
 from affidavit.domain.evaluation.events import SessionGraded
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.projections.evaluation.windows import SourceSet
 
 from ..conftest import visiting
+from ..nameless import judge_without_version
 from ..world import session_alias
 from ..world_sessions import (
     CANDIDATE,
@@ -264,14 +266,43 @@ def test_the_weighted_difference_is_in_no_picture_and_called_what_it_is(visitor:
     assert "it says nothing of sources in general" in section(page, "success")
 
 
-def test_a_bound_is_shown_only_where_it_holds(visitor: TestClient) -> None:
-    whole = section(visitor.get("/evaluation?days=90").text, "turns")
-    assert "First decided turn of each user, ties left out:" in whole
-    assert "share of wins bounded by" in whole
-    slid = section(visitor.get("/evaluation?days=7").text, "turns")
-    assert "No bound is shown" in slid
-    assert "e-value" not in slid
-    assert "bounded by" not in slid
+def test_the_bound_runs_since_the_first_verdict_whatever_the_window(visitor: TestClient) -> None:
+    shown = [section(visitor.get(f"/evaluation?days={days}").text, "turns") for days in (7, 90)]
+    found = [
+        re.search(rf"Since the first verdict of {PIN} on .*?bounded by .*?\.(?= positions)", text) for text in shown
+    ]
+    assert found[0] is not None
+    assert found[1] is not None
+    assert found[0][0] == found[1][0]
+    assert re.search(r"n = \d+ users of \d+ verdicts", found[0][0])
+    assert shown[0].split("sampled")[0] != shown[1].split("sampled")[0]
+    assert "In this window: 95 % interval of the win rate" in shown[0]
+
+
+def test_a_scorer_has_an_interval_where_users_allow_it(own_world: Service, tmp_path: Path) -> None:
+    with own_world.moment() as moment:
+        (at,) = moment.views.exec_driver_sql("SELECT max(started_at) FROM results").one()
+    scores = [
+        {"source": "s", "source_run_id": f"{name}{n}", "session_id": f"{name}{n}", "scorer_name": name}
+        | {"value": n / 10, "ts": at}
+        for name, count in (("few", 5), ("many", 9))
+        for n in range(count)
+    ]
+    (tmp_path / "rows.json").write_text(json.dumps({"imported_scores": scores}))
+    import_evaluation(own_world.ledger, tmp_path / "rows.json")
+    success = section(visiting(own_world).get("/evaluation").text, "success")
+    assert "too few: an interval needs scores of 6 users; mean of n = 5 scores, 5 users" in success
+    assert "95 % interval 0.189 to 0.611; mean of n = 9 scores, 9 users; nothing before" in success
+
+
+def test_verdicts_without_a_version_can_be_chosen(own_world: Service) -> None:
+    judge_without_version(own_world)
+    visitor = visiting(own_world)
+    turns = visitor.get("/evaluation").text
+    assert "no version named" in section(turns, "turns")
+    chosen = section(visitor.get("/evaluation?version=-").text, "turns")
+    assert "· n=1 sampled" in chosen
+    assert "You look at judge prompt not named" in chosen
 
 
 def test_seven_days_are_as_long_as_the_seven_before(visitor: TestClient) -> None:

@@ -72,7 +72,7 @@ def test_one_session_is_shown_whole(visitor: TestClient, world: Service) -> None
         "Shadow never shown to the user",
         "Cites About a parcel",  # citations, with the rule as it was
         "What the rule About a parcel said then",
-        "loss, significant",  # verdicts
+        "loss, significant to the judge",  # verdicts
         "saw 4 turns; more was said since",  # grades through time
         "delivered",  # outcomes
         "0.8750",  # scores

@@ -10,6 +10,7 @@ from html import unescape
 from starlette.testclient import TestClient
 
 from affidavit.api.http.service import Service
+from affidavit.ledger.tlog.note import encode_base64
 from affidavit.ledger.tlog.proof import verify_consistency
 from affidavit.tests.folders import folder_of
 
@@ -47,7 +48,10 @@ def test_a_checkpoint_shows_its_note_and_that_it_extends_the_others(world: Servi
     printed = re.search(r'<pre class="stored" tabindex="0">(.*?)</pre>', text, re.DOTALL)
     assert printed is not None
     assert unescape(printed[1]).encode() == note
-    assert roots[size].hex() in text
+    assert text.index(f'<dd class="hash">{encode_base64(roots[size])}') < text.index(
+        f'<dd class="hash">{roots[size].hex()}'
+    )
+    assert f'title="{encode_base64(roots[size])}"' in visitor.get("/ledger/checkpoints").text
     proofs = [re.findall(r'<li class="hash">(\w{64})', part) for part in text.split('<ol class="hashes">')[1:]]
     for (older, newer), proof in zip(((before, size), (size, newest)), proofs, strict=True):
         verify_consistency(older, newer, [bytes.fromhex(each) for each in proof], roots[older], roots[newer])

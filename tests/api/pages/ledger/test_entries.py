@@ -65,6 +65,9 @@ def test_the_proof_is_drawn_and_listed_with_every_hash(world: Service, visitor: 
     assert listed == [each.hex() for each in path]
     assert all(f": {each.hex()}</title>" in text for each in path)
     assert "its leaf hash to the root of" in text
+    root = visitor.get("/checkpoint").text.split("\n")[2]
+    assert 'which the log has signed: <span class="hash" title="in hex ' in text
+    assert f'">{root}</span>' in text
 
 
 def test_the_proof_under_another_checkpoint_is_shorter(world: Service, visitor: TestClient) -> None:

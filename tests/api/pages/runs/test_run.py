@@ -10,6 +10,7 @@ from starlette.testclient import TestClient
 
 from affidavit.api.erasing import erase_scopes, plan_run
 from affidavit.api.http.service import Service
+from affidavit.api.pages.runs import run as run_module
 from affidavit.api.reading import open_for_reading
 from affidavit.projections.explanation import explain
 from affidavit.tests.folders import folder_of
@@ -84,6 +85,7 @@ def test_the_figures_are_those_of_the_other_answers(visitor: TestClient, world: 
     words = _words(_page(visitor, BETTER))
     assert f"95 % interval {low} to {high}, n = {paired['n']} paired; significant gain" in words
     assert "A significant gain (Wilcoxon signed-rank test, p below 0.05)" in words
+    assert re.search(r"mean \+[\d.]+, 95 % interval [^:]*: ▲ significant gain", words)
 
 
 def test_a_run_that_gained_nothing_says_so(visitor: TestClient) -> None:
@@ -191,6 +193,14 @@ def test_reviews_and_findings_are_there(visitor: TestClient) -> None:
     assert "ada@example.org" in _words(_page(visitor, BETTER))
     assert "✓ verifies" in _words(_page(visitor, BETTER))
     assert "What the import found" in _words(_page(visitor, IMPORTED[0]))
+
+
+def test_of_many_reviews_the_newest_are_verified(visitor: TestClient, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(run_module, "_REVIEWS", 1)
+    page = _page(visitor, BETTER)
+    assert page.count("✓ verifies") == 1
+    assert "Which samples became worse?" in page
+    assert "These are the newest of 2: all reviews of this run" in _words(page)
 
 
 def test_an_erased_run_shows_its_figures_and_says_so(visitor: TestClient) -> None:

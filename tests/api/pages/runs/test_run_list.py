@@ -13,6 +13,7 @@ from affidavit.api.pages.runs import run_list as runs
 from affidavit.domain.event import NewEvent
 from affidavit.domain.optimization.events import RunStarted
 
+from ..conftest import visiting
 from ..world_runs import BETTER, EMPTY, ERASED_RUN, EVEN, FAILED, HOSTILE_RUN, IMPORTED, LINEAGE, OPEN, SIBLING
 
 
@@ -44,6 +45,16 @@ def row_of(text: str, run: str) -> str:
     found = re.search(rf'<tr id="run-{re.escape(run)}">(.*?)</tr>', text, re.S)
     assert found is not None
     return " ".join(unescape(re.sub(r"<[^>]*>", " ", found[1])).split())
+
+
+def test_a_page_that_is_asked_for_from_itself_takes_its_time(world: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """For the intervals that nobody has asked for before; who comes from elsewhere does not wait for them."""
+    monkeypatch.setattr(runs, "_SECONDS", 0)
+    monkeypatch.setattr(runs, "_SECONDS_AGAIN", 60)
+    visitor, shown = visiting(world), "http://127.0.0.1:8128/runs?sort=best"
+    for referer, is_whole in (("", False), (f"{shown}&page=2", False), (shown, True)):
+        text = visitor.get("/runs?sort=best", headers={"referer": referer} if referer else {}).text
+        assert ("being worked out" not in text) is is_whole
 
 
 def listed(text: str) -> list[str]:

@@ -7,27 +7,28 @@ state that anybody looked at, and older ones that were asked for by ``as_of``.
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Callable, Hashable, Sequence
+from collections.abc import Callable, Hashable, Iterable, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from threading import Lock
 from typing import Any, TypeVar
-from weakref import WeakKeyDictionary
 
-from ....domain.model_calls import ModelAnswered, ModelRequested
-from ....ledger.application import Ledger
-from ....ledger.folds.erasures import ERASURE_STREAM
-from ....projections.explanation import explain
-from ....projections.run_flow import Step, run_steps
-from ....projections.run_places import require_run
-from ....projections.run_record import RunFold, RunRecord
-from ...http.service import Service
-from ...moment import Moment
+from ...domain.model_calls import ModelAnswered, ModelRequested
+from ...ledger.application import Ledger
+from ...ledger.entries.entry import read_entry
+from ...ledger.folds.erasures import ERASURE_STREAM
+from ...projections.explanation import explain
+from ...projections.recorded_calls import called_from
+from ...projections.run_flow import Step, run_steps
+from ...projections.run_places import require_run
+from ...projections.run_record import RunFold, RunRecord
+from ..moment import Moment
+from .frame import Visit
 
 Made = TypeVar("Made")
 
-_CLOSED = frozenset({ModelRequested.type_name, ModelAnswered.type_name})
-"""Of recorded calls a record has the account, which is of what they say openly."""
+_CALLS = (ModelRequested.type_name, ModelAnswered.type_name)
+"""Of recorded calls a record has the account, which is made of their rows in the view: there are thousands of them."""
 
 MOST_KEPT = 50_000
 """How many events and samples the runs that are kept have together; the last one is kept whatever it has."""
@@ -105,29 +106,37 @@ class RunRecords:
         return self.kept[run, max(counts)] if counts else None
 
 
-_LEDGERS: WeakKeyDictionary[Ledger, RunRecords] = WeakKeyDictionary()
-_LEDGERS_LOCK = Lock()
-
-
-def known_run(service: Service, moment: Moment, run: str) -> KnownRun:
-    """A run as of a moment of this service; ``Refused`` (``run_known``) where there is none."""
-    with _LEDGERS_LOCK:
-        records = _LEDGERS.setdefault(service.ledger, RunRecords())
-    return records.get(service.ledger, moment, run)
+def known_run(visit: Visit, moment: Moment, run: str) -> KnownRun:
+    """A run as of a moment of the ledger that is visited; ``Refused`` (``run_known``) where there is none."""
+    return visit.kept.of("run records", None, RunRecords).get(visit.service.ledger, moment, run)
 
 
 def _fold(moment: Moment, run: str, events: int, before: KnownRun | None) -> KnownRun:
     """The run with so many events; what ``before`` has of them is not read again."""
     fold = RunFold() if before is None else before.fold.copy()
-    spans = [] if before is None else [*before.spans]
     start = 0 if before is None else before.events
-    for recorded in moment.events.stream(f"run/{run}", moment.size, start, closed=_CLOSED):
-        if spans and spans[-1][1] == recorded.seq - 1:
-            spans[-1] = (spans[-1][0], recorded.seq)
-        else:
-            spans.append((recorded.seq, recorded.seq))
+    calls = called_from(moment.views, run, moment.size, start)
+    seqs = [seq for seq, _ in calls]
+    for recorded in moment.events.stream(f"run/{run}", moment.size, start, without=_CALLS):
+        seqs.append(recorded.seq)
         fold.feed(recorded)
     record = fold.record
     assert record is not None
+    if calls:
+        last, _ = calls[-1]
+        (entry,) = moment.events.reader.entries(last, last + 1)
+        record.count_calls((figures for _, figures in calls), last, str(read_entry(entry.raw)["at"]))
     root = moment.events.reader.frontier_at(record.last_seq + 1).root()
+    spans = _spans([] if before is None else before.spans, sorted(seqs))
     return KnownRun(record, int.from_bytes(root[:8], "big"), events, spans, fold)
+
+
+def _spans(before: Sequence[tuple[int, int]], seqs: Iterable[int]) -> list[tuple[int, int]]:
+    """The spans with more seqs, which ascend."""
+    spans = [*before]
+    for seq in seqs:
+        if spans and spans[-1][1] == seq - 1:
+            spans[-1] = (spans[-1][0], seq)
+        else:
+            spans.append((seq, seq))
+    return spans
