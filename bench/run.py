@@ -23,6 +23,7 @@ from affidavit.bench.exporting import measure_export, measure_receipt_check
 from affidavit.bench.machine import load, machine_facts
 from affidavit.bench.packing import measure_pack
 from affidavit.bench.paging import measure_pages
+from affidavit.bench.postgres import measure_postgres
 from affidavit.bench.publishing import measure_publish
 from affidavit.bench.reading import measure_help, measure_rebuild, measure_receipt
 from affidavit.bench.recording import measure_append, measure_batch, measure_growth
@@ -52,6 +53,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "pages": measure_pages,
     "recording": measure_recording,
     "replay": measure_replay,
+    "postgres": measure_postgres,
     "growth": measure_growth,  # the last one: it appends to the large ledger
 }
 

@@ -14,6 +14,23 @@ TEXT = Text().with_variant(Text(collation="C"), "postgresql")
 NUMBER = Float()
 
 
+_NAMES = {
+    "sqlite": "SELECT name, type = 'table' FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'",
+    "postgresql": "SELECT c.relname::text, c.relkind = 'r' FROM pg_class c "
+    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema()",
+}
+
+
+def names_there(connection: Connection) -> set[str]:
+    """The names of the tables and indexes that are there."""
+    return {name for name, _ in connection.exec_driver_sql(_NAMES[connection.dialect.name])}
+
+
+def tables_there(connection: Connection) -> set[str]:
+    """The names of the tables that are there."""
+    return {name for name, is_table in connection.exec_driver_sql(_NAMES[connection.dialect.name]) if is_table}
+
+
 def equals(column: str, value: str | None) -> tuple[str, tuple[str, ...]]:
     """A condition that a column is a text, or none, and the values that it takes: ``IS ?`` is SQLite's alone."""
     return (f"{column} IS NULL", ()) if value is None else (f"{column} = ?", (value,))

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from sqlalchemy import Boolean, Connection, Table
+from sqlalchemy import Connection, Table
 
 from ..domain.number import parse_number
 from .changed_runs import LINES, prepare_lines
@@ -44,7 +44,7 @@ _WHATEVER = 2**62
 _SOUGHT = ("directory", "status", "strategy", "models", "is_simulated", *SORTS.values())
 """What lines are filtered by and sorted by."""
 _SAID = [column.name for column in LINES.columns if column.name != "last"]
-_YES_OR_NO = [column.name for column in LINES.columns if isinstance(column.type, Boolean)]
+_YES_OR_NO = ("best_is_batch", "tokens_are_whole", "held_out", "is_simulated")
 
 
 @dataclass(frozen=True, slots=True)
@@ -237,7 +237,8 @@ def _source(connection: Connection, size: int) -> tuple[str, dict[str, int]]:
     connection.exec_driver_sql("DELETE FROM then_lines")
     add_rows(connection, "then_lines", _kept(_then(connection, size)))
     return (
-        f"(SELECT {columns} FROM {LINES.name} WHERE {unindexed(connection, 'last')} < :size UNION ALL SELECT {columns} FROM then_lines) l",
+        f"(SELECT {columns} FROM {LINES.name} WHERE {unindexed(connection, 'last')} < :size "
+        f"UNION ALL SELECT {columns} FROM then_lines) l",
         {"size": size},
     )
 

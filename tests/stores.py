@@ -18,8 +18,11 @@ from affidavit.tests.servers import VERSIONS, Server, Servers
 STORES = ("sqlite", *(f"postgresql{version}" for version in VERSIONS))
 POSTGRESQL = STORES[1:]
 
-every_store = pytest.mark.parametrize("store", STORES, indirect=True)
-every_postgresql = pytest.mark.parametrize("store", POSTGRESQL, indirect=True)
+every_store = pytest.mark.stores(*STORES)
+"""Run a test, or all of a module that have a ledger, once for every store."""
+every_postgresql = pytest.mark.stores(*POSTGRESQL)
+only_sqlite = pytest.mark.stores(STORES[0])
+"""For a test of SQLite alone in a module of every store."""
 
 _MADE = "made"
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from affidavit.bench import report
+from affidavit.bench.postgres import newest_version
 from affidavit.bench.windows import interleave, median_of, quantile_of
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -23,7 +24,9 @@ ROWS = [
     *(["pack"] if shutil.which("chromium") else []),
     *("overview", "overview_time", "overview_lists", "overview_memory"),
     *("pages", *(["first_paint"] if shutil.which("chromium") else []), "pages_growth"),
-    *("recording", "replay", "growth_singles", "growth_batches"),
+    *("recording", "replay"),
+    *(["postgres_singles", "postgres_batches", "postgres_two_ledgers"] if newest_version() else []),
+    *("growth_singles", "growth_batches"),
 ]
 
 

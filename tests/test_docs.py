@@ -34,7 +34,13 @@ from affidavit.tests.forked import on_path
 
 ROOT = Path(__file__).resolve().parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").rglob("*.md"))]
-NOT_RUN = {"README.md": 3, "CONTRIBUTING.md": 1, "docs/recording-others.md": 2, "docs/witnessing.md": 1}
+NOT_RUN = {
+    "README.md": 3,
+    "CONTRIBUTING.md": 1,
+    "docs/recording-others.md": 2,
+    "docs/witnessing.md": 1,
+    "docs/postgresql.md": 2,
+}
 """How many blocks of a page do not run: setting up, and the make targets."""
 
 SHOWN_ONLY = {"", "text", "json", "abnf", "output"}

@@ -68,6 +68,8 @@ def verify_ledger(given: str | None, as_json: bool, asked: Asked, jobs: int | No
     against = asked.against()
     if asked.directory is not None:
         require_runs(asked.directory)
+    if not place.exists():
+        raise Unavailable(f"no ledger in {place}; `affidavit init` makes one")
     before = _fingerprint(place)
     verdict = _verify(place, against, asked.directory, jobs, as_json, copy=False)
     moved = _fingerprint(place) != before or any(found.kind == "missing_without_erasure" for found in verdict.damage)
@@ -88,8 +90,6 @@ def verify_ledger(given: str | None, as_json: bool, asked: Asked, jobs: int | No
 def _verify(
     place: Place, asked: Against, directory: Path | None, jobs: int | None, quiet: bool, *, copy: bool
 ) -> Verdict:
-    if not place.exists():
-        raise Unavailable(f"no ledger in {place}; `affidavit init` makes one")
     try:
         with place.snapshot() as reader:
             against = known_here(place, keys_root(), reader, asked)

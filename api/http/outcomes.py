@@ -12,6 +12,7 @@ from ...domain.evaluation.events import SessionOutcomeReported
 from ...domain.event import NewEvent
 from ...domain.registry import invalid_is_refused
 from ...ledger.errors import Conflict
+from ...projections.columns import TEXT
 from ...projections.evaluation.outcomes import find_outcomes, trajectory_digest
 from ..moment import Moment
 from .schemas import GetSessionOutcomesRequest, SessionOutcomeRequest
@@ -87,9 +88,9 @@ def get_outcomes(asked: GetSessionOutcomesRequest, service: ServiceDep, as_of: A
 def _owner(moment: Moment, sessions: list[str]) -> Any:
     """The first request of the session; where users share its id, of the one that began first."""
     query = text(
-        "SELECT session, user, source, requested_at FROM requests WHERE session IN :sessions AND seq < :size "
+        'SELECT session, "user", source, requested_at FROM requests WHERE session IN :sessions AND seq < :size '
         "ORDER BY requested_at, seq LIMIT 1"
-    ).bindparams(bindparam("sessions", expanding=True))
+    ).bindparams(bindparam("sessions", TEXT, expanding=True))
     return moment.views.execute(query, {"sessions": sessions, "size": moment.size}).mappings().one_or_none()
 
 

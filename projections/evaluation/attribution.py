@@ -71,9 +71,9 @@ _TITLES = """WITH RECURSIVE asked(kind, rule) AS (VALUES {}), t(kind, rule, titl
     FROM asked a UNION ALL
     SELECT kind, rule, (SELECT min(title) FROM citations c WHERE c.kind = t.kind AND c.rule = t.rule
         AND c.title > t.title) FROM t WHERE t.title IS NOT NULL)
-    SELECT kind, rule, title, (SELECT min(seq) FROM citations c
+    SELECT kind, rule, title, f FROM (SELECT kind, rule, title, (SELECT min(seq) FROM citations c
         WHERE c.kind = t.kind AND c.rule = t.rule AND c.title = t.title) AS f
-    FROM t WHERE title IS NOT NULL AND f < ? ORDER BY f"""
+    FROM t WHERE title IS NOT NULL) s WHERE f < ? ORDER BY f"""
 
 
 class Titles:

@@ -11,6 +11,7 @@ from sqlalchemy import BindParameter, Connection, bindparam, text
 
 from ...domain.evaluation.events import SessionOutcomeReported
 from ...ledger.store.opening import EventReader
+from ..columns import TEXT
 from .requests import NamesOf
 
 _NEWEST = (
@@ -51,7 +52,7 @@ def find_outcomes(
         if among is not None:
             name = column[2:] + "s"
             conditions.append(f"{column} IN :{name}")
-            lists.append(bindparam(name, expanding=True))
+            lists.append(bindparam(name, TEXT, expanding=True))
             given[name] = list(among)
     bounds = {
         "r.source = :source": source,

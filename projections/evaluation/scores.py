@@ -23,8 +23,8 @@ _EFFECTIVE = """SELECT t.seq, t.scorer, t.value, t.scored_at, t.named FROM score
         WHERE n.source = t.source AND n.run = t.run AND n.scorer = t.scorer AND n.seq > t.seq AND n.seq < :size)
     ORDER BY t.seq"""
 _USERS = (
-    "SELECT q.session, min(q.user) FROM asked CROSS JOIN requests q ON q.session = asked.session "
-    "WHERE q.seq < ? GROUP BY q.session"
+    "SELECT q.session, min(q.user) FROM asked CROSS JOIN requests q "
+    "WHERE q.session = asked.session AND q.seq < ? GROUP BY q.session"
 )
 _LEAST = 1e-60
 """Spreads below it, and above its inverse, have no fourth power among floating-point numbers."""

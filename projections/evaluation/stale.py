@@ -10,7 +10,7 @@ from collections.abc import Iterable
 
 from sqlalchemy import Column, Connection, Index, LargeBinary, MetaData, Table
 
-from ..columns import TEXT, WHOLE, add_rows
+from ..columns import TEXT, WHOLE, add_rows, tables_there
 from ..view import Added
 
 CACHE = MetaData()
@@ -55,8 +55,7 @@ _DAY_OF_VERDICT = -1
 
 def make_caches(connection: Connection) -> None:
     """Make the tables of what is kept beside the view, where they are not there."""
-    there = {name for (name,) in connection.exec_driver_sql("SELECT name FROM sqlite_master WHERE type = 'table'")}
-    if not CACHE.tables.keys() <= there:
+    if not CACHE.tables.keys() <= tables_there(connection):
         CACHE.create_all(connection)
 
 

@@ -20,10 +20,15 @@ from affidavit.ledger import application
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.errors import Malformed, Unavailable
 from affidavit.ledger.events import LedgerOpened
+from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.sqlite import place
 from affidavit.ledger.tlog.checkpoint import open_checkpoint
 from affidavit.ledger.tlog.note import print_vkey
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
+from affidavit.tests.stores import every_store, only_sqlite
+
+pytestmark = every_store
 
 
 def kept(pos: int = 0) -> NewEvent:
@@ -31,7 +36,7 @@ def kept(pos: int = 0) -> NewEvent:
 
 
 def reopen(ledger: Ledger) -> Ledger:
-    return Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
+    return Ledger(ledger.place, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
 
 
 def test_a_new_ledger_begins_with_what_it_is(ledger: Ledger) -> None:
@@ -61,17 +66,18 @@ def test_a_name_that_no_origin_may_have_is_refused(tmp_path: Path, edge: Edge, n
     assert list(tmp_path.iterdir()) == []
 
 
+@only_sqlite
 def test_the_keys_lie_outside_for_their_owner_only(ledger: Ledger) -> None:
     ledger.close()
-    assert not ledger.keys.path.is_relative_to(ledger.folder)
+    assert not ledger.keys.path.is_relative_to(folder_of(ledger))
     assert stat.S_IMODE(ledger.keys.path.stat().st_mode) == 0o700
     for name in ("signing.pem", "master.key"):
         assert stat.S_IMODE((ledger.keys.path / name).stat().st_mode) == 0o600
     pem = (ledger.keys.path / "signing.pem").read_bytes()
     assert pem.startswith(b"-----BEGIN PRIVATE KEY-----")  # PKCS#8
-    assert {path.name for path in ledger.folder.iterdir()} == {"ledger.db", "keys.db", "append.lock"}
+    assert {path.name for path in folder_of(ledger).iterdir()} == {"ledger.db", "keys.db", "append.lock"}
     secret = ledger.keys.signing_key().private_bytes_raw()
-    for path in ledger.folder.iterdir():
+    for path in folder_of(ledger).iterdir():
         assert secret not in path.read_bytes()
         assert ledger.keys.master_key() not in path.read_bytes()
 
@@ -138,14 +144,16 @@ def test_no_folder_is_made_by_opening(tmp_path: Path) -> None:
         ("TRANSCODER_TOPIC", "antigravity:fly"),
         ("MAPPER_TOPIC", "antigravity:fly"),
         ("SQLITE_DBNAME", ":memory:"),
+        ("POSTGRES_DBNAME", "nowhere"),
+        ("CREATE_TABLE", "y"),
         ("AGGREGATE_CACHE_MAXSIZE", "no number"),
     ],
 )
 def test_no_variable_of_the_library_has_an_effect(
-    tmp_path: Path, edge: Edge, monkeypatch: pytest.MonkeyPatch, name: str, value: str
+    nowhere: Place, tmp_path: Path, edge: Edge, monkeypatch: pytest.MonkeyPatch, name: str, value: str
 ) -> None:
     monkeypatch.setenv(name, value)
-    with Ledger.create(tmp_path / "ledger", tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False) as ledger:
+    with Ledger.create(nowhere, tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False) as ledger:
         assert ledger.record(kept())[0].seq == 1
         assert ledger.snapshots is None
     with reopen(ledger) as again, again.recorder.reading() as reader:
@@ -203,11 +211,12 @@ def test_a_missing_key_file_is_named(ledger: Ledger, name: str) -> None:
         reopen(ledger)
 
 
+@only_sqlite
 @pytest.mark.parametrize("name", ["signing.pem", "master.key", "signed", "keys.db"])
 @pytest.mark.parametrize("content", [b"", b"\xff\x00 nonsense"])
 def test_a_broken_key_file_is_named(ledger: Ledger, name: str, content: bytes) -> None:
     ledger.close()
-    path = ledger.folder / name if name == "keys.db" else ledger.keys.path / name
+    path = folder_of(ledger) / name if name == "keys.db" else ledger.keys.path / name
     path.write_bytes(content)
     with pytest.raises(Unavailable, match=re.escape(name)):
         reopen(ledger)
@@ -227,6 +236,7 @@ def test_a_signing_key_of_another_kind_is_refused(ledger: Ledger) -> None:
         reopen(ledger)
 
 
+@only_sqlite
 def test_another_master_key_is_refused(ledger: Ledger) -> None:
     ledger.close()
     (ledger.keys.path / "master.key").write_text("00" * 32 + "\n")
@@ -241,18 +251,19 @@ def test_a_short_master_key_is_refused(ledger: Ledger) -> None:
         reopen(ledger)
 
 
+@only_sqlite
 def test_a_missing_key_database_is_named(ledger: Ledger) -> None:
     ledger.close()
-    (ledger.folder / "keys.db").unlink()
+    (folder_of(ledger) / "keys.db").unlink()
     with pytest.raises(Unavailable, match=r"key database .*keys\.db"):
         reopen(ledger)
-    assert not (ledger.folder / "keys.db").exists()
+    assert not (folder_of(ledger) / "keys.db").exists()
 
 
 def test_keys_elsewhere_are_named(ledger: Ledger, tmp_path: Path) -> None:
     ledger.close()
     with pytest.raises(Unavailable, match="AFFIDAVIT_KEYS"):
-        Ledger(ledger.folder, tmp_path / "nowhere", REGISTRY)
+        Ledger(ledger.place, tmp_path / "nowhere", REGISTRY)
 
 
 def test_two_ledgers_under_one_key_root_keep_apart(tmp_path: Path, ledger: Ledger, edge: Edge) -> None:

@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import shutil
-import sqlite3
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
 from pathlib import Path
 
 import pytest
@@ -20,20 +18,24 @@ from affidavit.ledger.errors import SigningRefused, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested, LedgerContinued
 from affidavit.ledger.folds.identity import Continuation
 from affidavit.ledger.store.folding import read_erasures
-from affidavit.ledger.store.sqlite.reader import open_snapshot
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint
 from affidavit.ledger.tlog.note import parse_vkey
 from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
+from affidavit.tests.stored import change_evidence, keep_evidence, put_evidence_back
+from affidavit.tests.stores import every_store, only_sqlite
+
+pytestmark = every_store
 
 
 def reopen(ledger: Ledger) -> Ledger:
-    return Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
+    return Ledger(ledger.place, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
 
 
 def go_on(ledger: Ledger, reason: str = "restored_from_backup") -> LedgerContinued:
     return continue_ledger(
-        ledger.folder, ledger.keys.path.parent, REGISTRY, name="restored", reason=reason, edge=ledger._edge
+        ledger.place, ledger.keys.path.parent, REGISTRY, name="restored", reason=reason, edge=ledger._edge
     )
 
 
@@ -41,21 +43,16 @@ def keep(ledger: Ledger, text: str, scope: str) -> None:
     ledger.record(NewEvent(scope, 0, SourceKept(name="n", content=text), Meta(scope=scope)))
 
 
-def restore(ledger: Ledger, backup: Path) -> None:
-    """Put an older ``ledger.db`` back; ``keys.db`` is never backed up with it, and stays."""
-    shutil.copyfile(backup, ledger.folder / "ledger.db")
-
-
 @pytest.fixture
-def behind(ledger: Ledger, tmp_path: Path) -> Ledger:
+def behind(ledger: Ledger) -> Ledger:
     """A closed ledger of three entries, of which five were signed: the two that are lost told of an erasure."""
     keep(ledger, "kept", "kept/1")
     keep(ledger, "forgotten", "forgotten/1")
     ledger.close()
-    shutil.copyfile(ledger.folder / "ledger.db", tmp_path / "backup.db")
+    keep_evidence(ledger.place, "backup")
     with reopen(ledger) as again:
         again.erase("forgotten/1", "asked_for")
-    restore(ledger, tmp_path / "backup.db")
+    put_evidence_back(ledger.place, "backup")
     return ledger
 
 
@@ -114,25 +111,26 @@ def test_the_old_state_and_key_stay_and_the_new_lie_inside(behind: Ledger) -> No
         assert again.keys.signed().origin == continued.origin
 
 
+@only_sqlite
 def test_the_first_log_goes_on_beside_its_copy(behind: Ledger, tmp_path: Path) -> None:
     """Both under one key folder: each signs under its own origin."""
     copy = tmp_path / "copy"
-    shutil.copytree(behind.folder, copy)
+    shutil.copytree(folder_of(behind), copy)
     keys = behind.keys.path.parent
-    first = continue_ledger(behind.folder, keys, REGISTRY, name="a", reason="restored", edge=behind._edge)
+    first = continue_ledger(folder_of(behind), keys, REGISTRY, name="a", reason="restored", edge=behind._edge)
     second = continue_ledger(copy, keys, REGISTRY, name="a", reason="copied", edge=behind._edge)
     assert first.origin != second.origin
-    for folder, continued in ((behind.folder, first), (copy, second)):
+    for folder, continued in ((folder_of(behind), first), (copy, second)):
         with Ledger(folder, keys, REGISTRY, edge=behind._edge, sign_in_background=False) as ledger:
             assert ledger.origin == continued.origin
 
 
-def test_a_continued_log_may_fall_behind_and_go_on_again(behind: Ledger, tmp_path: Path) -> None:
+def test_a_continued_log_may_fall_behind_and_go_on_again(behind: Ledger) -> None:
     first = go_on(behind)
-    shutil.copyfile(behind.folder / "ledger.db", tmp_path / "later.db")
+    keep_evidence(behind.place, "later")
     with reopen(behind) as again:
         keep(again, "lost", "lost/1")
-    restore(behind, tmp_path / "later.db")
+    put_evidence_back(behind.place, "later")
     with pytest.raises(SigningRefused, match="size 6, but size 7 was signed"):
         reopen(behind)
     second = go_on(behind)
@@ -194,7 +192,7 @@ def test_of_two_that_let_it_go_on_at_once_one_is_refused(behind: Ledger, monkeyp
 
 def test_whoever_had_it_open_rotates_no_key_of_the_log_that_went_on(behind: Ledger) -> None:
     state = behind.keys.signed()
-    with open_snapshot(behind.folder) as reader:
+    with behind.place.snapshot() as reader:
         behind.keys.write_signed(Checkpoint(behind.origin, 3, reader.frontier_at(3).root()))
     with reopen(behind) as stale:
         behind.keys.write_signed(state)
@@ -208,21 +206,20 @@ def test_whoever_had_it_open_rotates_no_key_of_the_log_that_went_on(behind: Ledg
 
 
 @pytest.fixture
-def half_erased(ledger: Ledger, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Ledger:
+def half_erased(ledger: Ledger, monkeypatch: pytest.MonkeyPatch) -> Ledger:
     """A closed ledger that ends with a request to erase; what was signed after it is lost."""
     keep(ledger, "forgotten", "forgotten/1")
     record = ledger.record
 
     def copy_before(*events: NewEvent) -> list[Acknowledged]:
         if events[0].event.type_name == ErasureExecuted.type_name:
-            with closing(sqlite3.connect(ledger.folder / "ledger.db")) as db:
-                db.execute("VACUUM INTO ?", (str(tmp_path / "backup.db"),))
+            keep_evidence(ledger.place, "backup")
         return record(*events)
 
     monkeypatch.setattr(ledger, "record", copy_before)
     ledger.erase("forgotten/1", "asked_for")
     ledger.close()
-    restore(ledger, tmp_path / "backup.db")
+    put_evidence_back(ledger.place, "backup")
     return ledger
 
 
@@ -268,17 +265,16 @@ def test_a_reason_is_a_code(behind: Ledger) -> None:
     assert not [path for path in behind.keys.path.iterdir() if path.is_dir()]
 
 
+@only_sqlite
 def test_views_that_know_of_lost_entries_are_thrown_away(behind: Ledger) -> None:
-    (behind.folder / "views.db").write_bytes(b"of five entries")
+    (folder_of(behind) / "views.db").write_bytes(b"of five entries")
     go_on(behind)
-    assert not (behind.folder / "views.db").exists()
+    assert not (folder_of(behind) / "views.db").exists()
 
 
 def test_entries_of_the_copy_that_do_not_re_hash_are_not_signed_under_the_new_origin(behind: Ledger) -> None:
     """All of it is read again, since nothing of the new origin was signed before."""
-    with closing(sqlite3.connect(behind.folder / "ledger.db", isolation_level=None)) as db:
-        db.execute("DROP TRIGGER entries_no_UPDATE")
-        db.execute("UPDATE entries SET entry=x'7b7d' WHERE seq=1")
+    change_evidence(behind.place, "UPDATE entries SET entry=x'7b7d' WHERE seq=1")
     with pytest.raises(SigningRefused) as refused:
         go_on(behind)
     assert refused.value.kind == "self_check_failed"

@@ -82,7 +82,11 @@ def start(
     context: typer.Context,
     ledger: Annotated[
         str | None,
-        typer.Option(metavar="DIR", help="The ledger's folder [default: .affidavit, or AFFIDAVIT_LEDGER]."),
+        typer.Option(
+            metavar="DIR|URL",
+            help="The ledger's folder, or postgresql://USER@HOST/DATABASE?ledger=NAME "
+            "[default: .affidavit, or AFFIDAVIT_LEDGER].",
+        ),
     ] = None,
     version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True)] = False,
 ) -> None:

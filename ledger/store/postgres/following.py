@@ -7,7 +7,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import psycopg
-from eventsourcing.persistence import Notification, PersistenceError, Subscription
+from eventsourcing.persistence import Notification, Subscription
 from eventsourcing.postgres import PostgresApplicationRecorder
 from psycopg import Connection
 from psycopg.sql import SQL, Identifier
@@ -61,7 +61,7 @@ class Follower(Subscription[PostgresApplicationRecorder]):
                 if not found:
                     for _ in db.notifies(timeout=self.look_seconds, stop_after=1):
                         pass
-            except (psycopg.OperationalError, PersistenceError, Unavailable):
+            except (psycopg.OperationalError, Unavailable):
                 self._stop.wait(self.look_seconds)
                 continue
             if found:

@@ -97,7 +97,7 @@ class PostgresPlace(Place):
         return self.snapshot()
 
     def fingerprint(self) -> object:
-        with closing(self.login.connect("reader")) as db:
+        with self._connected("reader") as db:
             return db.execute("SELECT size, (SELECT max(size) FROM checkpoints) FROM head").fetchone()
 
     def scope_keys_to_read(self, master: bytes, origin: str) -> ScopeKeys:

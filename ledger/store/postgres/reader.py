@@ -18,7 +18,7 @@ from .connecting import Login
 from .description import described, differences
 from .schema import SCHEMA_VERSION
 
-_ONE_STATE = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
+ONE_STATE = "BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY"
 SELECT_POSITIONS = (
     "SELECT stream, (SELECT pos FROM entries e WHERE e.stream = s.stream ORDER BY pos DESC LIMIT 1) "
     "FROM unnest(%b::text[]) AS s(stream)"
@@ -35,6 +35,10 @@ class PostgresReader(LedgerReader):
         self._db = db
         self._login = login
         self.again = None if snapshot is None else partial(_open, login, snapshot)
+
+    def rows(self, statement: str, *values: object) -> list[Any]:
+        """Every row of the answer to a query of the database's own; ``?`` stands for a value."""
+        return self._rows(statement, *values)
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
         with self._explained(), self._db.cursor(row_factory=tuple_row, binary=True) as cursor:
@@ -89,7 +93,7 @@ def positions_of(rows: Iterable[Any]) -> dict[str, int]:
 @contextmanager
 def one_state(db: Connection[Any], login: Login, *, shared: bool = False) -> Iterator[PostgresReader]:
     """Read one consistent state; ``shared``: other processes may read the same."""
-    db.execute(_ONE_STATE)
+    db.execute(ONE_STATE)
     try:
         snapshot = None
         if shared:
@@ -104,7 +108,7 @@ def one_state(db: Connection[Any], login: Login, *, shared: bool = False) -> Ite
 def _open(login: Login, snapshot: str) -> LedgerReader:
     """The state of an exported snapshot, in a worker process; it ends with the process."""
     db = login.connect("reader")
-    db.execute(_ONE_STATE)
+    db.execute(ONE_STATE)
     db.execute(psycopg.sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
     return PostgresReader(db, login, snapshot)
 
@@ -115,6 +119,8 @@ def check_version(db: Connection[Any], login: Login) -> None:
         row = db.execute("SELECT version FROM ledger").fetchone()
     except (psycopg.errors.UndefinedTable, psycopg.errors.InvalidSchemaName) as error:
         raise Unavailable(f"no ledger in {login}; `affidavit init` makes one") from error
+    except psycopg.Error as error:
+        raise Unavailable(f"{login}: {str(error).strip()}") from error
     if row is None or row[0] > SCHEMA_VERSION:
         found = None if row is None else row[0]
         raise UnsupportedFormat(f"{login}: ledger format {found}, this version knows up to {SCHEMA_VERSION}")

@@ -16,7 +16,6 @@ import psycopg
 from eventsourcing.persistence import Notification, PersistenceError, StoredEvent, Subscription
 from eventsourcing.postgres import PostgresApplicationRecorder, PostgresDatastore
 from psycopg import Connection, Cursor
-from psycopg.conninfo import conninfo_to_dict
 from psycopg.rows import TupleRow, tuple_row
 from psycopg.sql import SQL, Identifier
 
@@ -28,7 +27,7 @@ from ..recorder import Box, ChainingRecorder
 from ..scopes import ScopeKeys
 from .connecting import Login, is_lost
 from .following import Follower
-from .reader import SELECT_POSITIONS, PostgresReader, one_state, positions_of
+from .reader import ONE_STATE, SELECT_POSITIONS, PostgresReader, positions_of
 
 _CONNECTIONS = 32
 """How many read at once; who comes later waits for one."""
@@ -45,33 +44,18 @@ _STOPPED_WAITING = "01000"
 
 
 class LedgerDatastore(PostgresDatastore):
-    """The library's datastore, its connections those of a reader."""
+    """The library's datastore over connections of a reader, each used again by whoever reads next.
+
+    Not with the library's pool, which looks for a server in threads of its own: here who reads is told at once.
+    """
 
     def __init__(self, login: Login) -> None:
-        given = conninfo_to_dict(login.conninfo)
-        super().__init__(
-            dbname=str(given.get("dbname", "")),
-            host=str(given.get("host", "")),
-            port=str(given.get("port", "")),
-            user=str(given.get("user", "")),
-            password=str(given.get("password", "")),
-            connect_timeout=_WAIT_SECONDS,
-            pool_size=1,
-            max_overflow=_CONNECTIONS - 1,
-            pre_ping=True,
-            schema=login.schema,
-            originator_id_type="text",
-        )
+        super().__init__("", "", "", "", "", schema=login.schema, originator_id_type="text")
         self.login = login
-        self.pool.conninfo = login.conninfo
-        self.pool.kwargs = dict(login.parameters)
-
-    def after_connect_func(self) -> Callable[[Connection[Any]], None]:
-        def settle(db: Connection[Any]) -> None:
-            db.autocommit = True
-            self.login.settle(db, "reader")
-
-        return settle
+        self._free = threading.BoundedSemaphore(_CONNECTIONS)
+        self._mutex = threading.Lock()
+        self._idle: list[Connection[Any]] = []
+        self._closed = False
 
     def register_type_adapters(self) -> None:
         return  # for types of the library's tables, which are not ours
@@ -79,11 +63,53 @@ class LedgerDatastore(PostgresDatastore):
     @contextmanager
     def reading(self) -> Iterator[PostgresReader]:
         """Read one consistent state."""
+        if not self._free.acquire(timeout=_WAIT_SECONDS):
+            raise Unavailable(f"{self.login}: {_CONNECTIONS} read already, and none ended in {_WAIT_SECONDS} seconds")
         try:
-            with self.get_connection() as db, one_state(db, self.login) as reader:
-                yield reader
-        except (psycopg.Error, PersistenceError) as error:
+            db = self._begun()
+            try:
+                yield PostgresReader(db, self.login)
+            finally:
+                self._give_back(db)
+        except psycopg.Error as error:
             raise Unavailable(f"{self.login}: {str(error).strip()}") from error
+        finally:
+            self._free.release()
+
+    def close(self) -> None:
+        with self._mutex:
+            self._closed = True
+            idle, self._idle = self._idle, []
+        for db in idle:
+            db.close()
+
+    def _begun(self) -> Connection[Any]:
+        """A connection that sees one state from now on."""
+        while True:
+            with self._mutex:
+                db = self._idle.pop() if self._idle else None
+            if db is None:
+                db = self.login.connect("reader")
+                db.execute(ONE_STATE)
+                return db
+            try:
+                db.execute(ONE_STATE)
+            except psycopg.Error as error:
+                db.close()
+                if not is_lost(db, error):
+                    raise
+            else:
+                return db
+
+    def _give_back(self, db: Connection[Any]) -> None:
+        with suppress(psycopg.Error):
+            db.execute("ROLLBACK")
+        usable = db.info.transaction_status is psycopg.pq.TransactionStatus.IDLE
+        with self._mutex:
+            if usable and not self._closed:
+                self._idle.append(db)
+                return
+        db.close()
 
 
 class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
@@ -119,11 +145,10 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         desc: bool = False,
         limit: int | None = None,
     ) -> Sequence[StoredEvent]:
-        order = "DESC" if desc else "ASC"
-        rows = self._select(
-            f"{_SELECT}WHERE stream=%s AND pos > %s AND pos <= %s ORDER BY pos {order} LIMIT %s",
-            (originator_id, -1 if gt is None else gt, 2**62 if lte is None else lte, limit),
-        )
+        statement = f"{_SELECT}WHERE stream=? AND pos > ? AND pos <= ? ORDER BY pos {'DESC' if desc else 'ASC'} LIMIT ?"
+        bounds = (-1 if gt is None else gt, 2**62 if lte is None else lte, limit)
+        with self.datastore.reading() as reader:
+            rows = reader.rows(statement, str(originator_id), *bounds)
         return [StoredEvent(row[1], row[2], row[3], row[4]) for row in rows]
 
     def select_notifications(
@@ -136,10 +161,9 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         inclusive_of_start: bool = True,
     ) -> Sequence[Notification]:
         first = 0 if start is None else start - 1 if inclusive_of_start else start
-        rows = self._select(
-            f"{_SELECT}WHERE seq >= %s AND seq < %s AND (%s OR type = ANY(%s)) ORDER BY seq LIMIT %s",
-            (first, 2**62 if stop is None else stop, not topics, list(topics), limit),
-        )
+        statement = f"{_SELECT}WHERE seq >= ? AND seq < ? AND (? OR type = ANY(?)) ORDER BY seq LIMIT ?"
+        with self.datastore.reading() as reader:
+            rows = reader.rows(statement, first, 2**62 if stop is None else stop, not topics, list(topics), limit)
         return [Notification(row[1], row[2], row[3], row[4], id=row[0] + 1) for row in rows]
 
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[PostgresApplicationRecorder]:
@@ -167,10 +191,6 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
     def close(self) -> None:
         if self._db is not None:
             self._db.close()
-
-    def _select(self, statement: str, values: Sequence[object]) -> list[Any]:
-        with self.datastore.get_connection() as db, db.cursor(row_factory=tuple_row, binary=True) as cursor:
-            return cursor.execute(statement.encode(), values).fetchall()
 
     def _writing(self) -> AbstractContextManager[_PostgresWriting]:
         return self._transaction()

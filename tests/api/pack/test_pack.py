@@ -19,6 +19,7 @@ from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Unavailable
 from affidavit.ledger.evidence.check import verify_evidence
 from affidavit.ledger.evidence.evidence import Evidence, parse_evidence, print_evidence
+from affidavit.tests.folders import folder_of
 
 Collect = Callable[..., Evidence]
 
@@ -87,7 +88,7 @@ def test_as_published_leaves_out_what_no_checkpoint_covers(ledger: Ledger, recor
     with ledger.recorder.reading() as reader:
         covered = reader.head().size
     ledger.erase("run/002", "request")
-    with open_for_reading(ledger.folder, tmp_path / "keys") as opened:
+    with open_for_reading(folder_of(ledger), tmp_path / "keys") as opened:
         published = as_published(opened)
         assert published.size == covered < opened.size
         assert count_tail(opened, recorded, None, None, covered) == opened.size - covered

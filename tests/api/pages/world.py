@@ -29,6 +29,7 @@ from affidavit.domain.event import Meta
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.entries.review import Opinion, Statement, Subject, sign_statement
 from affidavit.ledger.files import lock_file
+from affidavit.ledger.store.place import Place
 from affidavit.ledger.tlog.checkpoint import Checkpoint
 from affidavit.ledger.tlog.cosignature import cosign
 from affidavit.ledger.tlog.note import ED25519, ED25519_COSIGNATURE, print_vkey
@@ -159,13 +160,15 @@ def make_world(folder: Path) -> int:
 
 
 @contextmanager
-def reopen_world(folder: Path, now: int, settings: Settings | None = None) -> Iterator[Service]:
+def reopen_world(
+    folder: Path, now: int, settings: Settings | None = None, *, place: Place | None = None
+) -> Iterator[Service]:
     """The service of a world that was made; it signs when it is told to, and its judges work when asked."""
     clock = Clock(now)
     edge = Edge(clock, random.Random(9).randbytes)
     with ExitStack() as opened:
         ledger = opened.enter_context(
-            Ledger(folder / "ledger", folder / "keys", REGISTRY, edge=edge, sign_in_background=False)
+            Ledger(place or folder / "ledger", folder / "keys", REGISTRY, edge=edge, sign_in_background=False)
         )
         live = opened.enter_context(closing(LiveLedger(ledger)))
         judges = opened.enter_context(judging(live, clock))

@@ -33,6 +33,7 @@ from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.runs_view import RUNS_VIEW
 from affidavit.tests.attacked import Attacked
+from affidavit.tests.folders import folder_of
 
 SIZE = 12
 MIDDLE = 6
@@ -189,7 +190,7 @@ def test_a_box_that_is_gone_is_not_taken_for_erased(attacked: Attacked) -> None:
 
 
 def test_a_key_that_is_gone_is_not_taken_for_erased(attacked: Attacked) -> None:
-    with closing(sqlite3.connect(attacked.ledger.folder / "keys.db")) as keys, keys:
+    with closing(sqlite3.connect(folder_of(attacked.ledger) / "keys.db")) as keys, keys:
         keys.execute("DELETE FROM scopes WHERE scope='run/001'")
     assert attacked.first() == ("missing_without_erasure", 1)
 
@@ -243,7 +244,7 @@ def test_an_empty_table_is_found(attacked: Attacked, table: str) -> None:
 
 def test_keys_that_were_swapped_or_changed_open_nothing(attacked: Attacked) -> None:
     for change in ("UPDATE scopes SET wrapped=x'00' WHERE scope='run/001'", "UPDATE scopes SET wrapped=7"):
-        with closing(sqlite3.connect(attacked.ledger.folder / "keys.db")) as keys, keys:
+        with closing(sqlite3.connect(folder_of(attacked.ledger) / "keys.db")) as keys, keys:
             keys.execute(change)
         assert attacked.first() == ("missing_without_erasure", 1)
 
@@ -519,7 +520,7 @@ def test_a_run_whose_events_break_their_rules_is_damage(ledger: Ledger) -> None:
     ],
 )
 def test_a_schema_that_is_not_a_ledgers_is_damage(ledger: Ledger, change: str) -> None:
-    with closing(sqlite3.connect(ledger.folder / "ledger.db")) as source:
+    with closing(sqlite3.connect(folder_of(ledger) / "ledger.db")) as source:
         db = sqlite3.connect(":memory:", check_same_thread=False)
         source.backup(db)
     assert audit(SqliteReader(db), REGISTRY, Against()).verdict == "ok"

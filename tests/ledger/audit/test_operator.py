@@ -29,7 +29,6 @@ from affidavit.ledger.errors import LedgerError, Malformed
 from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack, KeyRotated, WitnessesDeclared
 from affidavit.ledger.folds.anchors import ANCHOR_STREAM
 from affidavit.ledger.store.sqlite.reader import SqliteReader
-from affidavit.ledger.store.tokens import stored_token
 from affidavit.ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.cosignature import cosign
 from affidavit.ledger.tlog.note import (
@@ -47,6 +46,7 @@ from affidavit.ledger.tlog.witness import Collected, Submission, WitnessRefusal,
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.attacked import Attacked
 from affidavit.tests.authority import Authority
+from affidavit.tests.folders import folder_of
 
 HOUR = 3600 * 1_000_000
 
@@ -145,7 +145,7 @@ class Operator:
 
     def verify(self, **against: Any) -> Verdict:
         with self.open() as ledger, ledger.recorder.reading() as reader:
-            return audit(reader, REGISTRY, Against(tokens=lambda size: stored_token(ledger.folder, size), **against))
+            return audit(reader, REGISTRY, Against(tokens=ledger.place.token, **against))
 
     @contextmanager
     def attacked(self) -> Iterator[Attacked]:
@@ -199,8 +199,8 @@ def anchor(operator: Operator, authority: Authority) -> bytes:
         with ledger.recorder.reading() as reader:
             note = dict(reader.checkpoints())[size]
         token = authority.stamp(imprint(note, ledger.verifier_key()))
-        (ledger.folder / "anchors").mkdir(exist_ok=True)
-        (ledger.folder / "anchors" / f"{size}.tsr").write_bytes(token)
+        (folder_of(ledger) / "anchors").mkdir(exist_ok=True)
+        (folder_of(ledger) / "anchors" / f"{size}.tsr").write_bytes(token)
         event = AnchorRecorded(
             size=size,
             root=claimed_checkpoint(note).root.hex(),

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import closing, suppress
+from contextlib import suppress
 
 import pytest
 
@@ -15,6 +14,10 @@ from affidavit.ledger.publishing.proving import Prover, prove_entry, prove_exten
 from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.receipt import verify_receipt
+from affidavit.tests.stored import change_evidence
+from affidavit.tests.stores import every_store
+
+pytestmark = every_store
 
 
 def fill(ledger: Ledger, size: int) -> None:
@@ -77,11 +80,7 @@ def test_what_never_changes_is_read_once(ledger: Ledger, monkeypatch: pytest.Mon
 )
 def test_no_receipt_is_given_that_would_not_verify(ledger: Ledger, change: str) -> None:
     fill(ledger, 300)
-    with closing(sqlite3.connect(ledger.folder / "ledger.db", isolation_level=None)) as db:
-        for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
-            db.execute(f"DROP TRIGGER {name}")
-        assert db.execute(change).rowcount == 1
-
+    change_evidence(ledger.place, change)
     with ledger.recorder.reading() as reader, pytest.raises(VerificationError):
         prove_entry(reader, 6)
     with pytest.raises(VerificationError):

@@ -32,6 +32,7 @@ from affidavit.ledger.tlog.proof import verify_consistency, verify_inclusion
 from affidavit.ledger.tlog.tiles import parse_tile_path, tile_nodes
 from affidavit.ledger.tlog.tree import prove_consistency, prove_inclusion
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
 from affidavit.tests.trees import root_of
 
 OTHER_KEY = "ledger.example/acme/prod+f41694c7+AWLmv9A5WsV4c73UvAzGUAMzcNwNv2BabSyDkQ8zEf3C"
@@ -263,12 +264,12 @@ def test_exporting_again_changes_nothing(ledger: Ledger, exported: Path) -> None
 
 def test_a_read_only_ledger_is_exported_without_a_change(ledger: Ledger, exported: Path, tmp_path: Path) -> None:
     ledger.close()
-    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in ledger.folder.iterdir()}
+    before = {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder_of(ledger).iterdir()}
 
-    with open_snapshot(ledger.folder) as reader:
+    with open_snapshot(folder_of(ledger)) as reader:
         export_log(reader, tmp_path / "again")
 
-    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in ledger.folder.iterdir()} == before
+    assert {path: (path.stat().st_mtime_ns, path.read_bytes()) for path in folder_of(ledger).iterdir()} == before
     assert files_of(tmp_path / "again") == files_of(exported)
 
 
@@ -291,8 +292,8 @@ def test_nothing_else_is_written_over(ledger: Ledger, exported: Path, tmp_path: 
 
 def test_an_older_copy_of_the_log_does_not_go_on_with_it(ledger: Ledger, exported: Path, tmp_path: Path) -> None:
     ledger.close()
-    shutil.copytree(ledger.folder, tmp_path / "copy")
-    with Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, sign_in_background=False) as newer:
+    shutil.copytree(folder_of(ledger), tmp_path / "copy")
+    with Ledger(folder_of(ledger), ledger.keys.path.parent, REGISTRY, sign_in_background=False) as newer:
         fill(newer, 301)
         export(newer, exported)
 
@@ -497,7 +498,7 @@ def close_refused(ledger: Ledger) -> None:
 
 def damage(ledger: Ledger, statement: str) -> None:
     """Change the database behind its triggers' back, as who can write the file can."""
-    with closing(sqlite3.connect(ledger.folder / "ledger.db", isolation_level=None)) as db:
+    with closing(sqlite3.connect(folder_of(ledger) / "ledger.db", isolation_level=None)) as db:
         for (name,) in db.execute("SELECT name FROM sqlite_master WHERE type='trigger'").fetchall():
             db.execute(f"DROP TRIGGER {name}")
         assert db.execute(statement).rowcount > 0

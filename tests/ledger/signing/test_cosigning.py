@@ -24,6 +24,7 @@ from affidavit.ledger.tlog.private_key import make_private_key
 from affidavit.ledger.tlog.proof import verify_consistency
 from affidavit.ledger.tlog.witness import Collected
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.folders import folder_of
 
 NAMES = ("w1.example", "w2.example", "w3.example")
 KEYS = {name: make_private_key(name, ED25519_COSIGNATURE, random.Random(name).randbytes) for name in NAMES}
@@ -73,7 +74,7 @@ def cosigned(ledger: Ledger, witnesses: Witnesses) -> Iterator[Ledger]:
 
 def reopen(ledger: Ledger, witnesses: Witnesses | None, background: bool = False) -> Ledger:
     return Ledger(
-        ledger.folder,
+        folder_of(ledger),
         ledger.keys.path.parent,
         REGISTRY,
         edge=ledger._edge,

@@ -20,7 +20,10 @@ from affidavit.ledger.tlog.checkpoint import open_checkpoint
 from affidavit.ledger.tlog.note import VerifierKey, parse_vkey, print_vkey
 from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.stores import every_store
 from affidavit.tests.trees import root_of
+
+pytestmark = every_store
 
 
 def fill(ledger: Ledger, count: int, stream: str = "test/1") -> None:
@@ -35,7 +38,7 @@ def fill(ledger: Ledger, count: int, stream: str = "test/1") -> None:
 
 
 def reopen(ledger: Ledger) -> Ledger:
-    return Ledger(ledger.folder, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
+    return Ledger(ledger.place, ledger.keys.path.parent, REGISTRY, edge=ledger._edge, sign_in_background=False)
 
 
 def signers(ledger: Ledger) -> dict[int, list[int]]:

@@ -1,4 +1,4 @@
-"""What a place has beside its databases, in every store: locks, timestamp tokens, and that it goes to other processes."""
+"""What a place has beside its databases, in every store: locks, timestamp tokens; and it goes to other processes."""
 
 from __future__ import annotations
 

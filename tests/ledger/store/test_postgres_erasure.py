@@ -1,4 +1,4 @@
-"""What an erasure leaves in the files of PostgreSQL: nothing in its tables, and something in its own log for a while."""
+"""What an erasure leaves in the files of PostgreSQL: nothing in its tables, something in its own log for a while."""
 
 from __future__ import annotations
 

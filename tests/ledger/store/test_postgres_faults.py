@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 from psycopg import Connection
+from psycopg.conninfo import make_conninfo
 
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.errors import Conflict, OutcomeUnknown, Unavailable
@@ -27,7 +28,7 @@ from affidavit.ledger.store.postgres.recorder import PostgresRecorder
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.ledger.store.noting import check, noted
 from affidavit.tests.proxy import Cut, Proxy
-from affidavit.tests.servers import VERSIONS, Server, Servers
+from affidavit.tests.servers import VERSIONS, Server, Servers, server_or_skip
 from affidavit.tests.stores import every_postgresql, server_of
 
 
@@ -39,10 +40,10 @@ def proxy(store: str, servers: Servers) -> Iterator[Proxy]:
 
 
 @pytest.fixture
-def through(place: Place, proxy: Proxy, store: str, servers: Servers, tmp_path: Path, edge: Edge) -> Iterator[Ledger]:
+def through(place: Place, proxy: Proxy, tmp_path: Path, edge: Edge) -> Iterator[Ledger]:
     """A new ledger, reached through the proxy."""
     assert isinstance(place, PostgresPlace)
-    conninfo = place.login.conninfo.replace(str(server_of(servers, store).home), str(proxy.home))
+    conninfo = make_conninfo(place.login.conninfo, host=str(proxy.home))
     behind = PostgresPlace(replace(place.login, conninfo=conninfo))
     with Ledger(behind, tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False) as opened:
         yield opened
@@ -144,7 +145,7 @@ def _raise(error: Exception) -> Any:
 @pytest.fixture(params=VERSIONS)
 def server(request: pytest.FixtureRequest) -> Iterator[Server]:
     """A server of the test's own, which waits for the disk."""
-    server = Server(request.param)
+    server = server_or_skip(request.param)
     try:
         yield server.start()
     finally:

@@ -136,7 +136,7 @@ def test_a_user_who_is_a_member_of_the_writer_appends_and_erases(place: Place, u
 @every_postgresql
 def test_a_user_with_too_few_rights_is_told_which(place: Place, user: str, tmp_path: Path) -> None:
     outside = as_user(place, user)
-    with pytest.raises(Unavailable, match="user somebody may not act as affidavit_reader; .* GRANT affidavit_reader"):
+    with pytest.raises(Unavailable, match=r"user somebody may not act as affidavit_reader; .* GRANT affidavit_reader"):
         outside.snapshot().__enter__()
     grant(place, NAMES.reader, user)
     with outside.snapshot() as reader:

@@ -110,7 +110,7 @@ def test_guards_that_are_gone_are_no_problem(place: Place) -> None:
 
 def test_a_ledger_that_is_missing_is_said_so(nowhere: Place, tmp_path: Path) -> None:
     for attempt in (lambda: Ledger(nowhere, tmp_path / "keys", REGISTRY), lambda: nowhere.snapshot().__enter__()):
-        with pytest.raises(Unavailable, match="no ledger in postgresql://.*`affidavit init` makes one"):
+        with pytest.raises(Unavailable, match=r"no ledger in postgresql://.*`affidavit init` makes one"):
             attempt()
     assert schemas(nowhere) == []
 
@@ -122,8 +122,7 @@ def test_a_schema_of_another_version_is_not_opened(place: Place, tmp_path: Path)
             attempt()
 
 
-@pytest.mark.parametrize("statement", ["DROP TABLE ledger", "CREATE TABLE other (n int)"])
-def test_a_schema_that_is_no_ledgers_is_told(place: Place, statement: str, tmp_path: Path) -> None:
+def test_a_schema_that_is_no_ledgers_is_told(place: Place, tmp_path: Path) -> None:
     change(place, "DROP SCHEMA affidavit CASCADE", "CREATE SCHEMA affidavit", "CREATE TABLE affidavit.other (n int)")
     with pytest.raises(Unavailable):
         Ledger(place, tmp_path / "keys", REGISTRY)

@@ -53,16 +53,7 @@ def test_what_processes_append_at_once_is_one_log(ledger: Ledger, tmp_path: Path
     place = pickle.dumps(ledger.place).hex()
     writers = [
         subprocess.Popen(
-            [
-                sys.executable,
-                "-c",
-                WRITER,
-                pickle.dumps(ledger.place).hex(),
-                str(tmp_path / "keys"),
-                str(n),
-                str(OWN),
-                str(SHARED),
-            ],
+            [sys.executable, "-c", WRITER, place, str(tmp_path / "keys"), str(n), str(OWN), str(SHARED)],
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,

@@ -75,7 +75,7 @@ def test_the_keys_lie_wrapped(keys: Place, scopes: ScopeKeys) -> None:
 
 
 def test_another_master_key_opens_nothing_and_the_database_is_named(keys: Place) -> None:
-    with pytest.raises(Unavailable, match="key database .*: the master key does not open"):
+    with pytest.raises(Unavailable, match=r"key database .*: the master key does not open"):
         opened(keys, b"x" * 32).__enter__()
 
 

@@ -14,6 +14,7 @@ from affidavit.ledger.errors import Unavailable, UnsupportedFormat
 from affidavit.ledger.store.reader import LedgerReader
 from affidavit.ledger.store.sqlite.reader import SqliteReader
 from affidavit.ledger.store.sqlite.recorder import open_datastore
+from affidavit.tests.folders import folder_of
 from affidavit.tests.ledger.store.noting import check, noted
 
 TABLES = ("ledger", "entries", "boxes", "tiles", "checkpoints")
@@ -25,7 +26,7 @@ def database_of(reader: LedgerReader) -> sqlite3.Connection:
 
 
 def database(ledger: Ledger) -> Path:
-    return ledger.folder / "ledger.db"
+    return folder_of(ledger) / "ledger.db"
 
 
 @pytest.mark.parametrize("table", TABLES)
