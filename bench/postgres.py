@@ -68,9 +68,10 @@ def _against_library(bench: Bench, server: Server) -> list[Row]:
             },
             sizes.windows,
         )
-        ours, theirs = evaluations(), map(library_event, evaluations())
+        ours, theirs = (evaluations(CLIENTS * _RUNS_APART) for _ in range(2))
         batches = interleave(
-            {"affidavit": _batches(ledger.record, ours), "library": _batches(app.save, theirs)}, sizes.windows
+            {"affidavit": _batches(ledger.record, ours), "library": _batches(app.save, map(library_event, theirs))},
+            sizes.windows,
         )
     return [
         Row(

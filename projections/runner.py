@@ -133,9 +133,10 @@ def stored_digest(connection: Connection, view: View) -> bytes:
 
 
 def _stored(connection: Connection, table: Table) -> Iterator[Row]:
-    rows = connection.execution_options(stream_results=True).execute(table.select().order_by(table.c.seq))
-    for row in rows:
-        yield table, tuple(row)
+    asked = table.select().order_by(table.c.seq).execution_options(stream_results=True)
+    with connection.execute(asked) as rows:
+        for row in rows:
+            yield table, tuple(row)
 
 
 def _seq(row: Row) -> int:

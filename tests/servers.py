@@ -88,7 +88,9 @@ class Server:
     def run(self, program: str, *arguments: str) -> str:
         """What one of PostgreSQL's own programs prints, run as the server's user."""
         command = [str(self._programs / program), *arguments]
-        done = subprocess.run(command, check=False, capture_output=True, text=True, **self._as)
+        done: subprocess.CompletedProcess[str] = subprocess.run(
+            command, check=False, capture_output=True, text=True, **self._as
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout
 

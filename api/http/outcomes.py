@@ -5,14 +5,13 @@ from __future__ import annotations
 from typing import Any
 
 from fastapi import APIRouter, Request
-from sqlalchemy import bindparam, text
+from sqlalchemy import Text, bindparam, text
 from starlette.responses import Response
 
 from ...domain.evaluation.events import SessionOutcomeReported
 from ...domain.event import NewEvent
 from ...domain.registry import invalid_is_refused
 from ...ledger.errors import Conflict
-from ...projections.columns import TEXT
 from ...projections.evaluation.outcomes import find_outcomes, trajectory_digest
 from ..moment import Moment
 from .schemas import GetSessionOutcomesRequest, SessionOutcomeRequest
@@ -90,7 +89,7 @@ def _owner(moment: Moment, sessions: list[str]) -> Any:
     query = text(
         'SELECT session, "user", source, requested_at FROM requests WHERE session IN :sessions AND seq < :size '
         "ORDER BY requested_at, seq LIMIT 1"
-    ).bindparams(bindparam("sessions", TEXT, expanding=True))
+    ).bindparams(bindparam("sessions", type_=Text(), expanding=True))
     return moment.views.execute(query, {"sessions": sessions, "size": moment.size}).mappings().one_or_none()
 
 

@@ -7,11 +7,10 @@ from datetime import UTC, datetime
 from hashlib import sha256
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, text
+from sqlalchemy import BindParameter, Connection, Text, bindparam, text
 
 from ...domain.evaluation.events import SessionOutcomeReported
 from ...ledger.store.opening import EventReader
-from ..columns import TEXT
 from .requests import NamesOf
 
 _NEWEST = (
@@ -52,7 +51,7 @@ def find_outcomes(
         if among is not None:
             name = column[2:] + "s"
             conditions.append(f"{column} IN :{name}")
-            lists.append(bindparam(name, TEXT, expanding=True))
+            lists.append(bindparam(name, type_=Text(), expanding=True))
             given[name] = list(among)
     bounds = {
         "r.source = :source": source,

@@ -12,10 +12,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, NamedTuple
 
-from sqlalchemy import Connection, Row, bindparam, text
+from sqlalchemy import Connection, Row, Text, bindparam, text
 
 from ...domain.evaluation.sampling import Stratum
-from ..columns import TEXT
 
 _CHUNK = 500
 
@@ -158,7 +157,7 @@ def earliest_session(views: Connection, size: int, sessions: Sequence[str]) -> s
     """Which of ``sessions``, who share an id, has the earliest request; None where none has any."""
     query = text(
         "SELECT session FROM requests WHERE session IN :sessions AND seq < :size ORDER BY requested_at, seq LIMIT 1"
-    ).bindparams(bindparam("sessions", TEXT, expanding=True))
+    ).bindparams(bindparam("sessions", type_=Text(), expanding=True))
     row = views.execute(query, {"sessions": list(sessions), "size": size}).one_or_none()
     return None if row is None else str(row.session)
 
@@ -224,7 +223,7 @@ def turns_to_judge_anew(views: Connection, size: int, sessions: Sequence[str], v
     found: defaultdict[str, list[int]] = defaultdict(list)
     for chunk in _chunks(sessions):
         given = {"sessions": chunk, "size": size, "version": version}
-        for row in views.execute(text(query).bindparams(bindparam("sessions", TEXT, expanding=True)), given):
+        for row in views.execute(text(query).bindparams(bindparam("sessions", type_=Text(), expanding=True)), given):
             found[row.session].append(row.seq)
     return dict(found)
 
@@ -250,7 +249,7 @@ def _due(row: Row[Any]) -> DueSession:
 def _in_reasons(
     views: Connection, query: str, size: int, reasons: Collection[str], before: str, tries: int, limit: int
 ) -> Iterator[Row[Any]]:
-    statement = text(query).bindparams(bindparam("reasons", TEXT, expanding=True))
+    statement = text(query).bindparams(bindparam("reasons", type_=Text(), expanding=True))
     given = {"size": size, "reasons": sorted(reasons), "before": before, "tries": tries, "limit": limit}
     return iter(views.execute(statement, given))
 

@@ -10,12 +10,11 @@ from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, datetime
 from typing import Any
 
-from sqlalchemy import BindParameter, Connection, bindparam, text
+from sqlalchemy import BindParameter, Connection, Text, bindparam, text
 
 from ...domain.evaluation.events import InteractionPublished, RulesRetrieved
 from ...domain.event import Withheld
 from ...ledger.store.opening import EventReader
-from ..columns import TEXT
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
 
@@ -72,7 +71,7 @@ def find_sessions(
             given[condition.rpartition(":")[2]] = bound
     where = " AND ".join(conditions)
     lists: list[BindParameter[Any]] = [
-        bindparam(f"{column}s", TEXT, expanding=True) for column, among in named.items() if among is not None
+        bindparam(f"{column}s", type_=Text(), expanding=True) for column, among in named.items() if among is not None
     ]
     given |= {"size": size, "limit": limit + 1, "offset": offset}
     page = text(
@@ -83,7 +82,7 @@ def find_sessions(
     shown = found[:limit]
     matching = text(
         f"SELECT * FROM requests WHERE {where} AND session IN :shown ORDER BY requested_at, seq"
-    ).bindparams(*lists, bindparam("shown", TEXT, expanding=True))
+    ).bindparams(*lists, bindparam("shown", type_=Text(), expanding=True))
     rows = list(views.execute(matching, given | {"shown": shown}).mappings()) if shown else []
     names = _Names(names_of, [alias for row in rows for alias in (row["user"], row["session"], row["request"])])
     of_session: defaultdict[str, list[Any]] = defaultdict(list)
@@ -198,7 +197,7 @@ def find_interactions(
         f"WHERE {' AND '.join(conditions)} {_NEWEST}"
     )
     if users is not None:
-        query = query.bindparams(bindparam("users", TEXT, expanding=True))
+        query = query.bindparams(bindparam("users", type_=Text(), expanding=True))
     rows = list(views.execute(query, given).mappings())
     names = _Names(names_of, [alias for row in rows for alias in (row["user"], row["session"], row["request"])])
     shown: list[dict[str, Any]] = []

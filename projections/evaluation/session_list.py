@@ -8,9 +8,8 @@ from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, Text, bindparam, text
 
-from ..columns import TEXT
 from .effective import RESULT_COUNTS, VERDICT_COUNTS
 from .graded import has, of_texts
 from .newest import Key, newest
@@ -174,7 +173,7 @@ _VERDICTS = f"""SELECT t.session, t.better, t.reflexio_is_request_1 AS first FRO
 
 
 def _by_session(views: Connection, query: str, given: dict[str, Any]) -> dict[str, list[Any]]:
-    statement = text(query).bindparams(bindparam("sessions", TEXT, expanding=True))
+    statement = text(query).bindparams(bindparam("sessions", type_=Text(), expanding=True))
     wanted = {name: value for name, value in given.items() if f":{name}" in query}
     found: dict[str, list[Any]] = {}
     for row in views.execute(statement, wanted).mappings():

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from sqlalchemy import Connection, bindparam, text
+from sqlalchemy import Connection, String, bindparam, text
 
 from ...domain.evaluation.events import (
     InteractionPublished,
@@ -23,7 +23,6 @@ from ...domain.evaluation.events import (
 )
 from ...domain.event import Withheld
 from ...ledger.store.opening import EventReader
-from ..columns import TEXT
 from ..simulated import is_simulated
 from .effective import RESULT_COUNTS, VERDICT_COUNTS
 from .trend import outcome_of
@@ -269,7 +268,7 @@ def session_scores(
         "AND n.run = s.run AND n.scorer = s.scorer AND n.seq > s.seq AND n.seq < :size) AS replaced FROM scores s "
         "WHERE s.seq IN (SELECT seq FROM score_sessions WHERE session = :session AND seq < :size "
         "UNION SELECT seq FROM scores WHERE named IN :named AND seq < :size) ORDER BY s.seq DESC LIMIT :most"
-    ).bindparams(bindparam("named", TEXT, expanding=True))
+    ).bindparams(bindparam("named", type_=String(), expanding=True))
     given = {"session": session, "named": list(named), "size": size, "most": MOST_LISTED}
     found = []
     for row in views.execute(query, given):

@@ -345,10 +345,10 @@ def test_at_a_terminal_the_command_asks(
 DIES = """
 import os, signal, sys
 from affidavit.api.cli.erasure_commands import erase
-from affidavit.ledger.store.scopes import ScopeKeys
+from affidavit.ledger.store.sqlite.keys import SqliteScopeKeys
 
 folder, method, when, number = sys.argv[1:]
-real, calls = getattr(ScopeKeys, method), []
+real, calls = getattr(SqliteScopeKeys, method), []
 
 def dying(self, *arguments):
     calls.append(1)
@@ -360,7 +360,7 @@ def dying(self, *arguments):
         os.kill(os.getpid(), signal.SIGKILL)
     return answer
 
-setattr(ScopeKeys, method, dying)
+setattr(SqliteScopeKeys, method, dying)
 erase(folder, None, "001", "user_request", "by mail", [], yes=True, as_json=False)
 """
 

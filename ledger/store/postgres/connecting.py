@@ -8,7 +8,7 @@ from urllib.parse import parse_qsl, urlencode, urlsplit
 
 import psycopg
 from psycopg import Connection
-from psycopg.conninfo import conninfo_to_dict
+from psycopg.conninfo import conninfo_to_dict, make_conninfo
 from psycopg.sql import SQL, Identifier
 
 from ....domain.errors import Refused
@@ -63,7 +63,7 @@ class Login:
         ``Unavailable`` where the server does not answer, or the user is not a member of the role.
         """
         try:
-            db = psycopg.connect(self.conninfo, autocommit=True, **self.parameters)
+            db = psycopg.connect(make_conninfo(self.conninfo, **self.parameters), autocommit=True)
         except psycopg.Error as error:
             raise Unavailable(f"{self}: {_first_line(error)}") from error
         try:

@@ -1,10 +1,10 @@
 """The tables of a ledger in PostgreSQL, who may do what with them, and the names of its schemas and roles.
 
 Of a ledger ``acme``: the schema ``acme`` holds the evidence and belongs to the role ``acme_owner``, which nobody logs
-in as. ``acme_writer`` reads, and inserts; the head is the one row that it moves. ``acme_reader`` reads. The schema
-``acme_keys`` holds wrapped keys and aliases, which are destroyed on purpose, and belongs to ``acme_keeper``, which
-writers are members of. ``acme_views`` holds read models, which may be thrown away, and belongs to ``acme_viewer``,
-which writers and readers are members of.
+in as. ``acme_writer`` reads, and inserts; the head is the one row that it moves. ``acme_reader`` reads, and writers are
+members of it. The schema ``acme_keys`` holds wrapped keys and aliases, which are destroyed on purpose, and belongs to
+``acme_keeper``, which writers are members of. ``acme_views`` holds read models, which may be thrown away, and belongs
+to ``acme_viewer``, which writers and readers are members of.
 
 The triggers are a guard against slips: whoever may alter the tables can drop them.
 """
@@ -83,7 +83,8 @@ def create_roles(db: Connection[Any], names: Names) -> None:
         if db.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             db.execute(_named("CREATE ROLE {role} NOLOGIN", role=role))
         db.execute(_named("GRANT {role} TO CURRENT_USER", role=role))
-    db.execute(_named("GRANT {keeper} TO {writer}", keeper=names.keeper, writer=names.writer))
+    for role in (names.reader, names.keeper):
+        db.execute(_named("GRANT {role} TO {writer}", role=role, writer=names.writer))
     db.execute(
         _named("GRANT {viewer} TO {writer}, {reader}", viewer=names.viewer, writer=names.writer, reader=names.reader)
     )

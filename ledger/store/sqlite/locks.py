@@ -47,6 +47,7 @@ class ByteLocks(Locks):
     """Bytes of a lock file, which is made where there is none."""
 
     def __init__(self, path: Path) -> None:
+        self._taken: set[int] = set()
         with _MUTEX:
             try:
                 path.touch(0o600)
@@ -69,15 +70,22 @@ class ByteLocks(Locks):
             except OSError:
                 return False
             self._file.held.add(number)
+            self._taken.add(number)
             return True
 
     def release(self, number: int) -> None:
         with _MUTEX:
-            self._file.held.discard(number)
-            fcntl.lockf(self._file.descriptor, fcntl.LOCK_UN, 1, number)
+            self._release(number)
+
+    def _release(self, number: int) -> None:
+        self._taken.discard(number)
+        self._file.held.discard(number)
+        fcntl.lockf(self._file.descriptor, fcntl.LOCK_UN, 1, number)
 
     def close(self) -> None:
         with _MUTEX:
+            for number in [*self._taken]:
+                self._release(number)
             self._file.users -= 1
             if self._file.users == 0:
                 os.close(self._file.descriptor)

@@ -56,7 +56,7 @@ def test_a_new_ledger_is_what_is_expected_of_one(place: Place) -> None:
         ("ALTER TABLE boxes DROP COLUMN box", "column boxes.box"),
         ("ALTER TABLE entries ALTER COLUMN leaf DROP NOT NULL", "column entries.leaf"),
         ('ALTER TABLE entries ALTER COLUMN stream TYPE text COLLATE "POSIX"', "column entries.stream"),
-        ("ALTER TABLE head ALTER COLUMN size TYPE numeric", "column head.size"),
+        ("ALTER TABLE head ALTER COLUMN held TYPE bigint", "column head.held"),
         ("ALTER TABLE entries ALTER COLUMN leaf SET DEFAULT ''", "column entries.leaf"),
         ("ALTER TABLE entries DROP CONSTRAINT entries_stream_pos_key", "constraint entries_stream_pos_key"),
         ("ALTER TABLE head DROP CONSTRAINT head_one_check", "constraint head_one_check"),
