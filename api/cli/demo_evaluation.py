@@ -35,7 +35,7 @@ _TOPICS = (
     ("login", "My login does not work.", "Reset the login under Account; the link is valid for one hour."),
 )
 _VAGUE = ("Please contact support.", "I am not sure.", "It depends.", "Somebody will look into that soon.")
-_PATIENCE = 120
+_PATIENCE = 600
 """Seconds within which everything must have been judged."""
 
 
