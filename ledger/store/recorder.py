@@ -141,7 +141,7 @@ class ChainingRecorder(ApplicationRecorder):
                 with self._commit_mutex:
                     self._commit_waiting()
             finally:
-                self._hand_on()
+                self._hand_on(appender)
         if appender.error is not None:
             raise appender.error
         return appender.entries
@@ -173,17 +173,17 @@ class ChainingRecorder(ApplicationRecorder):
         """Until another has committed what is pending, or hands on."""
         try:
             appender.woken.acquire()
-        except BaseException:  # interrupted: nobody is to wait for who has gone
-            with self._waiting_mutex:
-                if appender in self._waiting:
-                    self._waiting.remove(appender)
-            if appender.leads:
-                self._hand_on()
+        except BaseException:
+            self._hand_on(appender)
             raise
 
-    def _hand_on(self) -> None:
-        """Let the first who waits lead; with nobody there, whoever comes next."""
+    def _hand_on(self, gone: _Appender) -> None:
+        """Who led, or was interrupted, goes: let the first who waits lead; with nobody there, whoever comes next."""
         with self._waiting_mutex:
+            if gone in self._waiting:  # interrupted: nobody is to wait for who has gone
+                self._waiting.remove(gone)
+            if not gone.leads:
+                return
             following = self._waiting[0] if self._waiting else None
             self._is_led = following is not None
             if following is not None:

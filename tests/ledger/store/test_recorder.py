@@ -186,6 +186,27 @@ def test_an_interrupted_commit_is_no_acknowledgement_for_who_shared_it(
     assert len(check(ledger)) == 1
 
 
+def test_nobody_waits_for_one_who_was_interrupted_before_the_commit(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Interrupted:
+        def __enter__(self) -> None:
+            raise KeyboardInterrupt
+
+        def __exit__(self, *_: object) -> None:
+            """Never entered."""
+
+    monkeypatch.setattr(ledger.recorder, "_commit_mutex", Interrupted())
+    with pytest.raises(KeyboardInterrupt):
+        ledger.record(noted(0))
+    monkeypatch.undo()
+    later = threading.Thread(target=ledger.record, args=(noted(0),), daemon=True)
+    later.start()
+    later.join(timeout=30)
+    assert not later.is_alive()
+    assert len(check(ledger)) == 2
+
+
 def test_an_entry_that_is_too_long_is_refused_and_nothing_is_recorded(ledger: Ledger) -> None:
     long = ProjectionSealed(name="x" * 65_535, version=1, upto=0, digest="0" * 64)
     with pytest.raises(Malformed, match="at most 65535"):
