@@ -56,17 +56,17 @@ BASELINE: dict[str, Any] = {
 
 
 @pytest.fixture
-def store(ledger: Ledger) -> RunStore:
+def run_store(ledger: Ledger) -> RunStore:
     return RunStore(RecordingLedger(ledger, actor="optimiser@example.org"))
 
 
 @pytest.fixture
-def run(store: RunStore) -> Run:
-    return create(store)
+def run(run_store: RunStore) -> Run:
+    return create(run_store)
 
 
-def create(store: RunStore, **config: Any) -> Run:
-    return store.create_run({**CONFIG, **config}, "/data/questions.jsonl", "", START)
+def create(run_store: RunStore, **config: Any) -> Run:
+    return run_store.create_run({**CONFIG, **config}, "/data/questions.jsonl", "", START)
 
 
 def reply(prompt: str, summary: str) -> str:
@@ -124,22 +124,22 @@ def drive(run: Run) -> list[IterationState]:
     return states
 
 
-def stream(store: RunStore, run: str = "001") -> list[Recorded]:
-    ledger = store.recording.ledger
+def stream(run_store: RunStore, run: str = "001") -> list[Recorded]:
+    ledger = run_store.recording.ledger
     with ledger.recorder.reading() as reader:
         return list(ledger.event_reader(reader).stream(f"run/{run}"))
 
 
-def kinds(store: RunStore) -> list[str]:
-    return [recorded.type_name for recorded in stream(store)]
+def kinds(run_store: RunStore) -> list[str]:
+    return [recorded.type_name for recorded in stream(run_store)]
 
 
-def of_kind(store: RunStore, kind: type[Any]) -> list[Any]:
-    return [recorded.event for recorded in stream(store) if type(recorded.event) is kind]
+def of_kind(run_store: RunStore, kind: type[Any]) -> list[Any]:
+    return [recorded.event for recorded in stream(run_store) if type(recorded.event) is kind]
 
 
-def record(store: RunStore, run: str = "001") -> RunRecord:
-    found = fold_run(stream(store, run))
+def record(run_store: RunStore, run: str = "001") -> RunRecord:
+    found = fold_run(stream(run_store, run))
     assert found is not None
     return found
 
@@ -154,43 +154,43 @@ class TestRunStore:
         assert run.config_path.exists()
         assert not run.baseline_path.exists()
 
-    def test_create_run_sequential_ids(self, store: RunStore) -> None:
-        assert [create(store).run_id for _ in range(3)] == ["001", "002", "003"]
+    def test_create_run_sequential_ids(self, run_store: RunStore) -> None:
+        assert [create(run_store).run_id for _ in range(3)] == ["001", "002", "003"]
 
-    def test_get_run_by_id(self, store: RunStore, run: Run) -> None:
-        found = store.get_run("001")
+    def test_get_run_by_id(self, run_store: RunStore, run: Run) -> None:
+        found = run_store.get_run("001")
         assert found is not None
         assert found.run_dir.name == run.run_dir.name
         assert run.run_dir.name.startswith("001_2026-11-22T")
 
-    def test_get_run_not_found(self, store: RunStore, run: Run) -> None:
-        assert store.get_run("999") is None
-        assert store.get_run("1") is None
+    def test_get_run_not_found(self, run_store: RunStore, run: Run) -> None:
+        assert run_store.get_run("999") is None
+        assert run_store.get_run("1") is None
 
-    def test_get_latest_run(self, store: RunStore) -> None:
-        create(store)
-        create(store)
-        latest = store.get_latest_run()
+    def test_get_latest_run(self, run_store: RunStore) -> None:
+        create(run_store)
+        create(run_store)
+        latest = run_store.get_latest_run()
         assert latest is not None
         assert latest.run_id == "002"
 
-    def test_the_latest_of_a_thousand_runs_is_the_thousandth(self, store: RunStore) -> None:
+    def test_the_latest_of_a_thousand_runs_is_the_thousandth(self, run_store: RunStore) -> None:
         for name in ("999", "1000"):
-            store.recording.start_run(run=name, strategy="iterative", prompt=START, config={})
-        latest = store.get_latest_run()
+            run_store.recording.start_run(run=name, strategy="iterative", prompt=START, config={})
+        latest = run_store.get_latest_run()
         assert latest is not None
         assert latest.run_id == "1000"
-        assert create(store).run_id == "1001"
+        assert create(run_store).run_id == "1001"
 
-    def test_empty(self, store: RunStore) -> None:
-        assert store.get_latest_run() is None
-        assert store.list_runs() == []
-        assert store.find_incomplete_run() is None
+    def test_empty(self, run_store: RunStore) -> None:
+        assert run_store.get_latest_run() is None
+        assert run_store.list_runs() == []
+        assert run_store.find_incomplete_run() is None
 
-    def test_list_runs_with_data(self, store: RunStore, run: Run) -> None:
+    def test_list_runs_with_data(self, run_store: RunStore, run: Run) -> None:
         drive(run)
-        create(store, strategy="structural")
-        first, second = store.list_runs()
+        create(run_store, strategy="structural")
+        first, second = run_store.list_runs()
         assert (first.run_id, first.status, first.strategy, first.model) == (
             "001",
             "completed",
@@ -202,16 +202,16 @@ class TestRunStore:
         assert (second.run_id, second.status, second.best_score) == ("002", "running", None)
         assert first.config["reasoning_api_key"] == {"redacted": "reasoning_api_key"}
 
-    def test_status(self, store: RunStore, run: Run) -> None:
+    def test_status(self, run_store: RunStore, run: Run) -> None:
         def status() -> str:
-            return store.list_runs()[0].status
+            return run_store.list_runs()[0].status
 
         run.mark_running()
         assert status() == "running"
         run.save_checkpoint(checkpoint(1, score=0.3))
         run.mark_done()
         assert status() == "interrupted"
-        assert (store.list_runs()[0].best_score, store.list_runs()[0].iterations_completed) == (0.3, 1)
+        assert (run_store.list_runs()[0].best_score, run_store.list_runs()[0].iterations_completed) == (0.3, 1)
 
 
 class TestRun:
@@ -312,32 +312,32 @@ class TestRun:
 
 
 class TestFindIncompleteRun:
-    def test_finds_the_newest_interrupted_run(self, store: RunStore) -> None:
+    def test_finds_the_newest_interrupted_run(self, run_store: RunStore) -> None:
         for _ in range(3):
-            create(store).save_checkpoint(checkpoint(1))
-        newest = store.get_run("003")
+            create(run_store).save_checkpoint(checkpoint(1))
+        newest = run_store.get_run("003")
         assert newest is not None
         newest.save_result({"best_prompt": START})
-        create(store)  # has no checkpoint
-        found = store.find_incomplete_run()
+        create(run_store)  # has no checkpoint
+        found = run_store.find_incomplete_run()
         assert found is not None
         assert found.run_id == "002"
 
-    def test_filters(self, store: RunStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def test_filters(self, run_store: RunStore, run: Run, monkeypatch: pytest.MonkeyPatch) -> None:
         run.save_checkpoint(checkpoint(1))
         monkeypatch.chdir("/")
-        assert store.find_incomplete_run(dataset_path="data/questions.jsonl") is not None
-        assert store.find_incomplete_run(dataset_path="/data/others.jsonl") is None
-        assert store.find_incomplete_run(model="openai/target") is not None
-        assert store.find_incomplete_run(model="openai/other") is None
+        assert run_store.find_incomplete_run(dataset_path="data/questions.jsonl") is not None
+        assert run_store.find_incomplete_run(dataset_path="/data/others.jsonl") is None
+        assert run_store.find_incomplete_run(model="openai/target") is not None
+        assert run_store.find_incomplete_run(model="openai/other") is None
 
-    def test_runs_recorded_another_way_are_read_and_never_taken_up(self, store: RunStore) -> None:
-        import_reflex(store.recording.ledger, REFLEX)
-        imported = store.get_run("003")
+    def test_runs_recorded_another_way_are_read_and_never_taken_up(self, run_store: RunStore) -> None:
+        import_reflex(run_store.recording.ledger, REFLEX)
+        imported = run_store.get_run("003")
         assert imported is not None
         assert imported.has_checkpoint
         assert [it.iteration for it in imported.load_iterations()] == [1, 2]
-        assert store.find_incomplete_run() is None
+        assert run_store.find_incomplete_run() is None
         with pytest.raises(Refused) as refused:
             imported.mark_running()
         assert refused.value.rule == "recorded_elsewhere"
@@ -346,19 +346,22 @@ class TestFindIncompleteRun:
 
 
 class TestBranchedRuns:
-    def test_lineage(self, store: RunStore, run: Run) -> None:
+    def test_lineage(self, run_store: RunStore, run: Run) -> None:
         assert "branched_from" not in run.load_config()
-        branch = store.create_run(CONFIG, "unknown", "", BETTER, branched_from={"run_id": "001", "iteration": 2})
+        branch = run_store.create_run(CONFIG, "unknown", "", BETTER, branched_from={"run_id": "001", "iteration": 2})
         assert branch.load_config()["branched_from"] == {"run_id": "001", "iteration": 2}
-        first, second = store.list_runs()
+        first, second = run_store.list_runs()
         assert (first.parent_run_id, first.parent_iteration) == (None, None)
         assert (second.parent_run_id, second.parent_iteration) == ("001", 2)
-        assert (record(store, "002").started.parent_run, record(store, "002").started.parent_iteration) == ("001", 2)
+        assert (record(run_store, "002").started.parent_run, record(run_store, "002").started.parent_iteration) == (
+            "001",
+            2,
+        )
 
-    def test_a_copied_baseline_stays_the_parent_prompts(self, store: RunStore, run: Run) -> None:
-        branch = store.create_run(CONFIG, "unknown", "", BETTER, branched_from={"run_id": "001", "iteration": 2})
+    def test_a_copied_baseline_stays_the_parent_prompts(self, run_store: RunStore, run: Run) -> None:
+        branch = run_store.create_run(CONFIG, "unknown", "", BETTER, branched_from={"run_id": "001", "iteration": 2})
         branch.save_baseline({**BASELINE, "samples": [], "total_tokens": 0})
-        told = record(store, "002")
+        told = record(run_store, "002")
         assert told.baseline is not None
         assert told.prompts[told.baseline.prompt] == START
 
@@ -366,9 +369,9 @@ class TestBranchedRuns:
 # What is recorded
 
 
-def test_every_save_is_an_event_of_the_run(store: RunStore, run: Run) -> None:
+def test_every_save_is_an_event_of_the_run(run_store: RunStore, run: Run) -> None:
     drive(run)
-    assert kinds(store) == [
+    assert kinds(run_store) == [
         "run.started.v1",
         "file.saved.v1",
         "recording.opened.v1",
@@ -387,13 +390,13 @@ def test_every_save_is_an_event_of_the_run(store: RunStore, run: Run) -> None:
         "recording.closed.v1",
         "run.sealed.v1",
     ]
-    assert [it.revision for it in of_kind(store, CheckpointSaved)] == [0, 1, 2, 3, 4]
-    assert [it.completed_iterations for it in of_kind(store, CheckpointSaved)] == [0, 1, 1, 2, 2]
+    assert [it.revision for it in of_kind(run_store, CheckpointSaved)] == [0, 1, 2, 3, 4]
+    assert [it.completed_iterations for it in of_kind(run_store, CheckpointSaved)] == [0, 1, 1, 2, 2]
 
 
-def test_the_run_reads_as_any_other(store: RunStore, run: Run) -> None:
+def test_the_run_reads_as_any_other(run_store: RunStore, run: Run) -> None:
     drive(run)
-    told = record(store)
+    told = record(run_store)
     assert (told.status, told.started.imported_from, told.started.models) == ("completed", None, ("openai/target",))
     assert told.prompts == [START, BETTER, BEST]
     assert [(it.number, it.prompt, it.score) for it in told.iterations] == [(1, START, 0.4), (2, BETTER, 0.6)]
@@ -411,11 +414,11 @@ def test_the_run_reads_as_any_other(store: RunStore, run: Run) -> None:
     assert told.final.samples == tuple(sample.model_copy(update={"score": 0.7}) for sample in measured)
 
 
-def test_what_is_rebuilt_is_what_was_saved(store: RunStore, run: Run) -> None:
+def test_what_is_rebuilt_is_what_was_saved(run_store: RunStore, run: Run) -> None:
     """Byte for byte as the peer writes it, so that its readers cannot tell the difference."""
     states = drive(run)
     run.save_log([{"type": "queued", "message": "é"}])
-    files = build_run_directory(record(store), "reflex-0.2")
+    files = build_run_directory(record(run_store), "reflex-0.2")
     assert sorted(files) == [
         *("baseline.json", "best_prompt.md", "checkpoint.json", "config.json"),
         *("iterations/001.json", "iterations/002.json", "result.json", "run.log.jsonl"),
@@ -433,14 +436,14 @@ def test_what_is_rebuilt_is_what_was_saved(store: RunStore, run: Run) -> None:
     assert files["run.log.jsonl"] == b'{"type": "queued", "message": "\\u00e9"}\n'
 
 
-def test_an_iteration_that_only_the_result_tells_is_recorded_and_gets_no_file(store: RunStore, run: Run) -> None:
+def test_an_iteration_that_only_the_result_tells_is_recorded_and_gets_no_file(run_store: RunStore, run: Run) -> None:
     """W6: the peer saves no iteration that meets the threshold."""
     first = iteration(1, START, 0.4, reply(BETTER, "Brief"))
     last = iteration(2, BETTER, 0.9)
     run.save_baseline(dict(BASELINE))
     run.save_iteration(first)
     run.save_result(result(BETTER, BETTER, 0.9, [first, last]))
-    told = record(store)
+    told = record(run_store)
     assert [(it.number, it.score) for it in told.iterations] == [(1, 0.4), (2, 0.9)]
     assert told.iterations[1].rewrite is not None
     assert told.completed is not None
@@ -448,13 +451,13 @@ def test_an_iteration_that_only_the_result_tells_is_recorded_and_gets_no_file(st
     assert [name for name in build_run_directory(told, "reflex-0.2") if "iterations" in name] == ["iterations/001.json"]
 
 
-def test_an_iteration_saved_twice_keeps_both(store: RunStore, run: Run) -> None:
+def test_an_iteration_saved_twice_keeps_both(run_store: RunStore, run: Run) -> None:
     """W2: the peer writes over the first."""
     run.save_iteration(iteration(1, START, 0.4, reply(BETTER, "Brief")))
     run.save_iteration(iteration(1, BEST, 0.5, reply(BETTER, "Brief again"), val_score=0.3))
-    (rewritten,) = of_kind(store, IterationRewritten)
+    (rewritten,) = of_kind(run_store, IterationRewritten)
     assert (rewritten.iteration, rewritten.revision, rewritten.content["score"]) == (1, 1, 0.5)
-    told = record(store)
+    told = record(run_store)
     assert [(it.number, it.score, it.prompt) for it in told.iterations] == [(1, 0.4, START)]
     again = told.evaluations[rewritten.evaluation]
     assert (again.score, told.prompts[again.prompt]) == (0.5, BEST)
@@ -465,13 +468,13 @@ def test_an_iteration_saved_twice_keeps_both(store: RunStore, run: Run) -> None:
     assert json.loads(build_run_directory(told, "reflex-0.2")["iterations/001.json"])["score"] == 0.5
 
 
-def test_a_result_rewritten_after_the_end_is_another_event(store: RunStore, run: Run) -> None:
+def test_a_result_rewritten_after_the_end_is_another_event(run_store: RunStore, run: Run) -> None:
     """W3: the peer's dashboard writes its duration over that of whichever run is newest."""
     drive(run)
     patched = json.loads(run.result_path.read_text())
     run.result_path.write_text(json.dumps({**patched, "duration_seconds": 0.01}))
-    assert [it.revision for it in of_kind(store, FileSaved) if it.name == "result.json"] == [0, 1]
-    told = record(store)
+    assert [it.revision for it in of_kind(run_store, FileSaved) if it.name == "result.json"] == [0, 1]
+    told = record(run_store)
     assert told.completed is not None
     assert told.completed.duration_seconds == 3.5
     loaded = run.load_result()
@@ -479,23 +482,23 @@ def test_a_result_rewritten_after_the_end_is_another_event(store: RunStore, run:
     assert loaded["duration_seconds"] == 0.01
 
 
-def test_structural_rewrites_wait_for_the_text_that_won(store: RunStore) -> None:
-    run = create(store, strategy="structural")
+def test_structural_rewrites_wait_for_the_text_that_won(run_store: RunStore) -> None:
+    run = create(run_store, strategy="structural")
     run.save_iteration(iteration(1, START, 0.4, "table\nWinner: xml_tags", change_summary="xml_tags"))
-    assert record(store).rewrites == []
+    assert record(run_store).rewrites == []
     run.save_iteration(iteration(2, BETTER, 0.6, "table\nWinner: current"))
-    (first, second) = record(store).rewrites
-    assert (first.change_summary, record(store).prompts[first.prompt or 0]) == ("xml_tags", BETTER)
+    (first, second) = record(run_store).rewrites
+    assert (first.change_summary, record(run_store).prompts[first.prompt or 0]) == ("xml_tags", BETTER)
     assert second.prompt == first.prompt
     run.save_iteration(iteration(3, BETTER, 0.6, "table\nWinner: minimal_flat"))
     run.save_result(result(BETTER, BETTER, 0.7, []))
-    told = record(store)
+    told = record(run_store)
     assert [made.prompt for made in told.rewrites] == [1, 1, None]
     assert told.iterations[1].rewrite == told.rewrites[0]
 
 
-def test_phases_of_a_run_in_phases(store: RunStore) -> None:
-    run = create(store, strategy="auto")
+def test_phases_of_a_run_in_phases(run_store: RunStore) -> None:
+    run = create(run_store, strategy="auto")
     history = [{"phase": 1, "axis": "structural", "iterations_used": 1, "score_before": 0.4, "score_after": 0.5}]
     run.save_iteration(iteration(1, START, 0.4, "[structural] Winner: current"))
     run.save_checkpoint(checkpoint(1, strategy_state={"phase_history": history}))
@@ -503,19 +506,19 @@ def test_phases_of_a_run_in_phases(store: RunStore) -> None:
     run.save_iteration(iteration(3, BETTER, 0.6, f"[iterative] {reply(BEST, 'Cite')}"))
     told = [*history, {"phase": 2, "axis": "iterative", "iterations_used": 2, "score_before": 0.5, "score_after": 0.6}]
     run.save_result({**result(BETTER, BETTER, 0.6, []), "phase_history": told})
-    assert [(it.phase, it.axis) for it in of_kind(store, PhaseStarted)] == [(1, "structural"), (2, "iterative")]
-    assert [(it.phase, it.iterations, it.score_after) for it in of_kind(store, PhaseCompleted)] == [
+    assert [(it.phase, it.axis) for it in of_kind(run_store, PhaseStarted)] == [(1, "structural"), (2, "iterative")]
+    assert [(it.phase, it.iterations, it.score_after) for it in of_kind(run_store, PhaseCompleted)] == [
         (1, 1, 0.5),
         (2, 2, 0.6),
     ]
-    assert [it.event.phase for it in record(store).iterations] == [1, 2, 2]
+    assert [it.event.phase for it in record(run_store).iterations] == [1, 2, 2]
 
 
-def test_numbers_that_json_lacks_and_half_characters_are_findings(store: RunStore, run: Run) -> None:
+def test_numbers_that_json_lacks_and_half_characters_are_findings(run_store: RunStore, run: Run) -> None:
     run.save_iteration(iteration(1, "Answer \ud800.", float("nan")))
-    (saved,) = of_kind(store, IterationSaved)
+    (saved,) = of_kind(run_store, IterationSaved)
     assert saved.findings == {"nan_score": 1, "nan_token": 1, "surrogate_replaced": 1}
-    (told,) = record(store).iterations
+    (told,) = record(run_store).iterations
     assert (told.score, told.prompt) == (None, "Answer \ufffd.")
 
 
@@ -527,41 +530,41 @@ def test_objects_of_a_program_are_kept_as_their_text(run: Run) -> None:
 # Secrets
 
 
-def test_no_key_reaches_the_ledger(store: RunStore, run: Run) -> None:
+def test_no_key_reaches_the_ledger(run_store: RunStore, run: Run) -> None:
     """W22: the peer keeps the reasoning API key in clear."""
     run.save_checkpoint(checkpoint(1, strategy_state={"api_key": SECRET, "url": f"https://u:{SECRET}@host/v1"}))
     run.save_log([{"type": "queued", "authorization": f"Bearer {SECRET}"}])
-    for recorded in stream(store):
+    for recorded in stream(run_store):
         assert SECRET not in str(recorded)
     loaded = run.load_checkpoint()
     assert loaded is not None
     assert loaded.strategy_state == {"api_key": {"redacted": "api_key"}, "url": {"redacted": "url"}}
-    counts = [it.event.findings for it in stream(store) if isinstance(it.event, FileSaved)]
+    counts = [it.event.findings for it in stream(run_store) if isinstance(it.event, FileSaved)]
     assert [found.get("secret_redacted") for found in counts] == [1, 2, 1]
 
 
-def test_of_an_erased_run_nothing_is_read_and_it_is_not_taken_up(store: RunStore, run: Run) -> None:
+def test_of_an_erased_run_nothing_is_read_and_it_is_not_taken_up(run_store: RunStore, run: Run) -> None:
     drive(run)
-    interrupted = create(store)
+    interrupted = create(run_store)
     interrupted.save_checkpoint(checkpoint(1))
     for name in ("001", "002"):
-        store.recording.ledger.erase(f"run/{name}", "retention_ended")
-    assert [it.status for it in store.list_runs()] == ["completed", "running"]
-    erased = store.get_run("001")
+        run_store.recording.ledger.erase(f"run/{name}", "retention_ended")
+    assert [it.status for it in run_store.list_runs()] == ["completed", "running"]
+    erased = run_store.get_run("001")
     assert erased is not None
     assert (erased.load_config(), erased.load_baseline(), erased.load_checkpoint()) == ({}, None, None)
     assert (erased.load_iterations(), erased.load_log(), erased.load_result()) == ([], [], None)
-    assert store.find_incomplete_run() is None
+    assert run_store.find_incomplete_run() is None
 
 
 # Recordings
 
 
-def test_a_killed_run_is_taken_up_and_the_older_process_is_stopped(store: RunStore, run: Run) -> None:
+def test_a_killed_run_is_taken_up_and_the_older_process_is_stopped(run_store: RunStore, run: Run) -> None:
     """W9: two processes on one run. Nothing tells whether the first was killed, so the newest goes on."""
     run.mark_running()
     run.save_checkpoint(checkpoint(1))
-    other = store.find_incomplete_run()
+    other = run_store.find_incomplete_run()
     assert other is not None
     assert other.is_running
     other.mark_running()
@@ -572,40 +575,40 @@ def test_a_killed_run_is_taken_up_and_the_older_process_is_stopped(store: RunSto
         run.mark_done()
     other.save_checkpoint(checkpoint(3))
     other.mark_done()
-    assert of_kind(store, RecordingOpened) == [
+    assert of_kind(run_store, RecordingOpened) == [
         RecordingOpened(recording=1, system="aevyra-reflex"),
         RecordingOpened(recording=2, system="aevyra-reflex", supersedes=1),
     ]
-    assert of_kind(store, RecordingClosed) == [RecordingClosed(recording=2, reason="stopped")]
-    assert [it.completed_iterations for it in of_kind(store, CheckpointSaved)] == [1, 3]
+    assert of_kind(run_store, RecordingClosed) == [RecordingClosed(recording=2, reason="stopped")]
+    assert [it.completed_iterations for it in of_kind(run_store, CheckpointSaved)] == [1, 3]
 
 
-def test_who_holds_no_recording_may_not_write_into_an_open_one(store: RunStore, run: Run) -> None:
+def test_who_holds_no_recording_may_not_write_into_an_open_one(run_store: RunStore, run: Run) -> None:
     """W4: the log of one job landed in the run of another."""
     run.mark_running()
-    other = store.get_latest_run()
+    other = run_store.get_latest_run()
     assert other is not None
     with pytest.raises(Refused) as refused:
         other.save_log([])
     assert refused.value.rule == "recording_open"
     run.mark_done()
     other.save_log([])
-    assert len(of_kind(store, LogSaved)) == 1
+    assert len(of_kind(run_store, LogSaved)) == 1
 
 
-def test_a_crash_is_kept_and_the_run_can_go_on(store: RunStore, run: Run) -> None:
+def test_a_crash_is_kept_and_the_run_can_go_on(run_store: RunStore, run: Run) -> None:
     run.mark_running()
     run.save_iteration(iteration(1, START, 0.4, reply(BETTER, "Brief")))
     (run.run_dir / "error.txt").write_text("Run crashed at 2026-11-22T10:00:00\n\nTraceback")
     run.mark_done()
-    assert of_kind(store, RecordingClosed) == [RecordingClosed(recording=1, reason="failed")]
+    assert of_kind(run_store, RecordingClosed) == [RecordingClosed(recording=1, reason="failed")]
     assert not run.running_path.exists()
-    again = store.get_run("001")
+    again = run_store.get_run("001")
     assert again is not None
     again.mark_running()
     assert again.running_path.exists()
     again.save_iteration(iteration(2, BETTER, 0.6, reply(BEST, "Cite")))
-    told = record(store)
+    told = record(run_store)
     assert [it.number for it in told.iterations] == [1, 2]
     assert told.iterations[1].rewrite == told.rewrites[0]
     assert build_run_directory(told, "reflex-0.2")["error.txt"].startswith(b"Run crashed at")
@@ -623,7 +626,7 @@ def test_paths_record_what_the_peer_writes_by_path_and_nothing_else(run: Run) ->
 
 @dataclass
 class PeerIteration:
-    """An iteration as another program declares it: the store reads names and nothing else."""
+    """An iteration as another program declares it: the run_store reads names and nothing else."""
 
     iteration: int = 1
     system_prompt: str = START
@@ -644,14 +647,14 @@ def test_the_peers_own_objects_serve(run: Run) -> None:
     assert run.load_iterations()[0].score == 0.5
 
 
-def test_an_iteration_that_cannot_be_one_is_refused_and_nothing_is_recorded(store: RunStore, run: Run) -> None:
-    before = len(stream(store))
+def test_an_iteration_that_cannot_be_one_is_refused_and_nothing_is_recorded(run_store: RunStore, run: Run) -> None:
+    before = len(stream(run_store))
     for wrong in (PeerIteration(iteration=0), PeerIteration(iteration=-1)):
         with pytest.raises(Refused):
             run.save_iteration(wrong)
-    assert len(stream(store)) == before
+    assert len(stream(run_store)) == before
     run.save_iteration(PeerIteration())
-    assert len(record(store).iterations) == 1
+    assert len(record(run_store).iterations) == 1
 
 
 def test_two_stores_on_one_ledger_see_each_other(ledger: Ledger) -> None:
@@ -667,16 +670,16 @@ def test_two_stores_on_one_ledger_see_each_other(ledger: Ledger) -> None:
 
 
 def test_a_ledger_recorded_through_the_store_verifies(tmp_path: Path) -> None:
-    with RunStore(tmp_path / "ledger", keys=tmp_path / "keys") as store:
-        drive(create(store))
-        abandoned = create(store)
+    with RunStore(tmp_path / "ledger", keys=tmp_path / "keys") as run_store:
+        drive(create(run_store))
+        abandoned = create(run_store)
         abandoned.mark_running()
         abandoned.save_iteration(iteration(1, START, 0.4))
     with open_for_reading(tmp_path / "ledger", tmp_path / "keys") as opened:
         assert check_seals(opened.events, opened.reader.head().size) == ([], [])
         for recorded in opened.events.events(0, opened.reader.head().size):
             assert recorded.event.disagreement() is None
-    with RunStore(tmp_path / "ledger", keys=tmp_path / "keys") as store:
-        assert [it.status for it in store.list_runs()] == ["completed", "running"]
-        evaluated = [it.event for it in stream(store) if isinstance(it.event, PromptEvaluated)]
+    with RunStore(tmp_path / "ledger", keys=tmp_path / "keys") as run_store:
+        assert [it.status for it in run_store.list_runs()] == ["completed", "running"]
+        evaluated = [it.event for it in stream(run_store) if isinstance(it.event, PromptEvaluated)]
         assert [it.purpose for it in evaluated] == ["baseline", "train", "val", "train", "val", "final"]

@@ -269,7 +269,7 @@ def test_the_configuration_changes_by_fields_and_as_a_whole_with_a_history(clien
 
 
 @pytest.mark.parametrize(
-    ("given", "place"),
+    ("given", "where"),
     [
         ({"unknown": 1}, ["unknown"]),
         ({"agent_success_config": {"unknown": 1}}, ["agent_success_config", "unknown"]),
@@ -280,14 +280,14 @@ def test_the_configuration_changes_by_fields_and_as_a_whole_with_a_history(clien
     ],
 )
 def test_a_configuration_that_does_not_fit_is_refused_in_the_peer_s_shape(
-    client: TestClient, key: Key, given: dict[str, Any], place: list[str]
+    client: TestClient, key: Key, given: dict[str, Any], where: list[str]
 ) -> None:
     refused = client.post("/api/update_config", json=given, headers=key("admin"))
 
     assert refused.status_code == 422
     detail = refused.json()["detail"]
     assert detail.keys() == {"error", "hint", "validation_errors"}
-    assert detail["validation_errors"][0]["loc"] == place
+    assert detail["validation_errors"][0]["loc"] == where
 
 
 def test_what_the_oldest_clients_send_is_mapped_and_secrets_are_not_kept(
@@ -530,19 +530,19 @@ def test_the_overrides_of_older_clients_are_taken(client: TestClient, key: Key) 
 
 
 @pytest.mark.parametrize(
-    ("given", "place"),
+    ("given", "where"),
     [
         ({"agent_success_config": {"success_definition_prompt": "\x07 "}}, "success_definition_prompt"),
         ({"batch_size": 10**30}, "batch_size"),
     ],
 )
 def test_a_configuration_that_cannot_be_kept_is_refused_by_its_field(
-    client: TestClient, key: Key, given: dict[str, Any], place: str
+    client: TestClient, key: Key, given: dict[str, Any], where: str
 ) -> None:
     refused = client.post("/api/update_config", json=given, headers=key("admin"))
 
     assert refused.status_code == 422
-    assert place in refused.json()["detail"]["validation_errors"][0]["loc"]
+    assert where in refused.json()["detail"]["validation_errors"][0]["loc"]
 
 
 def test_what_an_outcome_carries_must_be_finite(client: TestClient) -> None:
