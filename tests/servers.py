@@ -152,8 +152,11 @@ class Server:
         try:
             self.run("postgres", "--version")
         except PermissionError:
-            shutil.copytree(self._programs.parent, self.home / "programs")
-            self._programs = self.home / "programs" / "bin"
+            package = self._programs.parents[1]  # the wheel keeps what its programs load beside it
+            copied = self.home / "programs"
+            for folder in (package, package.with_name(f"{package.name}.libs")):
+                shutil.copytree(folder, copied / folder.name)
+            self._programs = copied / self._programs.relative_to(package.parent)
 
 
 def _is_running(pid: int) -> bool:
