@@ -99,7 +99,10 @@ class AdvisoryLocks(Locks):
                 self._ask("pg_advisory_unlock", number)
 
     def close(self) -> None:
-        self._db.close()
+        with self._mutex:
+            with suppress(psycopg.Error):  # the server ends a session some time after it is closed
+                self._db.execute("SELECT pg_advisory_unlock_all()")
+            self._db.close()
 
     def _renew(self) -> None:
         self._db.close()
