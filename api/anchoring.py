@@ -288,10 +288,11 @@ def scheduled(ledger: Ledger) -> Anchoring | None:
     url, ca = os.environ.get("AFFIDAVIT_TSA"), os.environ.get("AFFIDAVIT_TSA_CA")
     if not url:
         return None
-    return Anchoring(ledger, open_authority(url, Path(ca) if ca else None), _every())
+    return Anchoring(ledger, open_authority(url, Path(ca) if ca else None), anchor_seconds())
 
 
-def _every() -> int:
+def anchor_seconds() -> int:
+    """How many seconds lie between two stamps of the schedule. ``Refused`` where the setting is not readable."""
     given = os.environ.get("AFFIDAVIT_ANCHOR_SECONDS")
     if not given:
         return DEFAULT_EVERY

@@ -55,6 +55,7 @@ class Keyring:
     """The keys of one ledger, in its key folder ``folder``. What another process changes is seen at the next look."""
 
     def __init__(self, folder: Path) -> None:
+        self.folder = folder
         self._path = folder / FILE
         self._mutex = threading.Lock()
         self._seen: tuple[int, int, int] | None = None

@@ -61,7 +61,8 @@ class LiveLedger:
             events = self.ledger.event_reader(reader)
             head = reader.head()
             if not (self._is_prepared and has_caught_up(self._engine, head.size)):
-                catch_up(self._engine, events)
+                with self.ledger.watch("catch_up") as figures:
+                    figures["size"] = catch_up(self._engine, events)
                 self._is_prepared = True
             size = size_as_of(reader, head.size, as_of)
             root = head.root() if head.size == size else reader.frontier_at(size).root()
@@ -98,9 +99,12 @@ class LiveLedger:
 
 
 @contextmanager
-def open_moment(place: Place, keys: Path, as_of: str | None = None) -> Iterator[Moment]:
-    """A moment of a ledger that somebody else may be writing; no byte of its evidence changes."""
-    with open_for_reading(place, keys) as opened, opened.views() as views:
+def open_moment(place: Place, keys: Path, as_of: str | None = None, *, jobs: int | None = 1) -> Iterator[Moment]:
+    """A moment of a ledger that somebody else may be writing; no byte of its evidence changes.
+
+    ``jobs`` as ``OpenLedger.views`` takes it.
+    """
+    with open_for_reading(place, keys) as opened, opened.views(jobs=jobs) as views:
         size = opened.size_as_of(as_of)
         scopes = opened.scopes
         names = scopes.names_of if scopes is not None else _no_names

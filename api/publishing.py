@@ -272,6 +272,7 @@ def _says_the_same(recorded: Sequence[object], again: Sequence[object]) -> bool:
             found.pop("requested_at" if isinstance(new, RequestPublished) else "created_at")
         if isinstance(old, RequestPublished) and isinstance(new, RequestPublished):
             _forget_version(old, new, *fields)
+            _forget_id(*fields)
         if fields[0] != fields[1]:
             return False
     return True
@@ -288,6 +289,13 @@ def _forget_version(old: RequestPublished, new: RequestPublished, *fields: dict[
         for found in fields:
             del found["agent_version"]
             found["sent"] = {name: value for name, value in found["sent"].items() if name != "agent_version"}
+
+
+def _forget_id(*fields: dict[str, Any]) -> None:
+    """Take the id that both were asked under out of what is compared: who left it out was told it, and may name it."""
+    for found in fields:
+        if isinstance(found["sent"], dict):
+            found["sent"] = {name: value for name, value in found["sent"].items() if name != "request_id"}
 
 
 def _is_erased(error: Exception) -> bool:

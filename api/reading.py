@@ -64,9 +64,12 @@ class OpenLedger:
         return int.from_bytes(self.root_at(max(run.last_seq for run in runs) + 1)[:8], "big")
 
     @contextmanager
-    def views(self) -> Iterator[Connection]:
-        """The read models, up to date."""
-        with scratch_views(self.place, self.events) as connection:
+    def views(self, *, jobs: int | None = 1) -> Iterator[Connection]:
+        """The read models, brought up to date by ``jobs`` processes; for None by all cores where it is worth it.
+
+        Only a program whose main module can be imported again without doing anything may start processes.
+        """
+        with scratch_views(self.place, self.events, jobs=jobs) as connection:
             yield connection
 
 

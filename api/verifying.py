@@ -21,10 +21,12 @@ from ..ledger.audit.audit import Against, audit
 from ..ledger.audit.verdict import Verdict
 from ..ledger.errors import LedgerError, Malformed, Unavailable
 from ..ledger.folds.anchors import ANCHOR_STREAM
+from ..ledger.folds.erasures import Erasures
 from ..ledger.signing.keys import KeyFolder
-from ..ledger.store.folding import read_identity
+from ..ledger.store.folding import read_erasures, read_identity, read_moved
 from ..ledger.store.place import Place
 from ..ledger.store.reader import LedgerReader
+from ..ledger.store.scopes import ScopeKeys
 from ..ledger.tlog.checkpoint import claimed_checkpoint
 from ..ledger.tlog.note import parse_vkey
 from ..ledger.tlog.policy import parse_policy
@@ -245,15 +247,32 @@ def known_here(place: Place, keys_root: Path, reader: LedgerReader, asked: Again
         signed = KeyFolder(keys_root, genesis, origin).signed()
     except (Unavailable, Malformed) as error:
         signed, why_not["rollback"] = None, f"no signing state to compare with: {error}"
+    with suppress(Exception):
+        moved = read_moved(reader)
+        is_short = signed is not None and signed.size > reader.head().size
+        if moved is not None and is_short and moved.destination != place.digest(genesis):
+            signed, why_not["rollback"] = None, f"{moved}; what has been signed since lies there"
     return replace(
         asked,
         signed=signed,
         ended=ended,
         scopes=scopes,
+        open_scopes=partial(_open_scopes_again, place, keys_root, genesis),
+        erasures_now=partial(_erasures_now, place),
         check_projections=check_seals,
         why_not=why_not,
         tokens=place.token,
     )
+
+
+def _erasures_now(place: Place) -> Erasures:
+    with suppress(LedgerError), place.beside() as reader:
+        return read_erasures(reader)
+    return Erasures()
+
+
+def _open_scopes_again(place: Place, keys_root: Path, origin: str) -> ScopeKeys | None:
+    return open_scopes(place, keys_root, origin)[0]
 
 
 def _note(text: str) -> bytes:

@@ -132,8 +132,8 @@ def measure_overview(bench: Bench) -> list[Row]:
         live = LiveLedger(ledger)
         fresh = count(number, APPENDED)
         dataset = rows(drawn)
-        asked = [_request(random.Random(seed)) for seed in range(bench.sizes.long_windows + 1)]
-        _overview(live, {"from_ts": 0, "to_ts": END})
+        asked = [random_request(random.Random(seed)) for seed in range(bench.sizes.long_windows + 1)]
+        overview(live, {"from_ts": 0, "to_ts": END})
         seconds = interleave(
             {
                 "ours": _asking(live, ledger, asked, fresh, lists=False),
@@ -168,9 +168,9 @@ def measure_overview_memory(bench: Bench) -> list[Row]:
                 record(ledger, drawn[start : start + 500])
             live = LiveLedger(ledger)
             request = {"from_ts": END - 3 * DAY, "to_ts": END, "source_sets": SETS, "session_lists": False}
-            _overview(live, request)
+            overview(live, request)
             tracemalloc.start()
-            _overview(live, request)
+            overview(live, request)
             peaks[name] = tracemalloc.get_traced_memory()[1] / 2**20
             tracemalloc.stop()
             live.close()
@@ -188,12 +188,12 @@ def measure_overview_memory(bench: Bench) -> list[Row]:
     ]
 
 
-def _request(rng: random.Random) -> dict[str, Any]:
+def random_request(rng: random.Random) -> dict[str, Any]:
     first = rng.randrange(END - DAYS * DAY, END - 3 * DAY)
     return {"from_ts": first, "to_ts": rng.randrange(first + DAY, END), "bucket": "day", "source_sets": SETS}
 
 
-def _overview(live: LiveLedger, request: dict[str, Any]) -> dict[str, Any]:
+def overview(live: LiveLedger, request: dict[str, Any]) -> dict[str, Any]:
     with live.moment() as moment:
         asked = OverviewRequest.model_validate(request)
         found: dict[str, Any] = build_overview(
@@ -210,7 +210,7 @@ def _asking(
     def ask() -> float:
         record(ledger, list(sessions(next(fresh), APPENDED, 1, 1000)))  # of the last day, as what is new is
         request = {**next(turns), "session_lists": lists}
-        return timed(lambda: _overview(live, request))
+        return timed(lambda: overview(live, request))
 
     return ask
 

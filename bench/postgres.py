@@ -49,7 +49,7 @@ def measure_postgres(bench: Bench) -> list[Row]:
     version = newest_version()
     if version is None:
         return []
-    with _server(version) as server:
+    with running_server(version) as server:
         return [*_against_library(bench, server), _two_ledgers(bench, server)]
 
 
@@ -157,7 +157,7 @@ def _library(server: Server) -> Application[str]:
 
 
 @contextmanager
-def _server(version: int) -> Iterator[Server]:
+def running_server(version: int) -> Iterator[Server]:
     server = Server(version)
     try:
         yield server.start()

@@ -25,7 +25,7 @@ def measure_receipt(bench: Bench) -> list[Row]:
     long_folder, short_folder = (bench.ledgers.of_size(size) for size in (sizes.large, sizes.small))
     with bench.ledgers.open(long_folder) as long, bench.ledgers.open(short_folder) as short:
         seconds = interleave(
-            {"long": _giving_receipts(long, sizes.receipts), "short": _giving_receipts(short, sizes.receipts)},
+            {"long": giving_receipts(long, sizes.receipts), "short": giving_receipts(short, sizes.receipts)},
             sizes.windows,
         )
     each = {name: [1000 * taken / sizes.receipts for taken in found] for name, found in seconds.items()}
@@ -53,6 +53,8 @@ def measure_rebuild(bench: Bench) -> list[Row]:
     folder = bench.ledgers.of_size(sizes.verified)
     seconds = interleave({"rebuild": _rebuilding(folder)}, sizes.long_windows)["rebuild"]
     whole = _rebuilding(bench.ledgers.of_size(sizes.large))()
+    long = bench.ledgers.of_size(sizes.middle)
+    shared = interleave({"one": _rebuilding(long), "two": _rebuilding(long, jobs=2)}, sizes.exports)
     return [
         Row(
             "rebuild",
@@ -61,7 +63,14 @@ def measure_rebuild(bench: Bench) -> list[Row]:
             median_of([sizes.verified / taken for taken in seconds]),
             50_000,
             beside={f"once_over_{sizes.large}_per_second": sizes.large / whole},
-        )
+        ),
+        Row(
+            "rebuild_jobs",
+            f"the same of {sizes.middle:,} entries, two processes against one (starting them included)",
+            "×",
+            median_of(ratios(shared["two"], shared["one"])),
+            beside={f"{name}_per_second": sizes.middle / median(taken) for name, taken in shared.items()},
+        ),
     ]
 
 
@@ -88,7 +97,7 @@ def measure_help(bench: Bench) -> list[Row]:
     ]
 
 
-def _giving_receipts(ledger: Ledger, number: int) -> Side:
+def giving_receipts(ledger: Ledger, number: int) -> Side:
     size = ledger.sign().size
     chosen = random.Random(size)
 
@@ -99,14 +108,14 @@ def _giving_receipts(ledger: Ledger, number: int) -> Side:
     return give
 
 
-def _rebuilding(folder: Path) -> Side:
+def _rebuilding(folder: Path, jobs: int = 1) -> Side:
     def rebuild() -> float:
         with (
             tempfile.TemporaryDirectory(dir=folder.parent) as scratch,
             open_snapshot(folder) as reader,
             open_views(FolderPlace(Path(scratch))) as engine,
         ):
-            return timed(lambda: catch_up(engine, EventReader(reader, REGISTRY)))
+            return timed(lambda: catch_up(engine, EventReader(reader, REGISTRY), jobs=jobs))
 
     return rebuild
 

@@ -1,4 +1,4 @@
-"""Appending: single commits, batches, and whether a long log slows either down."""
+"""Appending: single commits and batches."""
 
 from __future__ import annotations
 
@@ -16,9 +16,6 @@ from affidavit.bench.workload import BATCH, TEXT, evaluations, library_applicati
 from affidavit.domain.event import NewEvent
 from affidavit.ledger.application import Ledger
 
-NEW_RUNS = 900_000
-"""The number of a run that no built ledger has."""
-
 
 def measure_append(bench: Bench) -> list[Row]:
     """One event per commit against bare sqlite3 commits of an entry's bytes."""
@@ -31,7 +28,7 @@ def measure_append(bench: Bench) -> list[Row]:
         seqs = count()
         seconds = interleave(
             {
-                "affidavit": _recording_singly(ledger, events, sizes.singles),
+                "affidavit": recording_singly(ledger, events, sizes.singles),
                 "bare": lambda: timed(lambda: commit_each(bare, raws, seqs)),
                 "sync": _syncing(bench.folder / "synced", sizes.singles),
             },
@@ -62,49 +59,6 @@ def measure_batch(bench: Bench) -> list[Row]:
     ]
 
 
-def measure_growth(bench: Bench) -> list[Row]:
-    """Appending to a long log against appending to a short one, both open at once."""
-    sizes = bench.sizes
-    folder = bench.ledgers.of_size(sizes.large)
-    with bench.ledgers.open(folder) as long, bench.ledgers.create("short") as short:
-        short_events, long_events = evaluations(NEW_RUNS), evaluations(NEW_RUNS)
-        short.record(*islice(short_events, sizes.small))
-        singles = interleave(
-            {
-                "long": _recording_singly(long, long_events, sizes.singles),
-                "short": _recording_singly(short, short_events, sizes.singles),
-            },
-            sizes.windows,
-        )
-        batches = interleave(
-            {"long": _recording_batches(long, long_events), "short": _recording_batches(short, short_events)},
-            sizes.windows,
-        )
-        ends = {
-            "long_entries_at_end": float(long.recorder.max_notification_id()),
-            "short_entries_at_end": float(short.recorder.max_notification_id()),
-        }
-    return [
-        Row(
-            f"growth_{kind}",
-            f"append rate at {sizes.large:,} entries against {sizes.small:,}: {what}",
-            "×",
-            median_of(ratios(seconds["long"], seconds["short"])),
-            1.0,
-            "not below",
-            beside={
-                "long_per_second": events / median(seconds["long"]),
-                "short_per_second": events / median(seconds["short"]),
-                **ends,
-            },
-        )
-        for kind, what, events, seconds in (
-            ("singles", "one event per commit", sizes.singles, singles),
-            ("batches", "batches of 1,000", BATCH, batches),
-        )
-    ]
-
-
 def _batch_row(bench: Bench, name: str, what: str, text: str | None, target: float) -> Row:
     app = library_application(bench.folder / f"{name}-library.db")
     with app, bench.ledgers.create(name) as ledger:
@@ -114,7 +68,7 @@ def _batch_row(bench: Bench, name: str, what: str, text: str | None, target: flo
             batch = list(islice(theirs, BATCH))
             return timed(lambda: app.save(*batch))
 
-        seconds = interleave({"affidavit": _recording_batches(ledger, ours), "library": save}, bench.sizes.windows)
+        seconds = interleave({"affidavit": recording_batches(ledger, ours), "library": save}, bench.sizes.windows)
         beside = {
             "affidavit_per_second": BATCH / median(seconds["affidavit"]),
             "library_per_second": BATCH / median(seconds["library"]),
@@ -125,7 +79,7 @@ def _batch_row(bench: Bench, name: str, what: str, text: str | None, target: flo
     return Row(name, what, "×", median_of(ratios(seconds["affidavit"], seconds["library"])), target, beside=beside)
 
 
-def _recording_batches(ledger: Ledger, events: Iterator[NewEvent]) -> Side:
+def recording_batches(ledger: Ledger, events: Iterator[NewEvent]) -> Side:
     def record() -> float:
         batch = list(islice(events, BATCH))
         return timed(lambda: ledger.record(*batch))
@@ -133,7 +87,7 @@ def _recording_batches(ledger: Ledger, events: Iterator[NewEvent]) -> Side:
     return record
 
 
-def _recording_singly(ledger: Ledger, events: Iterator[NewEvent], number: int) -> Side:
+def recording_singly(ledger: Ledger, events: Iterator[NewEvent], number: int) -> Side:
     def record() -> float:
         ready = list(islice(events, number))
         return timed(lambda: [ledger.record(event) for event in ready])

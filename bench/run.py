@@ -12,7 +12,7 @@ import json
 import sys
 import tempfile
 import time
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -20,15 +20,17 @@ from typing import Any
 from affidavit.bench.driving import measure_recording, measure_replay
 from affidavit.bench.evaluating import measure_overview, measure_overview_memory
 from affidavit.bench.exporting import measure_export, measure_receipt_check
+from affidavit.bench.growth import measure_growth
 from affidavit.bench.machine import load, machine_facts
 from affidavit.bench.packing import measure_pack
 from affidavit.bench.paging import measure_pages
 from affidavit.bench.postgres import measure_postgres
 from affidavit.bench.publishing import measure_publish
 from affidavit.bench.reading import measure_help, measure_rebuild, measure_receipt
-from affidavit.bench.recording import measure_append, measure_batch, measure_growth
+from affidavit.bench.recording import measure_append, measure_batch
 from affidavit.bench.report import print_rows
 from affidavit.bench.rows import QUICK, Bench, Measurement, Row, Sizes
+from affidavit.bench.tiles import measure_tiles
 from affidavit.bench.verifying import measure_jobs, measure_memory, measure_verify
 from affidavit.bench.witnessing import measure_witness
 from affidavit.bench.workload import Ledgers
@@ -46,6 +48,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "memory": measure_memory,
     "rebuild": measure_rebuild,
     "publish": measure_publish,
+    "tiles": measure_tiles,
     "witness": measure_witness,
     "pack": measure_pack,
     "overview": measure_overview,
@@ -54,7 +57,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "recording": measure_recording,
     "replay": measure_replay,
     "postgres": measure_postgres,
-    "growth": measure_growth,  # the last one: it appends to the large ledger
+    "growth": measure_growth,
 }
 
 
@@ -62,9 +65,12 @@ def main() -> None:
     options = _options()
     names = options.names or list(MEASUREMENTS)
     out = options.out
-    if out is None and not options.quick and not options.names:
+    if out is None and not options.quick and not options.names and options.large is None:
         out = RESULTS
-    results = run(names, QUICK if options.quick else Sizes(), options.folder, quick=options.quick)
+    sizes = QUICK if options.quick else Sizes()
+    if options.large is not None:
+        sizes = replace(sizes, large=options.large)
+    results = run(names, sizes, options.folder, quick=options.quick)
     print_rows(results["rows"])
     if out is not None:
         out.write_text(json.dumps(results, indent=1, ensure_ascii=False) + "\n")
@@ -97,6 +103,7 @@ def _options() -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="small sizes, about a minute")
     parser.add_argument("--out", type=Path, metavar="FILE", help="write the figures to FILE")
     parser.add_argument("--folder", type=Path, metavar="DIR", help="measure on the disk of DIR [default: TMPDIR]")
+    parser.add_argument("--large", type=int, metavar="N", help="entries of the large ledger [default: 1,000,000]")
     options = parser.parse_args()
     unknown = sorted(set(options.names) - set(MEASUREMENTS))
     if unknown:

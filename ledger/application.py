@@ -40,8 +40,15 @@ from .folds.witnesses import WITNESSES_STREAM
 from .publishing.proving import Prover
 from .signing.cosigning import declare
 from .signing.keys import KeyFolder, make_origin
-from .signing.sign import BackgroundSigner, require_signed_history, sign_head, sign_while_held
-from .store.folding import read_declared, read_erasures, read_identity
+from .signing.sign import (
+    SIGNING,
+    BackgroundSigner,
+    require_signed_history,
+    sign_head,
+    sign_while_held,
+    signing_alone,
+)
+from .store.folding import read_declared, read_erasures, read_identity, read_moved
 from .store.opening import EventReader
 from .store.place import Place, Store
 from .store.reader import LedgerReader
@@ -52,6 +59,7 @@ from .tlog.checkpoint import Checkpoint
 from .tlog.note import VerifierKey, print_vkey
 from .tlog.receipt import Receipt
 from .tlog.witness import Cosigners
+from .watching import Watch, unwatched
 
 
 def system_clock() -> int:
@@ -61,10 +69,14 @@ def system_clock() -> int:
 
 @dataclass(frozen=True, slots=True)
 class Edge:
-    """What comes into the ledger from outside: the clock (microseconds since 1970) and random bytes."""
+    """What comes into the ledger from outside: the clock (microseconds since 1970) and random bytes.
+
+    ``watch`` goes out: whoever it is, is told of what takes time.
+    """
 
     clock: Callable[[], int] = system_clock
     random: Callable[[int], bytes] = os.urandom
+    watch: Watch = unwatched
 
 
 def executed(requested: Entry, destroyed: Destroyed) -> tuple[ErasureExecuted, Meta]:
@@ -171,9 +183,11 @@ class Ledger(Application[str]):
     ) -> None:
         self.place = as_place(where)
         self._edge = edge or Edge()
+        self.watch = self._edge.watch
         self._cosigners = cosigners
         self._registry = registry
         self._prover = Prover()
+        self._signing = self.place.lock(SIGNING)
         self._store = self.place.open()
         self._signer: BackgroundSigner | None = None
         try:
@@ -193,6 +207,7 @@ class Ledger(Application[str]):
                 self.scopes.close()
                 raise
         except BaseException:
+            self._signing.close()
             self._store.close()
             raise
         if sign_in_background:
@@ -253,7 +268,15 @@ class Ledger(Application[str]):
 
     def sign(self) -> Checkpoint:
         """Sign and publish a checkpoint of all that is durable now. Raises as ``sign_head`` does."""
-        return sign_head(self.recorder, self.keys, self._cosigners)
+        with self.watch("sign") as figures:
+            checkpoint = sign_head(self.recorder, self.keys, self._signing, self._cosigners)
+            figures["size"] = checkpoint.size
+        return checkpoint
+
+    @property
+    def is_signing_stopped(self) -> bool:
+        """Whether signing in the background was refused, and has ended for good."""
+        return self._signer is not None and self._signer.is_stopped
 
     def rotate_key(self, overlap: int = 1000, meta: Meta | None = None) -> KeyRotated:
         """Sign with a new key from now on, and with the old one too for ``overlap`` entries more; then that is removed.
@@ -276,11 +299,11 @@ class Ledger(Application[str]):
 
         told = meta or Meta()
         # Nobody signs before the entry says with what, and the new key is durable before anybody needs it.
-        with self.keys.signing_lock():
+        with signing_alone(self.keys, self._signing):
             new = self.keys.add_key(self._edge.random)
             self.recorder.append_knowing(make)
             with suppress(QuorumNotMet):
-                sign_while_held(self.recorder, self.keys, self._cosigners)
+                sign_while_held(self.recorder, self.keys, self._signing, self._cosigners)
         return rotated[0]
 
     def receipt(self, seq: int) -> Receipt:
@@ -422,9 +445,14 @@ class Ledger(Application[str]):
                 with suppress(Unavailable):  # what did not serve a moment ago may serve now
                     self._signer.stop()
             self.sign()
+        except Refused as error:  # it moved while it was open, and has been signed further where it is now
+            if error.rule != "ledger_moved":
+                raise
+            logging.getLogger(__name__).info("closed without a signature: %s", error)
         except QuorumNotMet as error:  # what is recorded is durable, and published when the ledger is open again
             logging.getLogger(__name__).warning("closed with entries that are not published: %s", error)
         finally:
+            self._signing.close()
             self.scopes.close()
             super().close()
 
@@ -444,7 +472,9 @@ class Ledger(Application[str]):
         return EventMapper(self._registry, self._edge.random)
 
     def construct_recorder(self) -> ApplicationRecorder:
-        return self._store.recorder(self.scopes, self._edge.clock, self._edge.random, self._clock_finding)
+        recorder = self._store.recorder(self.scopes, self._edge.clock, self._edge.random, self._clock_finding)
+        recorder.watch = self.watch
+        return recorder
 
     def construct_event_store(self) -> EventStore[str]:
         return LedgerEventStore(self.mapper, self.recorder)
@@ -467,14 +497,15 @@ class Ledger(Application[str]):
             require_signed_history(reader, signed)
 
     def _declare_witnesses(self) -> None:
-        """Record who is asked from now on, where that is not what the log says."""
+        """Record who is asked from now on, where that is not what the log says, unless it goes on elsewhere."""
         if self._cosigners is None:
             return
         event = declare(self._cosigners)
         while True:
             with self.recorder.reading() as reader:
                 declared, pos = read_declared(reader), reader.next_pos(WITNESSES_STREAM)
-            if declared == event:
+                moved = read_moved(reader)
+            if declared == event or moved is not None:
                 return
             with suppress(Conflict):  # another process may have said the same
                 self.record(NewEvent(WITNESSES_STREAM, pos, event, Meta()))

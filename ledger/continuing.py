@@ -20,7 +20,7 @@ from .events import ErasureExecuted, ErasureRequested, LedgerContinued
 from .folds.erasures import ERASURE_STREAM
 from .folds.identity import LEDGER_STREAM
 from .signing.keys import KeyFolder, make_origin, make_signing_key
-from .signing.sign import require_signed_history
+from .signing.sign import require_signed_history, signing_alone
 from .store.folding import read_erasures, read_identity
 from .store.place import VIEWS, Place
 from .store.reader import LedgerReader
@@ -75,7 +75,7 @@ class _Continued(Ledger):
         super().__init__(where, keys_root, registry, edge=edge, sign_in_background=False, cosigners=cosigners)
 
     def _require_present_log(self) -> None:
-        with self.keys.signing_lock():  # of two that do this at once, the second finds another origin
+        with signing_alone(self.keys, self._signing):  # of two that do this at once, the second finds another origin
             signed = self.keys.signed()
             with self.recorder.reading() as reader:
                 _require_behind(reader, signed)
@@ -96,7 +96,7 @@ class _Continued(Ledger):
             with self.place.alone(VIEWS):  # they may know of lost entries; they are made anew
                 self.place.views.forget()
             keys.create_continued(private)
-            self.recorder.append_knowing(partial(self._make_entries, signed))
+            self.recorder.append_knowing(partial(self._make_entries, signed), after_move=True)
         self.keys, self.origin = keys, keys.origin
 
     def _make_entries(self, signed: Checkpoint, reader: LedgerReader, seq: int) -> list[PendingEntry]:
@@ -145,6 +145,8 @@ def _require_behind(reader: LedgerReader, signed: Checkpoint) -> None:
     except SigningRefused as refused:
         if refused.kind != "rollback":
             raise
+        return
+    except Refused:  # it moved: what was signed since is lost with where it went, or it would go on there
         return
     raise Refused(
         "not_behind",

@@ -117,6 +117,24 @@ class LedgerContinued(_Identifying):
     reason: str = Field(pattern="^[a-z][a-z0-9_]{0,63}$")
 
 
+class LedgerMoved(_Identifying):
+    """The last entry here: the ledger goes on in another store (``postgresql`` or ``sqlite``), and nothing follows.
+
+    ``destination`` is the SHA-256 (hex) of the origin that entry 0 names, a newline and the name of the place.
+    """
+
+    type_name = "ledger.moved.v1"
+    store: Literal["postgresql", "sqlite"]
+    destination: str = Field(pattern="^[0-9a-f]{64}$")
+
+
+class LedgerArrived(_Identifying):
+    """The ledger goes on here, after entry ``moved``, which ended it where it was."""
+
+    type_name = "ledger.arrived.v1"
+    moved: int = Field(ge=1)
+
+
 class WitnessesDeclared(Event):
     """From here on checkpoints are shown to the witnesses of ``policy``, a tlog-policy file without addresses.
 
@@ -206,6 +224,8 @@ EVENTS: tuple[type[Event], ...] = (
     ErasureExecuted,
     KeyRotated,
     LedgerContinued,
+    LedgerMoved,
+    LedgerArrived,
     WitnessesDeclared,
     AnchorRecorded,
     ReviewSigned,

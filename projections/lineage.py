@@ -86,6 +86,8 @@ def family_of(connection: Connection, size: int, run: str, most: int) -> Family:
 
 def branch_counts(connection: Connection, size: int, runs: Sequence[str]) -> dict[str, int]:
     """How many runs were branched from each of ``runs`` directly; those without any are left out."""
+    if not runs:
+        return {}
     found = connection.exec_driver_sql(
         f"SELECT parent_run, count(*) FROM runs WHERE parent_run IN ({', '.join('?' * len(runs))}) AND seq < ? "
         "GROUP BY parent_run",

@@ -307,6 +307,8 @@ def _places(values: Sequence[str]) -> str:
 
 def _calls(connection: Connection, runs: Sequence[str], size: int) -> dict[str, Found]:
     """What the recorded calls of each run sum up to; the view has them in order of run."""
+    if not runs:
+        return {}
     rows = connection.exec_driver_sql(
         "SELECT run, max(seq), sum(prompt_tokens + completion_tokens), sum(requested) > sum(1 - requested), "
         f"sum(not_counted) FROM calls WHERE run IN ({_places(runs)}) AND seq < ? GROUP BY run",

@@ -15,7 +15,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
-from itertools import groupby, islice
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -38,14 +38,14 @@ from ..ledger.files import hold_lock
 from ..ledger.store.opening import EventReader
 from ..ledger.store.place import VIEWS as VIEWS_LOCK
 from ..ledger.store.place import Place, ViewsFile, ViewsSchema
+from .batches import batches
 from .columns import TEXT, WHOLE, add_rows, names_there, tables_there
 from .evaluation.view import EVALUATION_VIEW
 from .reviews_view import REVIEWS_VIEW
 from .runs_view import RUNS_VIEW
-from .view import NO_ROWS, Row, View, extend_digest
+from .view import NO_ROWS, Row, View, extend_digest, extend_printed
 
 VIEWS: tuple[View, ...] = (RUNS_VIEW, EVALUATION_VIEW, REVIEWS_VIEW)
-BATCH = 2000
 
 _TRACKING = Table(
     "tracking",
@@ -57,19 +57,19 @@ _TRACKING = Table(
 )
 
 
-def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEWS) -> int:
-    """Bring every view up to the log's present size, which is returned.
+def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEWS, *, jobs: int | None = 1) -> int:
+    """Bring every view up to the log's present size, which is returned; see ``batches`` for ``jobs``.
 
     A view database that does not read, or does not fit the log, is thrown away and made anew.
     """
     try:
-        return _catch_up(engine, events, views)
+        return _catch_up(engine, events, views, jobs)
     except DatabaseError as error:
         if engine.dialect.name != "sqlite" and isinstance(error, OperationalError):
             raise _cannot_be_made(engine, error) from error  # the server went away: that is nothing of the views
     try:
         _throw_away(engine)
-        return _catch_up(engine, events, views)
+        return _catch_up(engine, events, views, jobs)
     except DatabaseError as error:
         raise _cannot_be_made(engine, error) from error
 
@@ -88,7 +88,7 @@ def _throw_away(engine: Engine) -> None:
             connection.exec_driver_sql(f'DROP TABLE "{name}" CASCADE')
 
 
-def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> int:
+def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...], jobs: int | None) -> int:
     size = events.reader.head().size
     reached: defaultdict[int, list[View]] = defaultdict(list)
     for view in views:
@@ -97,7 +97,7 @@ def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...]) -> i
             reached[tracked(connection, view)[0]].append(view)
     for start, together in reached.items():
         if start < size:
-            _feed(engine, together, events, start, size)
+            _feed(engine, together, events, start, size, jobs)
         if start == 0:
             _index(engine, together)
     return size
@@ -169,7 +169,7 @@ def copied_views(place: Place) -> Iterator[Engine | None]:
 
 
 @contextmanager
-def scratch_views(place: Place, events: EventReader) -> Iterator[Connection]:
+def scratch_views(place: Place, events: EventReader, *, jobs: int | None = 1) -> Iterator[Connection]:
     """The views up to date at least with ``events``, to read; of a ledger in a folder in a scratch copy."""
     views = place.views
     with ExitStack() as opened:
@@ -178,11 +178,11 @@ def scratch_views(place: Place, events: EventReader) -> Iterator[Connection]:
                 engine = opened.enter_context(open_views(place))
                 # Others may have brought them further than these events go: what is there now is what they are of.
                 with place.beside() as reader:
-                    catch_up(engine, events.over(reader))
+                    catch_up(engine, events.over(reader), jobs=jobs)
             else:
                 copy = opened.enter_context(_copied_file(place, views))
                 engine = _disposed(opened, views_engine(copy))
-                catch_up(engine, events)
+                catch_up(engine, events, jobs=jobs)
         except DatabaseError as error:
             raise Unavailable(f"the views of {place} cannot be made: {error.orig}; verify the ledger") from error
         yield opened.enter_context(engine.connect())
@@ -301,30 +301,21 @@ def _index(engine: Engine, views: list[View]) -> None:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
 
-def _feed(engine: Engine, views: list[View], events: EventReader, start: int, stop: int) -> None:
-    """Feed views that have reached the same size. Events of types that none of them takes are not decoded."""
+def _feed(engine: Engine, views: list[View], events: EventReader, start: int, stop: int, jobs: int | None) -> None:
+    """Feed views that have reached the same size."""
     with engine.connect() as connection:
         digests = [tracked(connection, view)[1] for view in views]
-    types = frozenset().union(*(view.types for view in views))
-    source = events.events(start, stop, types)
-    while start < stop:
-        batch = list(islice(source, BATCH))
-        start = batch[-1].seq + 1 if len(batch) == BATCH else stop
+    for reached, made in batches(views, events, start, stop, jobs):
         with engine.begin() as connection:
-            for number, view in enumerate(views):
-                added: defaultdict[Table, list[tuple[Any, ...]]] = defaultdict(list)
-                digest = digests[number]
-                for recorded in batch:
-                    rows = view.rows(recorded) if recorded.type_name in view.types else ()
-                    if rows:
-                        digest = extend_digest(digest, rows)
-                        for table, values in rows:
-                            added[table].append(values)
-                digests[number] = digest
-                for table, found in added.items():
-                    add_rows(connection, table.name, found)
+            for number, (view, own) in enumerate(zip(views, made, strict=True)):
+                for printed in own.printed:
+                    digests[number] = extend_printed(digests[number], printed)
+                for name, rows in own.added.items():
+                    add_rows(connection, name, rows)
                 if view.added is not None:
-                    view.added(connection, added)
+                    tables = view.metadata.tables
+                    view.added(connection, defaultdict(list, {tables[name]: rows for name, rows in own.added.items()}))
                 connection.execute(
-                    _TRACKING.update().where(_TRACKING.c.view == view.name), {"size": start, "digest": digest}
+                    _TRACKING.update().where(_TRACKING.c.view == view.name),
+                    {"size": reached, "digest": digests[number]},
                 )

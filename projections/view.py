@@ -45,10 +45,17 @@ class View:
 
 def extend_digest(digest: bytes, rows: Sequence[Row]) -> bytes:
     """The view's digest after one more event; the same where the event made no rows."""
-    if not rows:
-        return digest
-    printed = sorted(dump([f"{table.name}", *values]) + b"\n" for table, values in rows)
-    return sha256(digest + b"".join(printed)).digest()
+    return extend_printed(digest, print_rows(rows)) if rows else digest
+
+
+def print_rows(rows: Sequence[Row]) -> bytes:
+    """The rows of one event as the digest takes them."""
+    return b"".join(sorted(dump([f"{table.name}", *values]) + b"\n" for table, values in rows))
+
+
+def extend_printed(digest: bytes, printed: bytes) -> bytes:
+    """The view's digest after an event whose rows are ``printed``."""
+    return sha256(digest + printed).digest()
 
 
 def digest_of(view: View, events: Iterable[Recorded], digest: bytes = NO_ROWS) -> bytes:

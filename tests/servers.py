@@ -58,18 +58,21 @@ def programs(version: int) -> Path:
     return folder
 
 
-def server_or_skip(version: int, **settings: object) -> Server:
+def server_or_skip(version: int, *, empty: bool = False, **settings: object) -> Server:
     """A server that is not started yet; skips the test where that version is not here."""
     try:
-        return Server(version, **settings)
+        return Server(version, empty=empty, **settings)
     except NotHere as error:
         pytest.skip(str(error))
 
 
 class Server:
-    """A server with its data, not started yet. ``settings`` are those of postgresql.conf."""
+    """A server with its data, not started yet. ``settings`` are those of postgresql.conf.
 
-    def __init__(self, version: int, **settings: object) -> None:
+    ``empty``: it has no data yet; ``make`` or ``follow`` gives it some.
+    """
+
+    def __init__(self, version: int, *, empty: bool = False, **settings: object) -> None:
         self.version = version
         self._programs = programs(version)
         self.home = Path(tempfile.mkdtemp(prefix="affidavit-pg-", dir="/tmp"))  # short: a socket's path has a limit
@@ -83,6 +86,11 @@ class Server:
             self._as |= {"user": nobody.pw_uid, "group": nobody.pw_gid, "extra_groups": []}
             os.chown(self.home, nobody.pw_uid, nobody.pw_gid)
             self._require_reachable()
+        if not empty:
+            self.make()
+
+    def make(self) -> None:
+        """Make its data."""
         self.run("initdb", "-D", str(self.data), *_INITDB)
 
     def run(self, program: str, *arguments: str) -> str:
@@ -105,6 +113,18 @@ class Server:
             assert time.monotonic() < deadline, self.log()  # after a kill: its children are still ending
         return self
 
+    def follow(self, primary: Server) -> Server:
+        """Take over a copy of the primary's data, in place of its own, and start as its standby."""
+        shutil.rmtree(self.data, ignore_errors=True)
+        at = ("-D", str(self.data), "-h", str(primary.home), "-U", USER)
+        self.run("pg_basebackup", *at, "-X", "stream", "-c", "fast", "-C", "-S", "standby", "-R", "--no-sync")
+        return self.start()
+
+    def promote(self) -> None:
+        """Make a primary of a standby."""
+        with self.connect() as db:
+            assert db.execute("SELECT pg_promote(true, 60)").fetchone() == (True,)
+
     def stop(self, mode: Mode = "fast") -> None:
         """End it, and wait until it has; its data stay."""
         if self._watch is None:
@@ -116,6 +136,10 @@ class Server:
     def delete(self) -> None:
         self.stop("immediate")
         shutil.rmtree(self.home, ignore_errors=True)
+
+    @property
+    def is_running(self) -> bool:
+        return _is_running(self._pid)
 
     def url(self, database: str = "postgres", *, user: str = USER) -> str:
         return f"postgresql://{user}@/{database}?host={self.home}"
@@ -159,6 +183,56 @@ class Server:
             self._programs = copied / self._programs.relative_to(package.parent)
 
 
+class Pair:
+    """A primary, and once ``attach`` has returned its synchronous standby. Clients know both by ``url``."""
+
+    def __init__(self, version: int) -> None:
+        self.primary = Server(version, cluster_name="a").start()
+        self.standby = Server(version, empty=True, cluster_name="b")
+        self.homes = f"{self.primary.home},{self.standby.home}"
+
+    @property
+    def url(self) -> str:
+        return f"postgresql://{USER}@/postgres?host={self.homes}&target_session_attrs=read-write"
+
+    def attach(self) -> None:
+        """From here on nothing is acknowledged that the standby does not have."""
+        self.standby.follow(self.primary)
+        self.wait_for("streaming")
+        self.require_standby("FIRST 1 (a, b)")
+        self.wait_for("sync")
+
+    def require_standby(self, names: str) -> None:
+        """Whose word commits wait for; nobody's where it is empty."""
+        self.primary.execute(f"ALTER SYSTEM SET synchronous_standby_names = '{names}'")
+        self.primary.execute("SELECT pg_reload_conf()")
+
+    def fail_over(self, mode: Mode = "kill") -> None:
+        """End the primary, and make one of the standby, which has none then, and waits for none."""
+        self.primary.stop(mode)
+        self.promote()
+
+    def promote(self) -> None:
+        """The primary has ended: the standby takes over."""
+        self.standby.promote()
+        self.primary, self.standby = self.standby, self.primary
+        self.require_standby("")
+
+    def wait_for(self, state: str) -> None:
+        """Until the standby is in this state."""
+        deadline = time.monotonic() + _START_SECONDS
+        with self.primary.connect() as db:
+            while (
+                db.execute("SELECT 1 FROM pg_stat_replication WHERE %s IN (state, sync_state)", (state,)).rowcount < 1
+            ):
+                assert time.monotonic() < deadline, self.standby.log()
+                time.sleep(0.02)
+
+    def delete(self) -> None:
+        self.primary.delete()
+        self.standby.delete()
+
+
 def _is_running(pid: int) -> bool:
     try:
         return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
@@ -174,8 +248,8 @@ class Servers:
 
     def of(self, version: int) -> Server:
         if version not in self._running:
-            quick = {"fsync": "off", "full_page_writes": "off", "autovacuum": "off", "max_connections": 200}
-            self._running[version] = server_or_skip(version, **quick).start()
+            server = server_or_skip(version, fsync="off", full_page_writes="off", autovacuum="off", max_connections=200)
+            self._running[version] = server.start()
         return self._running[version]
 
     def close(self) -> None:

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from affidavit.bench import report
+from affidavit.bench.growth import per_tenfold, rungs
 from affidavit.bench.postgres import newest_version
 from affidavit.bench.windows import interleave, median_of, quantile_of
 
@@ -18,15 +19,21 @@ ROOT = Path(__file__).resolve().parents[1]
 ROWS = [
     *("help", "append", "batch", "batch_sealed", "verify", "verify_memory", "verify_jobs", "receipt"),
     *("receipt_check", "export_tiles"),
-    *("memory_1", "memory_2", "rebuild"),
+    *("memory_1", "memory_2", "rebuild", "rebuild_jobs"),
     *("publish", "publish_batches"),
+    *("tiles_hashes", "tiles_bundles"),
     *("witness", "witness_http"),
     *(["pack"] if shutil.which("chromium") else []),
     *("overview", "overview_time", "overview_lists", "overview_memory"),
     *("pages", *(["first_paint"] if shutil.which("chromium") else []), "pages_growth"),
     *("recording", "replay"),
     *(["postgres_singles", "postgres_batches", "postgres_two_ledgers"] if newest_version() else []),
-    *("growth_singles", "growth_batches"),
+    *(f"growth_{what}" for what in ("singles", "receipts", "overviews", "batches", "memory")),
+    *(
+        (f"postgres_growth_{what}" for what in ("singles", "receipts", "overviews", "batches", "memory"))
+        if newest_version()
+        else ()
+    ),
 ]
 
 
@@ -62,6 +69,14 @@ def test_the_interval_of_another_quantile_is_binomial() -> None:
     few = quantile_of(values[-10:], 0.95)
     assert (few.value, few.high) == (10, 10)
     assert few.coverage < 0.95
+
+
+def test_the_trend_is_fitted_in_each_window() -> None:
+    assert rungs(1000, 1_000_000) == [1000, 10_000, 100_000, 1_000_000]
+    assert rungs(500, 10_000) == [500, 5000, 10_000]
+    flat, doubling = {10: [1.0, 3.0], 100: [1.0, 3.0]}, {10: [1.0], 100: [2.0], 1000: [4.0]}
+    assert per_tenfold(flat) == pytest.approx([1, 1])
+    assert per_tenfold(doubling) == pytest.approx([2])
 
 
 def test_another_side_begins_each_window() -> None:

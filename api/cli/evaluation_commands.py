@@ -50,7 +50,7 @@ def show_overview(
     as_json: bool,
 ) -> None:
     request = _overview_request(start, end, bucket, source, source_sets, request_file)
-    with open_moment(ledger_place(given), keys_root(), as_of) as moment:
+    with open_moment(ledger_place(given), keys_root(), as_of, jobs=None) as moment:
         answer = overview_answer(moment, request)
     if as_json:
         print_json(answer)
@@ -68,7 +68,7 @@ def show_trend(
     as_json: bool,
 ) -> None:
     window = _overview_request(start, end, None, None, [], None)
-    with open_moment(ledger_place(given), keys_root(), as_of) as moment:
+    with open_moment(ledger_place(given), keys_root(), as_of, jobs=None) as moment:
         answer = trend_answer(moment, from_ts=window.from_ts, to_ts=window.to_ts, source=source, version=version)
         pin = pinned_version(moment.views, moment.size)
     if as_json:

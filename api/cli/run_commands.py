@@ -48,7 +48,7 @@ def _print_report(report: ImportReport) -> None:
 
 
 def list_all_runs(given: str | None, as_json: bool, as_of: str | None) -> None:
-    with open_for_reading(ledger_place(given), keys_root()) as ledger, ledger.views() as connection:
+    with open_for_reading(ledger_place(given), keys_root()) as ledger, ledger.views(jobs=None) as connection:
         size = ledger.size_as_of(as_of)
         root, lines = ledger.root_at(size), list_runs(connection, size)
     if as_json:

@@ -147,6 +147,9 @@ def _verdict_json(verdict: Verdict) -> dict[str, Any]:
     witnessing = verdict.witnessing
     return {
         **verdict_json(verdict),
+        "moved": None
+        if verdict.moved is None
+        else {"seq": verdict.moved.seq, "at": verdict.moved.at, "store": verdict.moved.store},
         "witnesses": {
             "mode": _mode(witnessing.required),
             "modes": [{"first": first, "mode": _mode(required)} for first, required in witnessing.modes],
@@ -166,6 +169,8 @@ def _print(verdict: Verdict) -> None:
         f"root     {base64(verdict.root)}",
     ]
     more = []
+    if verdict.moved is not None:
+        more.append(f"closed   {verdict.moved}")
     if verdict.erased:
         more.append(f"erased   {verdict.erased} sealed fields, their keys destroyed as the log says")
     if verdict.witnessing.policy or verdict.witnessing.required is not None:

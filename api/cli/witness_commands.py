@@ -36,9 +36,9 @@ def serve(listen: str, state: Path, key_files: Sequence[Path], vkeys: Sequence[s
     ``Refused``: ``listen_readable``, ``witness_key`` where a key is no cosigner's, ``log_key`` where a vkey is not a
     log's.
     """
-    host, port = _listen(listen)
-    keys = [_cosigner(path) for path in key_files]
-    logs = _logs(vkeys, policy)
+    host, port = read_listen(listen)
+    keys = [read_cosigner(path) for path in key_files]
+    logs = read_logs(vkeys, policy)
     with closing(WitnessStore(state, keys, time.time)) as store, closing(WitnessApp(store, logs.keys_of)) as app:
         for key in keys:
             say(f"key      {print_vkey(key.verifier_key)}")
@@ -47,8 +47,8 @@ def serve(listen: str, state: Path, key_files: Sequence[Path], vkeys: Sequence[s
         run_server(app, host, port, "witness")
 
 
-class _Logs:
-    """The logs that a witness cosigns, and the keys that they may sign with."""
+class Logs:
+    """The logs that a witness cosigns, or a mirror follows, and the keys that they may sign with."""
 
     def __init__(self, logs: Sequence[PolicyLog]) -> None:
         self._policy = Policy(tuple(logs), (), (), "none")
@@ -58,24 +58,27 @@ class _Logs:
         return self._policy.log_keys(origin, size) if origin in self.origins else None
 
 
-def _logs(vkeys: Sequence[str], policy: Path | None) -> _Logs:
+def read_logs(vkeys: Sequence[str], policy: Path | None) -> Logs:
+    """The logs that are named by a key or by a policy; ``Refused`` (``log_key``) where a key is not a log's."""
     keys = [parse_vkey(vkey) for vkey in dict.fromkeys(vkeys)]
     for key in keys:
         if key.algorithm != ED25519:
-            raise Refused("log_key", f"--log {key.name}: type of the key is {key.algorithm:#04x}, expected 0x01")
+            raise Refused("log_key", f"log {key.name}: type of the key is {key.algorithm:#04x}, expected 0x01")
     listed = read_policy(policy).logs if policy is not None else ()
-    return _Logs([*listed, *(PolicyLog(key) for key in keys if key not in {log.key for log in listed})])
+    return Logs([*listed, *(PolicyLog(key) for key in keys if key not in {log.key for log in listed})])
 
 
-def _cosigner(path: Path) -> NotePrivateKey:
+def read_cosigner(path: Path) -> NotePrivateKey:
+    """A key that cosigns; ``Refused`` (``witness_key``) for any other."""
     key = read_private_key(path)
     if key.algorithm not in (ED25519_COSIGNATURE, ML_DSA_44_COSIGNATURE):
         raise Refused("witness_key", f"key file {path}: type is {key.algorithm:#04x}, expected 0x04 or 0x06")
     return key
 
 
-def _listen(listen: str) -> tuple[str, int]:
+def read_listen(listen: str, option: str = "--listen") -> tuple[str, int]:
+    """Host and port; ``Refused`` (``listen_readable``)."""
     host, _, port = listen.rpartition(":")
     if not host or not (port.isascii() and port.isdigit() and int(port) <= 65535):
-        raise Refused("listen_readable", f"--listen {listen!r}: expected HOST:PORT")
+        raise Refused("listen_readable", f"{option} {listen!r}: expected HOST:PORT")
     return host.removeprefix("[").removesuffix("]"), int(port)

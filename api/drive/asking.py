@@ -14,6 +14,7 @@ from typing import TypeVar
 
 from ...domain.event import Withheld
 from ...domain.model_calls import Ask, Conversation, ModelAnswered, ModelRequested, Reply
+from ...ledger.watching import Watch, unwatched
 from ..models.bodies import is_request_for
 from ..models.chat import ChatModel
 from ..models.patience import Patience
@@ -31,6 +32,7 @@ class Asker:
     patience: Patience = field(default_factory=Patience)
     sleep: Sleep = time.sleep
     clock: Callable[[], float] = time.monotonic
+    watch: Watch = unwatched
 
     def converse(self, journal: Journal, conversation: Conversation[T]) -> T:
         """Drive ``conversation`` to its conclusion, which is returned and not yet recorded.
@@ -66,7 +68,8 @@ class Asker:
             )
             journal.append(requested)
             start = self.clock()
-            exchange = self.model.send(prepared)
+            with self.watch("ask_model"):
+                exchange = self.model.send(prepared)
             reply = _record(journal, answered(requested, exchange, self.clock() - start))
             if exchange.replied:
                 return reply

@@ -2,7 +2,8 @@
 
 With a key a caller may do what its scopes open. Without one the server answers only callers on this machine
 that no browser page from elsewhere and no proxy stands behind: peer, ``Host`` and ``Origin`` are loopback, there
-is no forwarding header, and ``Sec-Fetch-Site`` is absent, ``none`` or ``same-origin``. Erasing and changing the
+is no forwarding header, and ``Sec-Fetch-Site`` is absent, ``none`` or ``same-origin``; of many ledgers that one server
+serves none answers a caller without a key. Erasing and changing the
 configuration always need a key. A server whose log is public answers everybody who asks for the log itself.
 
 A browser that signed in shows its key in a cookie. With it a page may only be changed by a page of this server: what
@@ -17,16 +18,16 @@ import asyncio
 import ipaddress
 import math
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 from urllib.parse import urlsplit
 
 from starlette.datastructures import Headers
 from starlette.requests import Request, cookie_parser
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..keyring import ApiKey, Keyring
+from ..keyring import ApiKey
 from .errors import Problem, Respond, problem_of
-from .limits import Limits, RateLimiter
+from .limits import InProgress, Limits, RateLimiter
 
 BATCH = "/api/publish_interactions"
 ANY = "any"
@@ -79,6 +80,7 @@ SCOPES: dict[tuple[str, str], str] = {
     ("GET", "/health/ready"): ANY,
     ("GET", "/healthz/eval"): ANY,
     ("GET", "/healthz/anchors"): ANY,
+    ("GET", "/metrics"): "read",
     ("GET", "/openapi.json"): ANY,
     ("GET", "/assets/{name}"): ANY,
 }
@@ -103,6 +105,7 @@ FORWARDING = frozenset(
 )
 """Headers that proxies add, beside those that begin with ``x-forwarded``."""
 
+_LATER = {"Retry-After": "1"}
 _JOB = "/api/evaluations/regenerate/"
 _CHECKPOINT = "/checkpoint"
 _TILE = "/tile/"
@@ -110,6 +113,10 @@ _PAGES = frozenset({"", "runs", "evaluation", "ledger", "reviews"})
 """The first parts of the paths of pages: looking needs the scope ``read``, sending a form ``review``."""
 
 _SIGNING_IN = frozenset({"/login", "/logout"})
+
+PROBES = frozenset({"/health/live", "/health/ready"})
+"""What restarts this process, or sends it requests, asks these from wherever it runs, without a key, and must get an
+answer however much the others ask."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,31 +146,42 @@ def scope_of(method: str, path: str) -> str:
     return SCOPES.get(("GET" if method == "HEAD" else method, path), ANY)
 
 
+class Keys(Protocol):
+    """Where a key is looked for."""
+
+    def find(self, token: str) -> ApiKey | None:
+        """The key that a token belongs to, None where there is none in use."""
+
+
 class Gate:
     """Stands before the application: access, rate, content type, size and slowness, in this order."""
 
     def __init__(
         self,
         app: ASGIApp,
-        keyring: Keyring,
+        keyring: Keys,
         limits: Limits,
         limiter: RateLimiter,
         respond: Respond,
         *,
         public_log: bool = False,
+        let_local: bool = True,
     ) -> None:
         self._public_log = public_log
+        self._let_local = let_local
         self._respond = respond
         self._app = app
         self._keyring = keyring
         self._limits = limits
         self._limiter = limiter
+        self._bodies = InProgress(limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         answered = False
+        taken: list[int] = []
 
         async def hardened(message: Message) -> None:
             nonlocal answered
@@ -180,11 +198,12 @@ class Gate:
             headers = Headers(scope=scope)
             _require_path(scope["path"])
             caller = self._admit(scope, headers)
-            self._meter(caller.name)
+            if scope["path"] not in PROBES:
+                self._meter(caller.name)
             scope.setdefault("state", {})["caller"] = caller
             batch = scope["path"] == BATCH
             _require_content_type(scope["method"], headers, _content_type(scope["path"]))
-            body = self._metered(receive, headers) if batch else await self._whole(receive, headers)
+            body = self._metered(receive, headers) if batch else await self._whole(receive, headers, taken)
             # What can be got can be asked about, too, with HEAD.
             got = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             await self._app(got, body, hardened)
@@ -192,9 +211,11 @@ class Gate:
             if answered:
                 raise
             response = self._respond(Request(scope), problem_of(error))
-            if not isinstance(error, Problem) or error.status in (408, 413):
+            if not isinstance(error, Problem) or error.status in (408, 413, 503):
                 response.headers["Connection"] = "close"  # what follows on this connection is the rest of a body
             await response(scope, receive, hardened)
+        finally:
+            self._bodies.leave(sum(taken))
 
     def _meter(self, name: str) -> None:
         wait = self._limiter.take(name)
@@ -213,7 +234,7 @@ class Gate:
         is_write = scope["method"] not in ("GET", "HEAD")
         if is_write and scope["path"] in _SIGNING_IN and not _from_here(headers):
             raise _not_from_here()
-        public = (self._public_log and _is_log(scope)) or _opens_door(scope["path"])
+        public = (self._public_log and is_log(scope)) or _opens_door(scope["path"])
         needed = ANY if public else scope_of(scope["method"], scope["path"])
         given = headers.get("authorization")
         if given is not None:
@@ -227,7 +248,7 @@ class Gate:
             if is_write and not _from_here(headers):
                 raise _not_from_here()
             return _with_key(kept, needed)
-        why = None if public else _not_local(scope, headers)
+        why = None if public else _not_local(scope, headers) if self._let_local else "every caller needs a key"
         if why is not None:
             raise _unauthenticated(f"Authentication required: {why}")
         if needed == "admin":
@@ -235,8 +256,8 @@ class Gate:
         client = scope.get("client")
         return Caller(f"client {client[0] if client else ''}", None)
 
-    async def _whole(self, receive: Receive, headers: Headers) -> Receive:
-        """The body, read to its end within bounds; nothing of it is acted on before."""
+    async def _whole(self, receive: Receive, headers: Headers, taken: list[int]) -> Receive:
+        """The body, read to its end within bounds; nothing of it is acted on before. ``taken`` are its parts' sizes."""
         most = self._limits.body_bytes
         _require_length(headers, most)
         parts: list[bytes] = []
@@ -251,6 +272,9 @@ class Gate:
                     held += len(parts[-1])
                     if held > most:
                         raise _too_large(most)
+                    if not self._bodies.enter(len(parts[-1])):
+                        raise Problem(503, "busy", "the bodies of requests take all memory there is", _LATER)
+                    taken.append(len(parts[-1]))
                     if not message.get("more_body"):
                         break
         except TimeoutError:
@@ -295,8 +319,8 @@ def _with_key(key: ApiKey, needed: str) -> Caller:
 
 
 def _opens_door(path: str) -> bool:
-    """Whether a path must be open to who has not signed in yet."""
-    return path in _SIGNING_IN or path.startswith("/assets/")
+    """Whether a path must be open to who has not signed in yet, or never does."""
+    return path in _SIGNING_IN or path in PROBES or path.startswith("/assets/")
 
 
 def _require_path(path: str) -> None:
@@ -323,7 +347,7 @@ _HARDENING = (
 )
 
 
-def _is_log(scope: Scope) -> bool:
+def is_log(scope: Scope) -> bool:
     """Whether a request is for the log itself: its checkpoint, or a tile."""
     path: str = scope["path"]
     return scope["method"] in ("GET", "HEAD") and (path == _CHECKPOINT or path.startswith(_TILE))

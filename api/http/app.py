@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, closing, contextmanager
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -19,14 +20,19 @@ from ..pages import errors as page_errors
 from ..pages import routes as pages
 from ..pages.kept import Kept
 from ..publishing import Publisher
+from ..telemetry.probe import Probe
+from ..telemetry.standing import look
+from ..telemetry.telemetry import Telemetry
+from ..telemetry.watcher import Watcher
 from ..verifying import Verifier
 from ..workers.judges import Judges
 from . import config, evaluation, health, outcomes, publish, requests, reviews, rules, tlog
 from .access import SCOPES, Gate, is_page
-from .errors import MEDIA_TYPE, install
+from .errors import MEDIA_TYPE, install, noting
 from .limits import RateLimiter
 from .schemas import PublishRequest
 from .service import Service, Settings
+from .tile_memory import TileMemory
 
 ROUTERS = (
     publish.router,
@@ -100,7 +106,9 @@ def open_service(
         )
 
 
-def create_app(service: Service, *, seconds: Callable[[], float] = time.monotonic) -> FastAPI:
+def create_app(
+    service: Service, *, seconds: Callable[[], float] = time.monotonic, telemetry: Telemetry | None = None
+) -> FastAPI:
     """The HTTP API over one ledger. ``seconds`` is the clock of the rate limit."""
     app = FastAPI(
         title="Affidavit",
@@ -116,11 +124,17 @@ def create_app(service: Service, *, seconds: Callable[[], float] = time.monotoni
     )
     app.state.service = service
     app.state.kept = Kept()
+    limits = service.settings.limits
+    telemetry = telemetry or Telemetry(requests_at_once=limits.requests_at_once)
+    app.state.telemetry = telemetry
+    app.state.reachable = Probe(service.head)
+    app.state.standing = Probe(partial(look, service.ledger, service.judges, service.clock))
+    respond = noting(page_errors.respond)
     for router in ROUTERS:
         app.include_router(router)
     _require_scopes()
-    install(app, page_errors.respond)
-    limits = service.settings.limits
+    install(app, respond)
+    app.add_middleware(TileMemory)  # what is added last stands first: the gate stands before it
     limiter = RateLimiter(limits.requests_per_minute, seconds)
     public_log = service.settings.public_log
     app.add_middleware(
@@ -128,9 +142,12 @@ def create_app(service: Service, *, seconds: Callable[[], float] = time.monotoni
         keyring=service.keyring,
         limits=limits,
         limiter=limiter,
-        respond=page_errors.respond,
+        respond=respond,
         public_log=public_log,
+        let_local=service.settings.let_local,
     )
+    paths = frozenset(route.path for router in ROUTERS for route in router.routes if isinstance(route, APIRoute))
+    app.add_middleware(Watcher, telemetry=telemetry, respond=respond, paths=paths)
     _describe_publishing(app)
     return app
 

@@ -18,7 +18,7 @@ from starlette.exceptions import HTTPException
 from starlette.responses import Response
 
 from ...domain.errors import AffidavitError, Refused
-from ...ledger.errors import Conflict, Malformed, Unavailable, VerificationError
+from ...ledger.errors import Conflict, Malformed, OutcomeUnknown, Unavailable, VerificationError
 from ..workers.on_demand import JudgeFailed
 
 MEDIA_TYPE = "application/problem+json"
@@ -41,6 +41,7 @@ RULES: dict[str, int] = {
     "run_known": 404,
     "iteration_known": 404,
     "ledger_begun": 404,
+    "ledger_moved": 409,
 }
 """The status of a ``Refused``, by its rule; any other is 422."""
 
@@ -53,6 +54,12 @@ TABLE: tuple[tuple[type[AffidavitError], int], ...] = (
     (AffidavitError, 500),
 )
 """The status of every other error of ours, the most special first."""
+
+
+ASK_AGAIN = (
+    "ask again with the same request_id: what is recorded is answered from the log, and nothing is doubled; "
+    "of anything that has none, look first whether it is there"
+)
 
 
 class Problem(Exception):
@@ -93,6 +100,8 @@ def problem_of(error: Exception) -> Problem:
         return Problem(status, error.rule, str(error), {"Retry-After": "10"} if status == 429 else {})
     if isinstance(error, HTTPException):
         return Problem(error.status_code, _rule_of(error.status_code), error.detail, error.headers)
+    if isinstance(error, OutcomeUnknown):
+        return Problem(503, "outcome_unknown", f"{error}; {ASK_AGAIN}", {"Retry-After": "1"})
     for kind, status in TABLE:
         if isinstance(error, kind):
             headers = {"Retry-After": "1"} if status == 503 else {}
@@ -116,6 +125,16 @@ def plain_errors(errors: Any) -> list[dict[str, Any]]:
 
 Respond = Callable[[Request, Problem], Response]
 """How a problem is told to who asked."""
+
+
+def noting(respond: Respond) -> Respond:
+    """``respond``, which also leaves the problem's rule with the request, for whoever counts what is refused."""
+
+    def told(request: Request, problem: Problem) -> Response:
+        request.scope.setdefault("state", {})["rule"] = problem.rule
+        return respond(request, problem)
+
+    return told
 
 
 def install(app: FastAPI, respond: Respond) -> None:

@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
-from fastapi import APIRouter
-from starlette.responses import Response
+from fastapi import APIRouter, Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
 
 from ...ledger.entries.entry import format_at
 from ...ledger.errors import LedgerError
 from ...projections.evaluation.undecided import failures_since
+from ..telemetry.probe import Probe
+from ..telemetry.standing import Standing
+from ..telemetry.telemetry import Telemetry
 from .errors import Problem
 from .service import ServiceDep, StrictRoute, answer
 
@@ -21,19 +25,42 @@ _DAY = 86_400_000_000
 @router.get("/health")
 @router.get("/healthz")
 @router.get("/health/live")
-def live(service: ServiceDep) -> Response:
-    """The process answers."""
-    return answer(*service.head(), {"status": "ok"})
+async def live() -> JSONResponse:
+    """The process answers. Nothing is looked at: a database that does not answer is no reason to start it anew."""
+    return JSONResponse({"status": "ok"})
 
 
 @router.get("/health/ready")
-def ready(service: ServiceDep) -> Response:
-    """The ledger and its projections can be read."""
+async def ready(request: Request, service: ServiceDep) -> JSONResponse:
+    """The ledger's database answers, what is appended is signed, and the server was not told to stop."""
+    telemetry: Telemetry = request.app.state.telemetry
+    if telemetry.stopping.is_set():
+        raise _not_ready("the server is stopping")
+    if service.ledger.is_signing_stopped:
+        raise _not_ready("signing was refused; the log says why")
+    reachable: Probe[object] = request.app.state.reachable
     try:
-        with service.moment() as moment:
-            return answer(moment.size, moment.root, {"status": "ready"})
+        await reachable.look()
     except LedgerError as error:
-        raise Problem(503, "not_ready", str(error)) from error
+        raise _not_ready("the ledger's database does not answer") from error
+    return JSONResponse({"status": "ready"})
+
+
+@router.get("/metrics", response_class=PlainTextResponse)
+async def metrics(request: Request) -> Response:
+    """For Prometheus, in its text format."""
+    telemetry: Telemetry = request.app.state.telemetry
+    if telemetry.metrics is None:
+        raise Problem(501, "metrics_installed", "metrics need an extra: pip install 'affidavit[metrics]'")
+    standing: Probe[Standing] = request.app.state.standing
+    found: Standing | None = None
+    with suppress(LedgerError):
+        found = await standing.look()
+    return Response(telemetry.metrics.page(found), media_type=telemetry.metrics.media_type)
+
+
+def _not_ready(why: str) -> Problem:
+    return Problem(503, "not_ready", why, {"Retry-After": "1"})
 
 
 @router.get("/healthz/eval")

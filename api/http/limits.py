@@ -1,4 +1,4 @@
-"""How much one caller may ask: requests a minute, and how large and how slow a body may be."""
+"""How much may be asked: by one caller requests a minute and bodies of a size; by all together, requests at once."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ MIB = 1024 * 1024
 class Limits:
     """All of them may be set. A batch is one NDJSON body; each of its lines is held to ``body_bytes``.
 
+    ``requests_at_once``, and ``bodies_bytes`` in memory for them, are those of all callers together.
     Gradings on demand have a limit of their own, in the workers' settings.
     """
 
@@ -24,6 +25,8 @@ class Limits:
     body_seconds: float = 30.0
     batch_seconds: float = 600.0
     requests_per_minute: int = 6000
+    requests_at_once: int = 256
+    bodies_bytes: int = 512 * MIB
 
 
 class RateLimiter:
@@ -50,3 +53,29 @@ class RateLimiter:
             if len(self._buckets) > self._most:
                 del self._buckets[next(iter(self._buckets))]
             return wait
+
+
+class InProgress:
+    """How much is being done at once, and how much may be. Whoever finds it full comes again; nobody waits here."""
+
+    def __init__(self, most: int) -> None:
+        self.most = most
+        self._now = 0
+        self._mutex = threading.Lock()
+
+    @property
+    def now(self) -> int:
+        return self._now
+
+    def enter(self, count: int = 1) -> bool:
+        """Begin so many; False, and none is begun, where there would be more than may be."""
+        with self._mutex:
+            if self._now + count > self.most:
+                return False
+            self._now += count
+            return True
+
+    def leave(self, count: int = 1) -> None:
+        """End as many of those that began."""
+        with self._mutex:
+            self._now -= count

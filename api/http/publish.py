@@ -13,10 +13,12 @@ import orjson
 from fastapi import APIRouter, Request
 from fastapi.exceptions import RequestValidationError
 from pydantic import ValidationError
+from starlette.concurrency import run_in_threadpool
 from starlette.responses import Response, StreamingResponse
 
 from ...domain.errors import AffidavitError
 from ...domain.evaluation.publication import Publication, carries_content
+from ...ledger.errors import OutcomeUnknown
 from ..publishing import Published
 from .documents import PUBLISHED
 from .errors import Problem, problem_of
@@ -92,7 +94,10 @@ async def publish_interaction(request: Request) -> Response:
     service: Service = request.app.state.service
     _require_boolean(request.query_params.get("wait_for_response"))
     parsed = Parsed(service, await request.body())
-    published = await asyncio.wrap_future(service.publisher.submit(parsed.publication, new_id=parsed.new_id))
+    try:
+        published = await asyncio.wrap_future(service.publisher.submit(parsed.publication, new_id=parsed.new_id))
+    except OutcomeUnknown as error:
+        raise _unknown(parsed, error) from error
     return answer(published.size, published.root, _told(service, parsed, published), nulls=False)
 
 
@@ -110,7 +115,7 @@ async def publish_interactions(request: Request) -> Response:
     service: Service = request.app.state.service
     results = [line async for line in _results(service, request)]
     failed = sum(b'"success":false' in line[:32] for line in results)
-    size, root = await asyncio.to_thread(service.head)
+    size, root = await run_in_threadpool(service.head)
     summary = answer(size, root, {"lines": len(results), "published": len(results) - failed, "failed": failed})
 
     async def lines() -> AsyncIterator[bytes]:
@@ -168,9 +173,18 @@ async def _settled(service: Service, waiting: tuple[int, Parsed, asyncio.Future[
     number, parsed, future = waiting
     try:
         published = await future
+    except OutcomeUnknown as error:
+        return _failed(number, _unknown(parsed, error))
     except AffidavitError as error:
         return _failed(number, error)
     return orjson.dumps({"success": True, "line": number, "status": 200, **_told(service, parsed, published)})
+
+
+def _unknown(parsed: Parsed, error: OutcomeUnknown) -> Problem:
+    """The problem, with the id to ask again with: it may have been made here."""
+    problem = problem_of(error)
+    problem.more["request_id"] = parsed.publication.request_id
+    return problem
 
 
 def _failed(number: int, error: Exception) -> bytes:

@@ -42,13 +42,15 @@ _TRIES = 20
 class Settings:
     """How a server is set up. ``agent_version`` stands in for one that an agent leaves out.
 
-    ``public_log`` opens the log itself, its checkpoint and tiles, to everybody.
+    ``public_log`` opens the log itself, its checkpoint and tiles, to everybody. ``let_local`` answers callers on this
+    machine without a key.
     """
 
     limits: Limits = field(default_factory=Limits)
     organisation: str = "self-host-org"
     agent_version: str = "agent-v0"
     public_log: bool = False
+    let_local: bool = True
 
 
 @dataclass(frozen=True)

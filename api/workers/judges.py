@@ -116,7 +116,8 @@ class Judges:
         self._clock = clock
         self._on_outcome = on_outcome
         self._stopping = threading.Event()
-        self.bench = Bench(live.ledger, Asker(model, patience or Patience(), self._sleep), clock)
+        asker = Asker(model, patience or Patience(), self._sleep, watch=live.ledger.watch)
+        self.bench = Bench(live.ledger, asker, clock)
         self._claims = Claims(live.ledger.place)
         self.on_demand = OnDemandGrader(
             live, self.bench, self._claims, grades_per_minute=self._settings.grades_per_minute

@@ -14,8 +14,11 @@ from dataclasses import dataclass, field
 
 from ...domain.errors import AffidavitError
 from ...domain.registry import Registry
+from ..entries.entry import parse_entry
+from ..entries.mapper import scope_of
 from ..errors import Unreachable
-from ..store.folding import read_erasures
+from ..folds.erasures import Erasures
+from ..store.folding import read_erasures, read_moved
 from ..store.opening import EventReader
 from ..store.reader import LedgerReader
 from ..store.scopes import ScopeKeys
@@ -23,14 +26,14 @@ from ..tlog.checkpoint import Checkpoint, claimed_checkpoint
 from ..tlog.note import VerifierKey
 from ..tlog.policy import Policy
 from ..tlog.receipt import Receipt
-from .log import check_derived, check_extent, check_storage, stretches
+from .log import check_derived, check_extent, check_storage
 from .outside import Known, compare_ended, compare_known, open_known
-from .sealed import SealedCheck
 from .signatures import Signatures, check_keys, read_signatures
 from .stretches import Damage, Joiner
 from .times import check_time
 from .verdict import Verdict
 from .witnesses import check_witnesses
+from .workers import OpenScopes, Workers, working
 
 PARALLEL_FROM = 100_000
 
@@ -44,9 +47,10 @@ class Against:
 
     ``vkey`` is the log's key as the reviewer has it, ``policy`` whose cosignatures count, ``pinned`` signed
     checkpoints from earlier visits, ``receipts`` what was promised to stand in the log, ``signed`` the signing state
-    of the machine that signs, ``scopes`` the keys of the sealed content, ``check_projections`` how to replay what was
-    sealed. ``ended`` are the signing states of the origins that the log went by before. ``why_not`` says why one of
-    them is missing.
+    of the machine that signs, ``scopes`` the keys of the sealed content, ``open_scopes`` how another process opens
+    them, ``erasures_now`` what has been erased by now, for keys are read as they are now, and the log as it was;
+    ``check_projections`` how to replay what was sealed. ``ended`` are the signing states of the origins that the
+    log went by before. ``why_not`` says why one of them is missing.
 
     ``tokens`` finds the timestamp token that lies beside the ledger by the size of its checkpoint, ``kept_tokens`` are
     the reviewer's own, ``tsa_roots`` the certificates (PEM) of the authorities that they trust. A quorum must have
@@ -58,6 +62,8 @@ class Against:
     signed: Checkpoint | None = None
     ended: Sequence[Checkpoint] = ()
     scopes: ScopeKeys | None = None
+    open_scopes: OpenScopes | None = None
+    erasures_now: Callable[[], Erasures] | None = None
     check_projections: CheckProjections | None = None
     why_not: dict[str, str] = field(default_factory=dict)
     policy: Policy | None = None
@@ -117,18 +123,21 @@ def _audit(
 
     joiner = Joiner([*found.notes, *(each.checkpoint.size for each in known)])
     size = check_extent(reader, verdict)
-    for stretch in stretches(reader, size, jobs if size >= PARALLEL_FROM else 1):
-        joiner.join(stretch)
-        if on_progress is not None:
-            on_progress(joiner.size, size)
-    check_derived(reader, verdict, joiner)
-    check_storage(reader, verdict)
-    verdict.damage += found.damage
-    _check_roots(verdict, joiner, found)
-    compare_known(reader, verdict, joiner, found, known)
-    _say_what_was_known(verdict, against, is_fresh=is_fresh)
-
-    _check_sealed(reader, registry, verdict, against)
+    with working(reader, registry, jobs if size >= PARALLEL_FROM else 1, against.open_scopes) as workers:
+        problems = workers.problems()
+        for stretch in workers.stretches(size):
+            joiner.join(stretch)
+            if on_progress is not None:
+                on_progress(joiner.size, size)
+        check_derived(reader, verdict, joiner)
+        check_storage(problems, verdict)
+        verdict.damage += found.damage
+        _check_roots(verdict, joiner, found)
+        compare_known(reader, verdict, joiner, found, known)
+        _say_what_was_known(verdict, against, is_fresh=is_fresh)
+        if not verdict.is_damaged:
+            verdict.moved = read_moved(reader)
+        _check_sealed(reader, verdict, against, workers)
     _check_projections(reader, registry, verdict, against)
     check_time(reader, verdict, found, against.tokens, against.tsa_roots, against.kept_tokens)
 
@@ -179,19 +188,45 @@ def _say_what_was_known(verdict: Verdict, against: Against, *, is_fresh: bool) -
         verdict.not_checked["rollback"] = against.why_not.get("rollback", reason)
 
 
-def _check_sealed(reader: LedgerReader, registry: Registry, verdict: Verdict, against: Against) -> None:
+def _erased_meanwhile(reader: LedgerReader, missing: Sequence[Damage], against: Against) -> dict[int, int]:
+    """The entries whose key was destroyed while the log was verified, to how many fields are erased with it.
+
+    An erasure is on the log before its key is destroyed: so it is there by now, if the state that is verified has none.
+    """
+    erased: dict[int, int] = {}
+    if against.erasures_now is None or against.scopes is None:
+        return erased
+    now = against.erasures_now()
+    for damage in missing:
+        if damage.seq is None:
+            continue
+        entry = parse_entry(next(iter(reader.entries(damage.seq, damage.seq + 1))).raw)
+        scope = scope_of(entry["meta"], entry["stream"])
+        whole = reader.boxes_of([damage.seq]).get(damage.seq, {}).keys() == entry["sealed"].keys()
+        destroyed = against.scopes.destroyed(scope)
+        executed = now.executed_after(damage.seq, scope)
+        said = destroyed == executed if executed is not None else now.requested_after(damage.seq, scope)
+        if whole and destroyed is not None and said:
+            erased[damage.seq] = len(entry["sealed"])
+    return erased
+
+
+def _check_sealed(reader: LedgerReader, verdict: Verdict, against: Against, workers: Workers) -> None:
     if verdict.is_damaged:
         verdict.not_checked["sealed"] = "the log that it is bound to is damaged"
         return
     erasures = read_erasures(reader, verdict.size)
-    check = SealedCheck(registry, against.scopes, reader.origin().encode(), erasures)
-    verdict.damage += check.check(reader.entries(0, verdict.size), reader.boxes())
-    verdict.erased = check.erased
+    shared = against.scopes is None or against.open_scopes is not None
+    found = workers.sealed(verdict.size, against.scopes, erasures, shared=shared)
+    missing = [damage for damage in found.damage if damage.kind == "missing_without_erasure"]
+    meanwhile = _erased_meanwhile(reader, missing, against) if missing else {}
+    verdict.damage += [damage for damage in found.damage if damage.seq not in meanwhile]
+    verdict.erased = found.erased + sum(meanwhile.values())
     unsettled = [
         f"the erasure of scope {scope!r} that entry {seq} requests is not finished"
         for seq, scope in erasures.unfinished.items()
     ]
-    unsettled += [f"scope {scope!r} was erased, and its key is here again" for scope in sorted(check.returned)]
+    unsettled += [f"scope {scope!r} was erased, and its key is here again" for scope in sorted(found.returned)]
     if against.scopes is None:
         reason = against.why_not.get("sealed", "the keys are not here")
         unsettled.insert(0, f"only that each digest has its box: {reason}")

@@ -1,20 +1,16 @@
 """The log's own bytes: every entry read and hashed again, and compared with what the store keeps beside it.
 
-Entries are checked in stretches, here or by several processes; then tiles, head and the storage itself.
+Entries are checked in stretches (``workers``); then tiles, head and the storage itself.
 """
 
 from __future__ import annotations
 
-import multiprocessing
-from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
+from collections.abc import Callable
 from hashlib import sha256
 
 from ..store.reader import LedgerReader
-from .stretches import Damage, Joiner, Stretch, check_stretch
+from .stretches import Damage, Joiner
 from .verdict import Verdict
-
-STRETCH = 8192
 
 
 def check_extent(reader: LedgerReader, verdict: Verdict) -> int:
@@ -35,31 +31,6 @@ def check_extent(reader: LedgerReader, verdict: Verdict) -> int:
             Damage("entry_inserted", head.size, f"the head says {head.size} entries, {size} are there")
         )
     return size
-
-
-def stretches(reader: LedgerReader, size: int, jobs: int) -> Iterator[Stretch]:
-    """The stretches of the log in order, checked here or by ``jobs`` processes."""
-    starts = range(0, size, STRETCH)
-    if jobs <= 1 or reader.again is None:
-        for start in starts:
-            yield check_stretch(reader.entries(start, min(start + STRETCH, size)), start)
-        return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open_worker, initargs=(reader.again,)) as pool:
-        yield from pool.map(_check_in_worker, starts, [min(start + STRETCH, size) for start in starts])
-
-
-_worker_reader: LedgerReader | None = None
-
-
-def _open_worker(again: Callable[[], LedgerReader]) -> None:
-    global _worker_reader
-    _worker_reader = again()
-
-
-def _check_in_worker(start: int, stop: int) -> Stretch:
-    assert _worker_reader is not None
-    return check_stretch(_worker_reader.entries(start, stop), start)
 
 
 def check_derived(reader: LedgerReader, verdict: Verdict, joiner: Joiner) -> None:
@@ -107,7 +78,7 @@ def _first_entry(level: object, n: object) -> int | None:
     return None
 
 
-def check_storage(reader: LedgerReader, verdict: Verdict) -> None:
+def check_storage(problems: Callable[[], list[str]], verdict: Verdict) -> None:
     """The tables are a ledger's, and the database finds nothing wrong with them: readers go by both."""
-    verdict.damage += [Damage("storage_damaged", None, problem) for problem in reader.problems()]
+    verdict.damage += [Damage("storage_damaged", None, problem) for problem in problems()]
     verdict.checked.append("storage")

@@ -45,6 +45,8 @@ class Stretch:
     streams: dict[str, tuple[int, int]] = field(default_factory=dict)
     first_shift: tuple[int, int] | None = None
     shifts: set[bool] = field(default_factory=set)
+    seals: bool = False
+    """Whether an entry in it seals anything."""
 
 
 def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
@@ -70,6 +72,7 @@ def check_stretch(rows: Iterable[StoredEntry], start: int) -> Stretch:
             if type(row.pos) is int:
                 streams[row.stream] = (streams.get(row.stream, (row.pos, 0))[0], row.pos)
             continue
+        found.seals = found.seals or bool(entry["sealed"])
         if entry["seq"] != row.seq:
             found.first_shift = found.first_shift or (row.seq, entry["seq"])
             found.shifts.add(entry["seq"] > row.seq)

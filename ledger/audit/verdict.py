@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Literal
 
+from ..folds.moves import Moved
 from .anchors import Bound
 from .fork import ForkEvidence
 from .stretches import Damage
@@ -62,6 +63,8 @@ class Verdict:
     witnessing: Witnessing = field(default_factory=Witnessing)
     bounds: tuple[Bound, ...] = ()
     """Between which proven times the entries were written, in order and without gaps; empty where none was checked."""
+    moved: Moved | None = None
+    """Where the log says that it goes on elsewhere: it is closed here."""
     fork: ForkEvidence | None = None
     """Two signed checkpoints that show a fork to anybody, where there are two."""
 

@@ -10,10 +10,11 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import NamedTuple
 
+from ..errors import Malformed
 from ..tlog.hashing import leaf_hash
 from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH
 from ..tlog.tree import Frontier, fold_perfect
-from .entry import NO_ENTRY, print_entry
+from .entry import NO_ENTRY, StoredEntry, parse_entry, print_entry
 from .mapper import PendingEntry
 
 LooseHashes = Callable[[int], bytes]
@@ -94,6 +95,37 @@ def chain_batch(head: Head, at: str, pending: Sequence[PendingEntry], loose: Loo
         seq += 1
     tiles = _grow(frontier, leaves, loose)
     return Batch(entries, tiles, Head(seq, prev, at, frontier.pack(), held=head.held))
+
+
+def chain_again(head: Head, rows: Sequence[StoredEntry], loose: LooseHashes) -> Batch:
+    """The batch that stored entries are which follow ``head``, hashed again: nothing that was stored is believed.
+
+    ``Malformed`` names the first that does not follow, or that its row is not about. There must be one.
+    """
+    frontier = Frontier.unpack(head.size, head.frontier)
+    seq, prev, at = head.size, head.leaf, head.at
+    entries: list[ChainedEntry] = []
+    for row in rows:
+        at = _require_next(row, seq, prev, at)
+        prev = leaf_hash(row.raw)
+        pending = PendingEntry(row.stream, row.pos, row.type_name, b"", scope="", disclosures=())
+        entries.append(ChainedEntry(seq, row.raw, prev, pending))
+        seq += 1
+    tiles = _grow(frontier, [entry.leaf for entry in entries], loose)
+    return Batch(entries, tiles, Head(seq, prev, at, frontier.pack(), held=False))
+
+
+def _require_next(row: StoredEntry, seq: int, prev: bytes, at: str) -> str:
+    """When the entry was recorded, which is the next after ``prev`` and ``at``."""
+    if type(row.raw) is not bytes or leaf_hash(row.raw) != row.leaf:
+        raise Malformed(f"entry {seq}: the stored bytes do not have the hash that is stored with them")
+    entry = parse_entry(row.raw)
+    found = (entry["seq"], entry["prev"], entry["stream"], entry["pos"], entry["type"])
+    if row.seq != seq or found != (seq, prev.hex(), row.stream, row.pos, row.type_name):
+        raise Malformed(f"entry {seq}: it does not follow the entry before, or is another than its row says")
+    if entry["at"] < at:
+        raise Malformed(f"entry {seq}: its time is earlier than that of the entry before")
+    return entry["at"]
 
 
 def _grow(frontier: Frontier, leaves: list[bytes], loose: LooseHashes) -> list[Tile]:

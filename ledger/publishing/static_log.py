@@ -26,7 +26,7 @@ from ..tlog.tree import Frontier, fold_perfect
 
 CHECKPOINT = "checkpoint"
 
-_MOST_NOTE = 1_000_000
+MOST_NOTE = 1_000_000
 _MOST_BUNDLE = TILE_WIDTH * (2 + 0xFFFF)
 
 
@@ -77,7 +77,7 @@ class ExportedLog:
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
-        note = self._file(CHECKPOINT, _MOST_NOTE)
+        note = self._file(CHECKPOINT, MOST_NOTE)
         if note is None:
             raise VerificationError(f"{folder}: expected a file {CHECKPOINT!r}, found none")
         self.note = note

@@ -7,29 +7,25 @@ has all its tiles.
 
 from __future__ import annotations
 
-import os
 import secrets
 import shutil
-from collections.abc import Callable, Iterator
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
 
 from ..errors import LedgerError, Unavailable, VerificationError
-from ..files import hold_lock, sync_folder, write_whole
+from ..files import hold_lock, sync_folder
 from ..store.reader import LedgerReader
 from ..tlog.bundle import print_bundle
 from ..tlog.checkpoint import Checkpoint
-from ..tlog.hashing import HASH_SIZE, leaf_hash
-from ..tlog.tiles import TILE_HEIGHT, TILE_WIDTH, tile_path
-from ..tlog.tree import Frontier, fold_perfect
+from ..tlog.hashing import leaf_hash
+from ..tlog.tiles import TILE_WIDTH, tile_path
 from .published import open_published
-from .static_log import CHECKPOINT, ExportedLog, read_raws
+from .static_log import ExportedLog, read_raws
+from .tile_edge import TileEdge
+from .tile_files import TileFiles
 
 OnProgress = Callable[[int, int], None]
-
-_SYNCING = 16
-"""Files that are made durable at once: the file system then commits them together."""
 
 
 def export_log(reader: LedgerReader, folder: Path, on_progress: OnProgress | None = None) -> Checkpoint:
@@ -69,7 +65,7 @@ def _export_new(
     fresh = folder.with_name(f".{folder.name}.{secrets.token_hex(4)}")
     try:
         fresh.mkdir(parents=True)
-        _write(reader, _Edge(), fresh, note, checkpoint, on_progress)
+        _write(reader, TileEdge(), fresh, note, checkpoint, on_progress)
         fresh.replace(folder)
         sync_folder(folder.parent)
     finally:
@@ -79,14 +75,14 @@ def _export_new(
 
 def _write(
     reader: LedgerReader,
-    edge: _Edge,
+    edge: TileEdge,
     folder: Path,
     note: bytes,
     checkpoint: Checkpoint,
     on_progress: OnProgress | None,
 ) -> None:
     """Write everything from the edge, which stands at a full leaf tile, up to the checkpoint."""
-    files = _Files(folder)
+    files = TileFiles(folder)
     size = checkpoint.size
     while edge.size < size:
         n = edge.size // TILE_WIDTH
@@ -107,7 +103,7 @@ def _write(
     files.publish(note)
 
 
-def _edge_of_earlier(reader: LedgerReader, folder: Path, checkpoint: Checkpoint) -> _Edge:
+def _edge_of_earlier(reader: LedgerReader, folder: Path, checkpoint: Checkpoint) -> TileEdge:
     """Where to go on with what lies in the folder: at the last leaf tile that is full there."""
     try:
         earlier = ExportedLog(folder).checkpoint
@@ -118,8 +114,8 @@ def _edge_of_earlier(reader: LedgerReader, folder: Path, checkpoint: Checkpoint)
             f"{folder}: expected an export of 1 to {checkpoint.size} entries of {checkpoint.origin}, "
             f"found {earlier.size} entries of {earlier.origin}"
         )
-    edge = _Edge()
-    edge.skip(reader, earlier.size // TILE_WIDTH * TILE_WIDTH)
+    edge = TileEdge()
+    edge.skip(earlier.size // TILE_WIDTH * TILE_WIDTH, reader.hashes)
     known = edge.frontier.copy()
     for raw in read_raws(reader, edge.size, earlier.size - edge.size):
         known.append(leaf_hash(raw))
@@ -129,102 +125,3 @@ def _edge_of_earlier(reader: LedgerReader, folder: Path, checkpoint: Checkpoint)
             f"expected an earlier export of {checkpoint.origin}, whose root at that size is {known.root().hex()}"
         )
     return edge
-
-
-class _Edge:
-    """The right edge of the tree and of its tiles, while leaves are added by full tiles and then by a rest."""
-
-    def __init__(self) -> None:
-        self.frontier = Frontier()
-        self._loose: list[bytes] = [b""]
-        """By level, the hashes that have not filled a tile."""
-
-    @property
-    def size(self) -> int:
-        return self.frontier.size
-
-    def root(self) -> bytes:
-        return self.frontier.root()
-
-    def skip(self, reader: LedgerReader, size: int) -> None:
-        """Go to ``size``, a multiple of 256, by stored hashes."""
-        level, count = 1, size // TILE_WIDTH
-        while count:
-            rest = count % TILE_WIDTH
-            self._loose.append(reader.hashes(level, count - rest, rest) if rest else b"")
-            level, count = level + 1, count // TILE_WIDTH
-        for height in range(level - 1, 0, -1):
-            for root in _each(self._loose[height]):
-                self.frontier.append_subtree(TILE_HEIGHT * height, root)
-        if self.size != size:
-            raise VerificationError(f"stored tiles: expected the hashes of {size} entries, found those of {self.size}")
-
-    def add(self, leaves: bytes) -> Iterator[tuple[str, bytes]]:
-        """Add up to 256 leaf hashes, joined; name and bytes of each tile that became full."""
-        if len(leaves) < TILE_WIDTH * HASH_SIZE:
-            for leaf in _each(leaves):
-                self.frontier.append(leaf)
-            self._loose[0] = leaves
-            return
-        level, full, n = 0, leaves, self.size // TILE_WIDTH
-        root = fold_perfect(full)
-        self.frontier.append_subtree(TILE_HEIGHT, root)
-        while True:
-            yield tile_path(level, n), full
-            level, n = level + 1, n // TILE_WIDTH
-            if level == len(self._loose):
-                self._loose.append(b"")
-            self._loose[level] += root
-            if len(self._loose[level]) < TILE_WIDTH * HASH_SIZE:
-                return
-            full, self._loose[level] = self._loose[level], b""
-            root = fold_perfect(full)
-
-    def partial_tiles(self) -> Iterator[tuple[str, bytes]]:
-        """Name and bytes of the tile on each level that is not full."""
-        for level, hashes in enumerate(self._loose):
-            if hashes:
-                n = (self.size >> TILE_HEIGHT * level) // TILE_WIDTH
-                yield tile_path(level, n, len(hashes) // HASH_SIZE), hashes
-
-
-def _each(hashes: bytes) -> Iterator[bytes]:
-    return (hashes[at : at + HASH_SIZE] for at in range(0, len(hashes), HASH_SIZE))
-
-
-class _Files:
-    """Writes files under a folder, each whole under its name or not there."""
-
-    def __init__(self, folder: Path) -> None:
-        self._folder = folder
-        self._fresh = folder / ".new"
-        self._written: list[Path] = []
-        self._folders = {folder}
-
-    def write(self, name: str, content: bytes) -> None:
-        path = self._folder / name
-        if path.parent not in self._folders:
-            path.parent.mkdir(parents=True, exist_ok=True)
-            inside = path.relative_to(self._folder).parents
-            self._folders.update(self._folder / parent for parent in inside)
-        self._fresh.write_bytes(content)
-        self._fresh.replace(path)
-        self._written.append(path)
-
-    def sync(self) -> None:
-        """Make everything that was written durable."""
-        with ThreadPoolExecutor(_SYNCING) as pool:
-            for _ in pool.map(_sync, [*self._written, *self._folders]):
-                pass
-
-    def publish(self, note: bytes) -> None:
-        """Put the checkpoint in its place, durably."""
-        write_whole(self._folder / CHECKPOINT, note)
-
-
-def _sync(path: Path) -> None:
-    descriptor = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)

@@ -1,44 +1,64 @@
 """Signing: a step of its own, so that appends wait for no key and no signature covers what was not re-read.
 
-Under the signing lock: re-read and re-hash every entry since the last signature, prove that the tree
+Under the signing locks: re-read and re-hash every entry since the last signature, prove that the tree
 extends the one last signed, write the new signing state beside the key, show the checkpoint to the witnesses,
 and only then publish it. A crash after the state is written publishes the same checkpoint at the next signing. A
 database that is behind the state, or has another history, is never signed.
+
+One lock lies beside the keys, another with the ledger, since several machines may have copies of the keys. What
+another of them has signed is known from what it published, and nobody signs behind that.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from functools import partial
 
+from ...domain.errors import Refused
 from ..entries.entry import NO_ENTRY, StoredEntry, parse_entry
-from ..errors import Malformed, SigningRefused, Unavailable, UnsupportedFormat
+from ..errors import Malformed, SigningRefused, Unavailable, UnsupportedFormat, VerificationError
 from ..folds.identity import Identity
-from ..store.folding import read_declared, read_identity
+from ..store.folding import read_declared, read_identity, read_moved
+from ..store.place import Lock
 from ..store.reader import LedgerReader
 from ..store.recorder import ChainingRecorder
-from ..tlog.checkpoint import Checkpoint, sign_checkpoint
+from ..tlog.checkpoint import Checkpoint, open_checkpoint, sign_checkpoint
 from ..tlog.hashing import leaf_hash
+from ..tlog.proof import verify_consistency
 from ..tlog.tiles import tile_nodes
 from ..tlog.tree import Frontier, prove_consistency
 from ..tlog.witness import Cosigners
 from .cosigning import require_asked, with_cosignatures
 from .keys import KeyFolder
 
+SIGNING = "signing"
+"""The name of the ledger's lock that is held while signing."""
 
-def sign_head(recorder: ChainingRecorder, keys: KeyFolder, cosigners: Cosigners | None = None) -> Checkpoint:
+
+@contextmanager
+def signing_alone(keys: KeyFolder, lock: Lock) -> Iterator[None]:
+    """Hold both locks: of those who have the same key folder, and of those who have the same ledger."""
+    with keys.signing_lock(), lock.held():
+        yield
+
+
+def sign_head(
+    recorder: ChainingRecorder, keys: KeyFolder, lock: Lock, cosigners: Cosigners | None = None
+) -> Checkpoint:
     """Sign and publish the present head; return its checkpoint. ``SigningRefused`` where that would be wrong.
 
     ``QuorumNotMet`` where too few of the witnesses that are required cosign it: it is signed, and not published.
+    ``lock`` is the ledger's, ``SIGNING``; ``Unavailable`` where it is lost on the way.
     """
-    with keys.signing_lock():
-        return sign_while_held(recorder, keys, cosigners)
+    with signing_alone(keys, lock):
+        return sign_while_held(recorder, keys, lock, cosigners)
 
 
-def sign_while_held(recorder: ChainingRecorder, keys: KeyFolder, cosigners: Cosigners | None) -> Checkpoint:
-    """As ``sign_head``, by whoever holds the signing lock."""
+def sign_while_held(recorder: ChainingRecorder, keys: KeyFolder, lock: Lock, cosigners: Cosigners | None) -> Checkpoint:
+    """As ``sign_head``, by whoever is ``signing_alone``."""
     signed = keys.signed()
     with recorder.reading() as reader:
         head = reader.head()
@@ -47,6 +67,12 @@ def sign_while_held(recorder: ChainingRecorder, keys: KeyFolder, cosigners: Cosi
         frontier = require_signed_history(reader, signed)
         identity = _identity(reader, signed)
         latest = reader.latest_checkpoint()
+        if latest is not None and latest[0] > signed.size and identity.origin_at(latest[0]) == signed.origin:
+            published = _signed_elsewhere(reader, identity, signed, latest)
+            frontier = require_signed_history(reader, published)
+            lock.require_held()
+            keys.write_signed(published)
+            signed = published
         sizes = [
             *_overlaps_to_sign(identity, signed.size, 0 if latest is None else latest[0], head.size),
             head.size,
@@ -57,7 +83,7 @@ def sign_while_held(recorder: ChainingRecorder, keys: KeyFolder, cosigners: Cosi
     for size in sizes:
         checkpoint = Checkpoint(signed.origin, size, roots[size])
         if latest is None or not latest[0] == size == signed.size:
-            _publish(recorder, keys, identity, checkpoint, signed.size, latest, cosigners)
+            _publish(recorder, keys, lock, identity, checkpoint, signed.size, latest, cosigners)
     return checkpoint
 
 
@@ -69,6 +95,24 @@ def _identity(reader: LedgerReader, signed: Checkpoint) -> Identity:
     if identity.origin != signed.origin:
         raise Unavailable(f"ledger {signed.origin}: it goes on as {identity.origin!r} by now; open it again")
     return identity
+
+
+def _signed_elsewhere(
+    reader: LedgerReader, identity: Identity, signed: Checkpoint, latest: tuple[int, bytes]
+) -> Checkpoint:
+    """The newest published checkpoint, once it is shown to be this log's own and to extend what was signed here."""
+    size, note = latest
+    try:
+        published = open_checkpoint(note, identity.keys_at(size), signed.origin)
+        path = prove_consistency(signed.size, size, tile_nodes(size, reader.hashes)) if signed.size else []
+        verify_consistency(signed.size, published.size, path, signed.root, published.root)
+    except (Malformed, VerificationError, ValueError) as error:
+        raise SigningRefused(
+            "self_check_failed",
+            f"ledger {signed.origin}: a checkpoint of size {size} is published that does not follow the one of size "
+            f"{signed.size} that was signed here: {error}",
+        ) from error
+    return published
 
 
 def _overlaps_to_sign(identity: Identity, signed: int, published: int, size: int) -> list[int]:
@@ -90,6 +134,7 @@ def _overlaps_to_sign(identity: Identity, signed: int, published: int, size: int
 def _publish(
     recorder: ChainingRecorder,
     keys: KeyFolder,
+    lock: Lock,
     identity: Identity,
     checkpoint: Checkpoint,
     signed_size: int,
@@ -101,6 +146,8 @@ def _publish(
     note = notes[0] + b"".join(more.rpartition(b"\n\n")[2] for more in notes[1:])
     # What is signed is remembered before anybody else sees it.
     if checkpoint.size > signed_size:
+        recorder.settle()  # what is signed must be there after a failover, too
+        lock.require_held()
         keys.write_signed(checkpoint)
     if latest is not None and latest[0] == checkpoint.size:
         if not latest[1].startswith(note):
@@ -111,7 +158,12 @@ def _publish(
     if cosigners is not None:
         prove = partial(_prove, recorder, checkpoint.size)
         note = with_cosignatures(note, checkpoint, [signer.key for signer in signers], cosigners, prove)
-    recorder.publish_checkpoint(checkpoint.size, note)
+    lock.require_held()  # the witnesses may have taken their time
+    try:
+        recorder.publish_checkpoint(checkpoint.size, note)
+    except SigningRefused:
+        lock.require_held()  # else another has published this size, with other cosignatures
+        raise
     keys.retire(identity, checkpoint.size)
 
 
@@ -143,9 +195,15 @@ def _extend(reader: LedgerReader, signed: Checkpoint, frontier: Frontier, sizes:
 
 
 def require_signed_history(reader: LedgerReader, signed: Checkpoint) -> Frontier:
-    """Refuse a log that does not begin with what was signed; its frontier at that size, from O(log n) hashes."""
+    """Refuse a log that does not begin with what was signed; its frontier at that size, from O(log n) hashes.
+
+    ``Refused`` (``ledger_moved``) where the rest of it lies where it goes on.
+    """
     head = reader.head()
     if head.size < signed.size:
+        moved = read_moved(reader)
+        if moved is not None:
+            raise Refused("ledger_moved", f"ledger {signed.origin}: {moved}, and goes on there; only read it here")
         raise SigningRefused(
             "rollback",
             f"ledger {signed.origin}: size {head.size}, but size {signed.size} was signed; "
@@ -211,6 +269,11 @@ class BackgroundSigner:
                     self._thread = threading.Thread(target=self._run, name="affidavit-signer", daemon=True)
                     self._thread.start()
         self._wanted.set()
+
+    @property
+    def is_stopped(self) -> bool:
+        """Whether it refused to sign, and signs no more."""
+        return self._error is not None and not isinstance(self._error, Unavailable)
 
     def stop(self) -> None:
         """End the thread; raises what made it stop, or what did not serve when it last tried."""

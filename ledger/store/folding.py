@@ -5,12 +5,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from ..entries.entry import Entry, parse_entry
-from ..events import WitnessesDeclared
+from ..events import LedgerMoved, WitnessesDeclared
 from ..folds.anchors import ANCHOR_STREAM, Anchor, fold_anchors
 from ..folds.erasures import ERASURE_STREAM, Erasures, fold_erasures
 from ..folds.identity import LEDGER_STREAM, Identity, fold_identity
+from ..folds.moves import Moved, fold_moved
 from ..folds.witnesses import WITNESSES_STREAM, fold_declared
 from .reader import LedgerReader
+
+
+def read_moved(reader: LedgerReader) -> Moved | None:
+    """Whether the log goes on elsewhere: then its last entry here says so, and nothing is appended to it."""
+    size = reader.head().size
+    last = [row.raw for row in reader.entries(max(0, size - 1), size) if row.type_name == LedgerMoved.type_name]
+    return fold_moved(parse_entry(last[0])) if last else None
 
 
 def read_identity(reader: LedgerReader, before: int | None = None) -> Identity:

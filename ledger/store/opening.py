@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Container, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterator, Mapping
+from functools import partial
 from itertools import islice
 from typing import Any
 
@@ -33,6 +34,11 @@ class EventReader:
     def over(self, reader: LedgerReader) -> EventReader:
         """The events of another state of the same ledger."""
         return EventReader(reader, self._registry, self._scopes)
+
+    def again(self) -> Callable[[], EventReader] | None:
+        """What opens the same state in another process, every sealed field closed; None where that cannot be had."""
+        opened = self.reader.again
+        return None if opened is None else partial(_read_again, opened, self._registry)
 
     def events(
         self, start: int = 0, stop: int | None = None, types: Container[str] | None = None
@@ -89,3 +95,7 @@ class EventReader:
             else Withheld(digest)
             for name, digest in entry["sealed"].items()
         }
+
+
+def _read_again(again: Callable[[], LedgerReader], registry: Registry) -> EventReader:
+    return EventReader(again(), registry)

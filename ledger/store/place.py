@@ -6,10 +6,12 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass
+from hashlib import sha256
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from ..entries.mapper import PendingEntry
+from .condition import Condition
 from .reader import LedgerReader
 from .recorder import ChainingRecorder
 from .scopes import ScopeKeys
@@ -54,6 +56,10 @@ class Lock(ABC):
         """Wait for it, and hold it. Not twice at once."""
 
     @abstractmethod
+    def require_held(self) -> None:
+        """``Unavailable`` where whoever calls this inside ``held`` has lost it meanwhile."""
+
+    @abstractmethod
     def close(self) -> None:
         """Let go of what it takes to ask for it."""
 
@@ -96,6 +102,25 @@ class ViewsSchema:
 class Place(ABC):
     """Where a ledger lies. ``str`` of it is what people are told: it holds no secret. It goes to worker processes."""
 
+    @property
+    @abstractmethod
+    def kind(self) -> Literal["postgresql", "sqlite"]:
+        """What keeps a ledger here, as an entry says it."""
+
+    @property
+    @abstractmethod
+    def full_name(self) -> str:
+        """As ``str`` of it, wherever on this machine one asks."""
+
+    @property
+    @abstractmethod
+    def unfinished(self) -> Place:
+        """Beside it: where a copy lies that is not whole yet, whatever ends the program."""
+
+    def digest(self, origin: str) -> str:
+        """How the log of this origin names this place: a SHA-256 (hex), which tells the place to nobody."""
+        return sha256(f"{origin}\n{self.full_name}".encode()).hexdigest()
+
     @abstractmethod
     def exists(self) -> bool:
         """Whether a ledger lies here, as far as can be seen from the outside."""
@@ -107,6 +132,14 @@ class Place(ABC):
     @abstractmethod
     def open(self) -> Store:
         """Open it for appending. ``Unavailable`` where there is none, ``UnsupportedFormat`` where it is a newer one."""
+
+    @abstractmethod
+    def require_nothing(self) -> None:
+        """``Unavailable`` where something lies here, so that no ledger can be made."""
+
+    @abstractmethod
+    def rename(self, to: Place) -> None:
+        """Make this the place ``to``, of the same kind, where nothing lies; durable when it returns. It is closed."""
 
     @abstractmethod
     def making(self, random: Callable[[int], bytes]) -> AbstractContextManager[Place]:
@@ -136,6 +169,17 @@ class Place(ABC):
         """Read one state of the ledger, as it is now, while a writer has it open; nobody who appends waits."""
 
     @abstractmethod
+    def glance(self) -> AbstractContextManager[LedgerReader]:
+        """Read one state of the ledger, whether a writer has it open or not, and change nothing.
+
+        For a moment: nothing is copied, and who appends may have to wait.
+        """
+
+    @abstractmethod
+    def condition(self) -> Condition:
+        """How the databases stand: settings, files, rights. ``Unavailable`` where there is nothing to look at."""
+
+    @abstractmethod
     def fingerprint(self) -> object:
         """Changes when something is appended, or a checkpoint is published."""
 
@@ -156,6 +200,10 @@ class Place(ABC):
     @abstractmethod
     def locks(self, kind: str) -> Locks:
         """Locks of one kind; the same number of two kinds is two locks."""
+
+    @abstractmethod
+    def token_sizes(self) -> list[int]:
+        """The sizes of the checkpoints that tokens lie here for, in order."""
 
     @abstractmethod
     def token(self, size: int) -> bytes | None:

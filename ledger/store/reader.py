@@ -12,7 +12,7 @@ from typing import Any
 from ..entries.chain import Head
 from ..entries.entry import StoredEntry
 from ..errors import Malformed
-from ..tlog.tiles import TILE_WIDTH, node_from_tiles
+from ..tlog.tiles import TILE_WIDTH, frontier_at
 from ..tlog.tree import Frontier
 
 _ENTRY = "SELECT seq, stream, pos, type, entry, leaf FROM entries"
@@ -255,9 +255,15 @@ class LedgerReader(ABC):
                 high = middle
         return low
 
-    def boxes(self) -> Iterator[tuple[int, str, bytes]]:
-        """(seq, field, box) of every sealed field in order; values may be of other types than these."""
-        return self._stream("SELECT seq, field, box FROM boxes ORDER BY seq, field")
+    def boxes(self, low: int | None = None, high: int | None = None) -> Iterator[tuple[int, str, bytes]]:
+        """(seq, field, box) of every sealed field in order, those of ``low <= seq < high`` where these are given.
+
+        Values may be of other types than these.
+        """
+        asked = [f"seq {sign} ?" for sign, bound in ((">=", low), ("<", high)) if bound is not None]
+        where = f"WHERE {' AND '.join(asked)} " if asked else ""
+        bounds = [bound for bound in (low, high) if bound is not None]
+        return self._stream(f"SELECT seq, field, box FROM boxes {where}ORDER BY seq, field", *bounds)
 
     def boxes_of(self, seqs: Sequence[int]) -> dict[int, dict[str, bytes]]:
         """Field to box, for each of these entries that has any; at most some thousands at a time."""
@@ -267,6 +273,10 @@ class LedgerReader(ABC):
             for seq, field, box in rows:
                 found.setdefault(seq, {})[field] = box
         return found
+
+    def count_boxes(self) -> int:
+        """How many sealed fields have a box."""
+        return int(self._row("SELECT count(*) FROM boxes")[0])
 
     def checkpoints(self) -> list[tuple[int, bytes]]:
         """(size, signed note) of every published checkpoint, smallest first."""
@@ -282,6 +292,10 @@ class LedgerReader(ABC):
     def next_checkpoint(self, least: int) -> tuple[int, bytes] | None:
         """(size, signed note) of the smallest published checkpoint of at least this size."""
         return next(iter(self._checkpoints("WHERE size >= ? ORDER BY size LIMIT 1", least)), None)
+
+    def checkpoints_between(self, after: int, most: int) -> list[tuple[int, bytes]]:
+        """(size, signed note) of the published checkpoints of a size above ``after`` and up to ``most``."""
+        return self._checkpoints("WHERE size > ? AND size <= ? ORDER BY size", after, most)
 
     def tiles(self) -> Iterator[tuple[int, int, bytes, bytes]]:
         """(level, n, root, hashes) of every full tile, lower levels first."""
@@ -308,12 +322,7 @@ class LedgerReader(ABC):
 
     def frontier_at(self, size: int) -> Frontier:
         """The frontier of the tree over the first ``size`` entries, from O(log size) stored hashes."""
-        packed, start = b"", 0
-        for level in reversed(range(size.bit_length())):
-            if size >> level & 1:
-                packed += node_from_tiles(level, start >> level, size, self.hashes)
-                start += 1 << level
-        return Frontier.unpack(size, packed)
+        return frontier_at(size, self.hashes)
 
     def _entries(self, rest: str, *values: object) -> list[StoredEntry]:
         return [*map(StoredEntry._make, self._rows(f"{_ENTRY} {rest}", *values))]

@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import threading
 from abc import abstractmethod
-from collections.abc import Callable, Collection, Sequence
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
@@ -19,18 +19,23 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from eventsourcing.persistence import ApplicationRecorder, StoredEvent
 
 from ...domain.errors import Refused
-from ..entries.chain import Batch, ChainedEntry, Head, chain_batch
+from ..entries.chain import Batch, ChainedEntry, Head, LooseHashes, chain_batch
 from ..entries.entry import format_at
 from ..entries.mapper import PendingEntry
 from ..entries.seal import NONCE_BYTES, make_box
 from ..errors import Conflict, Unavailable
+from ..events import LedgerMoved
 from ..tlog.tiles import TILE_WIDTH
+from ..watching import Watch, unwatched
+from .folding import read_moved
 from .reader import LedgerReader
 from .scopes import ScopeKeys
 
 Make = Callable[[LedgerReader, int], Sequence[PendingEntry]]
 Box = tuple[int, str, bytes]
 """seq, field, sealed content."""
+Note = tuple[int, bytes]
+"""The size of a published checkpoint, and the signed note."""
 
 _MOST_SHARED = 10_000
 """Entries of one commit, unless one caller brings more."""
@@ -43,14 +48,21 @@ class Writing(Protocol):
     def reader(self) -> LedgerReader:
         """Reads what the transaction sees."""
 
-    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int]]:
-        """The head, kept from everybody else until the transaction ends, and each stream's next position.
+    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int], str | None]:
+        """The head, kept from everybody else until the transaction ends, each stream's next position, and the type
+        of the last entry.
 
         The first statement is a write: a read could not be made into one once another process has committed.
         """
 
     def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
         """Write everything that belongs to the new head, then the head."""
+
+    def keep_checkpoints(self, notes: Sequence[Note]) -> None:
+        """Add published checkpoints; where one of the same size lies already, that one stays. ``store`` commits."""
+
+    def settle(self) -> None:
+        """Make what others have committed as durable as what is acknowledged."""
 
 
 class _Appender:
@@ -86,6 +98,7 @@ class ChainingRecorder(ApplicationRecorder):
     ) -> None:
         """What a recorder needs beside its library's part."""
         self.place = place
+        self.watch: Watch = unwatched
         self._scopes = scopes
         self._clock = clock
         self._random = random
@@ -104,6 +117,10 @@ class ChainingRecorder(ApplicationRecorder):
     @abstractmethod
     def publish_checkpoint(self, size: int, note: bytes) -> None:
         """Add a signed checkpoint; the same one again changes nothing."""
+
+    def settle(self) -> None:
+        """Make all that can be read by now as durable as what was acknowledged, before one relies on it."""
+        return  # where a standby takes over, more can be read than that
 
     @abstractmethod
     def holding_appends(self) -> AbstractContextManager[None]:
@@ -125,7 +142,8 @@ class ChainingRecorder(ApplicationRecorder):
         """Make ``pending`` durable and chained, all or none, and return them in their places.
 
         ``Conflict`` where a stream has moved on, ``Malformed`` where an entry is too long,
-        ``Refused`` (``scope_erased``) where one would be sealed under a key that was destroyed,
+        ``Refused`` where one would be sealed under a key that was destroyed (``scope_erased``), or where the ledger
+        goes on elsewhere (``ledger_moved``),
         ``Unavailable`` where the disk or the database does not serve. Callers from several threads
         share a commit: one of them leads, commits for all who wait, and hands on to the first who came meanwhile.
         """
@@ -146,18 +164,27 @@ class ChainingRecorder(ApplicationRecorder):
             raise appender.error
         return appender.entries
 
-    def append_knowing(self, make: Make) -> list[ChainedEntry]:
+    def append_knowing(self, make: Make, *, after_move: bool = False) -> list[ChainedEntry]:
         """As ``append``, of what ``make`` gives once it knows the log as it is and the seq that its first entry takes.
 
         Nobody appends in between, so what it says of its own place is true, and its positions are free.
+        ``after_move``: also where the log ends by saying that it goes on elsewhere, since this is there.
         """
         self._scopes.require_outside()
         appender = _Appender(())
-        with self._commit_mutex, self._explained():
-            self._commit([appender], make)
+        with self._commit_mutex, self._watched([appender]), self._explained():
+            self._commit([appender], make, after_move=after_move)
         if appender.error is not None:
             raise appender.error
         return appender.entries
+
+    def take_over(self, follow: Callable[[Head, LooseHashes], tuple[Batch, Sequence[Box], Sequence[Note]]]) -> None:
+        """Store entries of this log as another store holds them: what ``follow`` gives, after this head."""
+        with self._commit_mutex, self._explained(), self._writing() as writing:
+            head, _, _ = writing.take_head(())
+            batch, boxes, notes = follow(head, partial(_loose_hashes, writing.reader, head.size))
+            writing.keep_checkpoints(notes)
+            writing.store(batch, boxes)
 
     def insert_events(self, stored_events: Sequence[StoredEvent], **_: Any) -> Sequence[int]:
         pending = [event for event in stored_events if isinstance(event, PendingEntry)]
@@ -195,12 +222,12 @@ class ChainingRecorder(ApplicationRecorder):
             count = _shared(self._waiting)
             appenders, self._waiting = self._waiting[:count], self._waiting[count:]
         try:
-            with self._explained():
+            with self._watched(appenders), self._explained():
                 self._commit(appenders)
         except BaseException as error:  # every appender of the shared commit learns that it failed
             told = error if isinstance(error, Exception) else Unavailable(f"{self.place}: interrupted while committing")
-            for appender in appenders:
-                appender.error = appender.error or told
+            for appender in appenders:  # of a conflict nothing is sure either, where what conflicts may be lost
+                appender.error = told if isinstance(told, Unavailable) else appender.error or told
             if told is not error:
                 raise
         finally:
@@ -209,12 +236,21 @@ class ChainingRecorder(ApplicationRecorder):
                 if not appender.leads:
                     appender.woken.release()
 
-    def _commit(self, appenders: list[_Appender], make: Make | None = None) -> None:
+    @contextmanager
+    def _watched(self, appenders: list[_Appender]) -> Iterator[None]:
+        with self.watch("commit") as figures:
+            yield
+            figures["entries"] = sum(len(appender.entries) for appender in appenders)
+
+    def _commit(self, appenders: list[_Appender], make: Make | None = None, *, after_move: bool = False) -> None:
         batch = None
         try:
             # 1. Queue behind other processes, and take the head with the transaction's first statement.
             with self._writing() as writing:
-                head, free = writing.take_head(_streams(appenders))
+                head, free, last_type = writing.take_head(_streams(appenders))
+                moved = last_type == LedgerMoved.type_name and not after_move
+                if moved and make is not None:
+                    raise self._moved(writing.reader)  # noqa: TRY301
                 # 2. The time, taken once nobody else can, never earlier than the last.
                 head, at, findings = self._stamp(writing.reader, head)
                 if make is not None:
@@ -223,9 +259,13 @@ class ChainingRecorder(ApplicationRecorder):
                 # 3. Each appender's expected positions, while nobody else can move them, and the keys to seal
                 #    under, fetched now: a key destroyed a moment ago must not be used again, nor made anew. A new
                 #    key is durable before the entry that needs it; a crash between leaves an unused key, no loss.
-                accepted, ciphers = self._accept(free, appenders)
+                refused = self._moved(writing.reader) if moved else None
+                accepted, ciphers = self._accept(free, appenders, refused)
                 if not accepted:
-                    return  # the head's time is that of an entry, so nothing may move it alone
+                    # The head's time is that of an entry, so nothing may move it alone. Who conflicts may take it
+                    # that its own entry is there, from an attempt before.
+                    writing.settle()
+                    return
                 pending = [*findings, *(waiting for appender in accepted for waiting in appender.pending)]
                 batch = chain_batch(head, at, pending, partial(_loose_hashes, writing.reader, head.size))
                 # 4. Seal.
@@ -243,8 +283,16 @@ class ChainingRecorder(ApplicationRecorder):
             appender.entries = batch.entries[start : start + len(appender.pending)]
             start += len(appender.pending)
 
-    def _accept(self, free: dict[str, int], appenders: list[_Appender]) -> tuple[list[_Appender], dict[str, AESGCM]]:
-        """The appenders whose positions are free, and the ciphers of their scopes; each other one fails alone."""
+    def _moved(self, reader: LedgerReader) -> Refused:
+        return Refused("ledger_moved", f"{self.place}: {read_moved(reader)}; nothing is appended here any more")
+
+    def _accept(
+        self, free: dict[str, int], appenders: list[_Appender], refused: Refused | None
+    ) -> tuple[list[_Appender], dict[str, AESGCM]]:
+        """The appenders whose positions are free, and the ciphers of their scopes; each other one fails alone.
+
+        None is accepted where all are ``refused``; who finds its own event there already is told so first.
+        """
         ciphers: dict[str, AESGCM] = {}
         accepted = []
         with self._scopes.together():
@@ -257,6 +305,8 @@ class ChainingRecorder(ApplicationRecorder):
                         if waiting.originator_version != expected:
                             raise Conflict(stream, waiting.originator_version, expected)  # noqa: TRY301
                         moved[stream] = expected + 1
+                    if refused is not None:
+                        raise refused
                     for waiting in appender.pending:
                         if waiting.disclosures and waiting.scope not in ciphers:
                             ciphers[waiting.scope] = self._scopes.cipher_for_sealing(waiting.scope)

@@ -14,7 +14,7 @@ from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from hashlib import sha256
-from typing import Any
+from typing import Any, NamedTuple
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -29,6 +29,14 @@ OWN_SCOPE = "ledger"
 
 _SELECT_ALIAS = "SELECT alias, scope, box FROM aliases WHERE lookup=? AND scope ="
 _CHUNK = 1000
+
+
+class KeyCounts(NamedTuple):
+    """How many scopes have a key, how many aliases stand for names, how many scopes are known to be destroyed."""
+
+    scopes: int
+    aliases: int
+    destroyed: int
 
 
 class ScopeKeys(ABC):
@@ -227,6 +235,48 @@ class ScopeKeys(ABC):
     def count_destroyed(self) -> int:
         """How many scopes are known to be destroyed."""
         return int(self._rows("SELECT count(*) FROM destroyed")[0][0])
+
+    def counts(self) -> KeyCounts:
+        """How many rows of each kind there are."""
+        return KeyCounts(
+            *(int(self._rows(f"SELECT count(*) FROM {table}")[0][0]) for table in ("scopes", "aliases", "destroyed"))
+        )
+
+    def take_over(self, other: ScopeKeys) -> KeyCounts:
+        """Hold what another key database of this ledger holds, wrapped as it is, and nothing else; how much that is.
+
+        All in one transaction. ``sweep`` after it: what was here before may have been destroyed there.
+        """
+        with self._writing():
+            self._held.clear()
+            for table in ("aliases", "scopes", "destroyed"):
+                self._change(f"DELETE FROM {table}")
+            # Aliases first: whoever makes one meanwhile makes its scope before it.
+            aliases = sum(
+                self._insert("aliases (alias, scope, lookup, box)", [row[1:] for row in page])
+                for page in other._pages("aliases", "added, alias, scope, lookup, box")
+            )
+            scopes = sum(self._insert("scopes", page) for page in other._pages("scopes", "scope, wrapped"))
+            destroyed = sum(
+                self._insert("destroyed", page) for page in other._pages("destroyed", "scope, fingerprint, aliases")
+            )
+            return KeyCounts(scopes, aliases, destroyed)
+
+    def _pages(self, table: str, columns: str) -> Iterator[list[Any]]:
+        """All rows by their first column, which is unique."""
+        first = columns.partition(",")[0]
+        page = self._rows(f"SELECT {columns} FROM {table} ORDER BY {first} LIMIT {_CHUNK}")
+        while page:
+            yield page
+            page = self._rows(
+                f"SELECT {columns} FROM {table} WHERE {first} > ? ORDER BY {first} LIMIT {_CHUNK}", page[-1][0]
+            )
+
+    def _insert(self, into: str, rows: list[Any]) -> int:
+        row = f"({','.join('?' * len(rows[0]))})"
+        values = [value for values in rows for value in values]
+        self._change(f"INSERT INTO {into} VALUES {','.join([row] * len(rows))}", *values)
+        return len(rows)
 
     def _require_own(self) -> None:
         """``Unavailable`` where this is not the key database of this ledger under this master key."""

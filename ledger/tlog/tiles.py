@@ -20,7 +20,7 @@ from typing import Literal, NamedTuple
 
 from ..errors import Malformed
 from .hashing import HASH_SIZE
-from .tree import ReadNode, fold_perfect
+from .tree import Frontier, ReadNode, fold_perfect
 
 TILE_HEIGHT = 8
 TILE_WIDTH = 256
@@ -67,6 +67,19 @@ def tile_nodes(size: int, read_hashes: ReadHashes) -> ReadNode:
         return tile[at * HASH_SIZE : (at + count) * HASH_SIZE]
 
     return lambda level, index: node_from_tiles(level, index, size, read)
+
+
+def frontier_at(size: int, read_hashes: ReadHashes) -> Frontier:
+    """Return the frontier of the tree over the first ``size`` leaves, from O(log size) hashes.
+
+    Raises as ``node_from_tiles`` does.
+    """
+    packed, start = b"", 0
+    for level in reversed(range(size.bit_length())):
+        if size >> level & 1:
+            packed += node_from_tiles(level, start >> level, size, read_hashes)
+            start += 1 << level
+    return Frontier.unpack(size, packed)
 
 
 def tile_path(level: TileLevel, n: int, width: int = TILE_WIDTH) -> str:

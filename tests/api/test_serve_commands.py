@@ -10,6 +10,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import httpx2
 import pytest
 from starlette.testclient import TestClient
 from starlette.types import ASGIApp
@@ -67,7 +68,7 @@ def test_serving_other_machines_needs_a_key(folder: str) -> None:
 def test_a_public_log_is_served_without_a_key(folder: str, monkeypatch: pytest.MonkeyPatch) -> None:
     served: list[TestClient] = []
 
-    def call(app: ASGIApp, host: str, port: int, what: str) -> None:
+    def call(app: ASGIApp, host: str, port: int, what: str, **_: object) -> None:
         served.append(far := TestClient(app, client=("192.0.2.7", 1)))
         assert far.get("/checkpoint").status_code == 200
         assert far.get("/api/get_config").status_code == 401
@@ -140,6 +141,32 @@ def test_a_served_ledger_is_signed_when_it_is_told_to_stop(ledger: Ledger, tmp_p
         latest = reader.latest_checkpoint()
     assert latest is not None
     assert latest[0] >= published["size"]
+
+
+def test_who_is_told_to_stop_is_first_no_longer_ready_and_goes_on_answering(ledger: Ledger, tmp_path: Path) -> None:
+    port = _free_port()
+    options = ["--port", str(port), "--drain-seconds", "300", "--log-format", "json", "--access-log"]
+    command = [sys.executable, "-m", "affidavit.api.cli", "--ledger", str(folder_of(ledger)), "serve", *options]
+    environment = {**os.environ, "AFFIDAVIT_KEYS": str(tmp_path / "keys")}
+    server = subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    assert server.stdout is not None
+    while not server.stdout.readline().startswith("serving"):
+        assert server.poll() is None
+    with httpx2.Client(base_url=f"http://127.0.0.1:{port}", timeout=60) as client:
+        assert client.get("/health/ready").status_code == 200
+        server.send_signal(signal.SIGTERM)
+        while (stopping := client.get("/health/ready")).status_code == 200:
+            assert server.poll() is None
+        assert (stopping.status_code, stopping.headers["connection"]) == (503, "close")
+        asked = {"user_id": "u1", "session_id": "s1", "interaction_data_list": [{"content": "hi"}]}
+        assert client.post("/api/publish_interaction", json=asked).status_code == 200
+        assert client.get("/health/live").status_code == 200
+    server.send_signal(signal.SIGTERM)
+    _, logged = server.communicate()
+    assert server.returncode == 0
+
+    lines = [json.loads(line) for line in logged.splitlines()]
+    assert {"route": "/api/publish_interaction", "status": 200}.items() <= lines[-2].items()
 
 
 def test_a_port_that_is_taken_is_not_said_to_serve(ledger: Ledger, tmp_path: Path) -> None:

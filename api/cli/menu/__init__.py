@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 # isort: off
-from . import ledger, proofs, check, pack, review, erasure, keys, witness, anchor, runs, optimize, evaluation, server
+from . import ledger, proofs, check, pack, review, erasure, keys, witness, mirror, anchor
+from . import operations, moving, runs, optimize, evaluation, server
 from .app import app
 
 __all__ = [
@@ -14,6 +15,9 @@ __all__ = [
     "evaluation",
     "keys",
     "ledger",
+    "mirror",
+    "moving",
+    "operations",
     "optimize",
     "pack",
     "proofs",

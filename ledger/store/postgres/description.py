@@ -61,6 +61,7 @@ def described(db: Connection[Any], schema: str) -> set[Row]:
 
     Names of schemas are left out of the definitions, so that those of two ledgers compare.
     """
+    db.execute("SET quote_all_identifiers TO off")
     rows = db.execute(_DESCRIBE, {"schema": schema}).fetchall()
     own = re.compile(rf' "?{re.escape(schema)}"?\.')
     return {(str(kind), str(name), own.sub(" ", str(text))) for kind, name, text in rows}

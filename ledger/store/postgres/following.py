@@ -73,6 +73,11 @@ class Follower(Subscription[PostgresApplicationRecorder]):
         """The connection that is notified; listens before the log is looked at, so that nothing falls between."""
         db = self._db
         if db is None or db.closed:
-            db = self._db = self._login.connect("reader")
-            db.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
+            db = self._login.connect("reader")
+            try:
+                db.execute(SQL("LISTEN {}").format(Identifier(self._channel)))
+            except BaseException:
+                db.close()
+                raise
+            self._db = db
         return db

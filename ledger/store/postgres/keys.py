@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 from ...errors import Unavailable
 from ..scopes import OWN_SCOPE, ScopeKeys, wrap_key
-from .connecting import Login, Role, is_lost
+from .connecting import BoundedConnection, Login, Role, is_lost
 from .reader import as_asked, as_stored
 
 _SECRETS = (("scopes", "wrapped"), ("aliases", "box"))
@@ -56,8 +56,11 @@ class PostgresScopeKeys(ScopeKeys):
         self._change("SELECT pg_advisory_xact_lock(hashtextextended(?, 0))", self._login.names.keys)
 
     def _commit(self) -> None:
+        self._db.stopped_waiting = False
         self._change("COMMIT")
         self._begun = False
+        if self._db.stopped_waiting:
+            raise Unavailable(f"key database {self._place}: the server was told not to wait for its standby")
 
     def _rollback(self) -> None:
         with suppress(Unavailable):  # lost with its connection, it is undone
@@ -97,6 +100,7 @@ class PostgresScopeKeys(ScopeKeys):
         self.require_outside()
         try:
             with self._writing():
+                self._db.patience = None  # many keys take their time
                 self._change(f"SET LOCAL lock_timeout = '{int(1000 * _BUSY_SECONDS)}ms'")
                 for table, column in _SECRETS:
                     self._change(f"ALTER TABLE {table} ALTER COLUMN {column} TYPE bytea USING {column} || ''::bytea")
@@ -107,11 +111,13 @@ class PostgresScopeKeys(ScopeKeys):
                     "destroyed may still lie in its files; erasing or opening the ledger again finishes it"
                 ) from error
             raise
+        finally:
+            self._db.patience = self._login.patience
 
     def close(self) -> None:
         self._db.close()
 
-    def _connected(self) -> Connection[Any]:
+    def _connected(self) -> BoundedConnection:
         db = self._login.connect(self._role)
         try:
             db.execute(SQL("SET search_path TO {}").format(Identifier(self._login.names.keys)))

@@ -14,6 +14,14 @@ from ...errors import Unavailable
 from ..place import Lock, Locks
 from .connecting import Login
 
+_KEEPALIVES = (("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3"))
+"""By the server's own settings a machine that lost its power would hold a lock for hours."""
+_IS_HELD = """
+SELECT 1 FROM pg_locks, hashtextextended(%s, 0) AS number
+WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND objsubid = 1
+AND (classid::bigint << 32 | objid::bigint) = number
+"""
+
 
 class AdvisoryLock(Lock):
     """A lock by name. Its session stays open from one time to the next."""
@@ -35,6 +43,18 @@ class AdvisoryLock(Lock):
                     db.execute("SELECT pg_advisory_unlock(hashtextextended(%s, 0))", (self._name,))
                 except psycopg.Error:
                     db.close()  # lost, or in doubt: the lock ends with its session
+                except BaseException:
+                    db.close()  # interrupted, it may have it still, and would be given it twice
+                    raise
+
+    def require_held(self) -> None:
+        db = self._db
+        try:
+            if db is not None and db.execute(_IS_HELD, (self._name,)).fetchone() is not None:
+                return
+        except psycopg.Error as error:
+            raise Unavailable(f"{self._login}: lost the lock {self._name} with its session: {error}") from error
+        raise Unavailable(f"{self._login}: lost the lock {self._name}; whoever connects must reach one session")
 
     def close(self) -> None:
         if self._db is not None:
@@ -47,7 +67,7 @@ class AdvisoryLock(Lock):
                 self._take(kept)
                 return kept
             kept.close()
-        db = self._login.connect("reader")
+        db = _session(self._login)
         try:
             self._take(db)
         except psycopg.Error as error:
@@ -70,7 +90,7 @@ class AdvisoryLocks(Locks):
     def __init__(self, login: Login, kind: str) -> None:
         self._login = login
         self._name = f"{login.name}/{kind}/"
-        self._db = login.connect("reader")
+        self._db = _session(login)
         self._held: set[int] = set()
         self._mutex = threading.Lock()
 
@@ -107,8 +127,19 @@ class AdvisoryLocks(Locks):
     def _renew(self) -> None:
         self._db.close()
         self._held.clear()
-        self._db = self._login.connect("reader")
+        self._db = _session(self._login)
 
     def _ask(self, function: str, number: int) -> Any:
         named = f"{self._name}{number}"
         return self._db.execute(f"SELECT {function}(hashtextextended(%s, 0))".encode(), (named,)).fetchone()
+
+
+def _session(login: Login) -> Connection[Any]:
+    db = login.connect("reader")
+    try:
+        for name, seconds in _KEEPALIVES:
+            db.execute("SELECT set_config(%s, %s, false)", (name, seconds))
+    except psycopg.Error as error:
+        db.close()
+        raise Unavailable(f"{login}: {str(error).strip()}") from error
+    return db

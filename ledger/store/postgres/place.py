@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, closing, contextmanager
 from dataclasses import dataclass, replace
 from functools import partial
-from typing import Any
+from typing import Any, Literal
 
 import psycopg
 from psycopg import Connection
@@ -15,16 +15,18 @@ from psycopg.sql import SQL, Identifier
 
 from ...entries.mapper import PendingEntry
 from ...errors import Unavailable
+from ..condition import DatabaseCondition
 from ..place import Lock, Locks, Place, Store, ViewsSchema
 from ..reader import LedgerReader
 from ..scopes import ScopeKeys
+from .condition import database_condition
 from .connecting import Login, Role
 from .keys import PostgresScopeKeys
 from .locks import AdvisoryLock, AdvisoryLocks
 from .reader import check_version, one_state
 from .recorder import LedgerDatastore, PostgresRecorder
 from .schema import create_roles, create_schemas, drop_schemas, rename_schemas
-from .tokens import keep_token, put_aside, stored_token
+from .tokens import keep_token, put_aside, stored_token, token_sizes
 from .views import connect_views, forget_views
 
 
@@ -36,6 +38,19 @@ class PostgresPlace(Place):
 
     def __str__(self) -> str:
         return str(self.login)
+
+    @property
+    def kind(self) -> Literal["postgresql"]:
+        return "postgresql"
+
+    @property
+    def full_name(self) -> str:
+        return str(self)
+
+    @property
+    def unfinished(self) -> PostgresPlace:
+        # No ledger is called so: its name has no hyphen.
+        return PostgresPlace(replace(self.login, schema=f"{self.login.schema}-copying"))
 
     def exists(self) -> bool:
         with self._ruling() as db:
@@ -51,18 +66,23 @@ class PostgresPlace(Place):
             check_version(db, self.login)
         return _PostgresStore(self.login)
 
+    def require_nothing(self) -> None:
+        with self._ruling() as db:
+            self._require_nothing(db)
+
+    def rename(self, to: Place) -> None:
+        if not isinstance(to, PostgresPlace):
+            raise TypeError(f"{to}: expected a schema")
+        with self._ruling() as db, db.transaction():
+            rename_schemas(db, self.login.names, to.login.names)
+
     @contextmanager
     def making(self, random: Callable[[int], bytes]) -> Iterator[Place]:
         """The roles are made first and stay; whoever does this may make roles and schemas."""
         names = self.login.names
         fresh = replace(self.login, schema=f"{self.login.schema}_{random(4).hex()}")
         with self._ruling() as db:
-            taken = db.execute(
-                "SELECT nspname FROM pg_namespace WHERE nspname IN (%s, %s, %s)",
-                (names.schema, names.keys, names.views),
-            ).fetchone()
-            if taken is not None:
-                raise Unavailable(f"{self}: expected nothing here to make a ledger, found schema {taken[0]}")
+            self._require_nothing(db)
             with db.transaction():
                 create_roles(db, names)
         try:
@@ -96,6 +116,13 @@ class PostgresPlace(Place):
     def beside(self) -> AbstractContextManager[LedgerReader]:
         return self.snapshot()
 
+    def glance(self) -> AbstractContextManager[LedgerReader]:
+        return self.snapshot()
+
+    def condition(self) -> DatabaseCondition:
+        with self._ruling() as db:
+            return database_condition(db, self.login)
+
     def fingerprint(self) -> object:
         with self._connected("reader") as db:
             return db.execute("SELECT size, (SELECT max(size) FROM checkpoints) FROM head").fetchone()
@@ -108,6 +135,10 @@ class PostgresPlace(Place):
 
     def locks(self, kind: str) -> Locks:
         return AdvisoryLocks(self.login, kind)
+
+    def token_sizes(self) -> list[int]:
+        with self._connected("reader") as db:
+            return token_sizes(db)
 
     def token(self, size: int) -> bytes | None:
         with self._connected("reader") as db:
@@ -132,6 +163,17 @@ class PostgresPlace(Place):
     @property
     def views(self) -> ViewsSchema:
         return ViewsSchema(partial(connect_views, self.login), partial(forget_views, self.login))
+
+    def _require_nothing(self, db: Connection[Any]) -> None:
+        names = self.login.names
+        taken = db.execute(
+            "SELECT nspname FROM pg_namespace WHERE nspname = ANY(%s)", (list(names.schemas),)
+        ).fetchone()
+        if taken is not None:
+            raise Unavailable(f"{self}: expected nothing here to make a ledger, found schema {taken[0]}")
+        encoding = db.info.parameter_status("server_encoding")
+        if encoding != "UTF8":
+            raise Unavailable(f"{self}: expected a database of encoding UTF8, found {encoding}")
 
     def _ruling(self) -> AbstractContextManager[Connection[Any]]:
         """As the user who logs in, with whatever rights they have."""

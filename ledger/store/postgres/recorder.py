@@ -23,24 +23,23 @@ from ...entries.chain import Batch, Head
 from ...entries.mapper import PendingEntry
 from ...errors import LedgerError, OutcomeUnknown, SigningRefused, Unavailable
 from ..reader import LedgerReader
-from ..recorder import Box, ChainingRecorder
+from ..recorder import Box, ChainingRecorder, Note
 from ..scopes import ScopeKeys
-from .connecting import Login, is_lost
+from .connecting import BoundedConnection, Login, is_lost
 from .following import Follower
 from .reader import ONE_STATE, SELECT_POSITIONS, PostgresReader, positions_of
 
 _CONNECTIONS = 32
 """How many read at once; who comes later waits for one."""
 _WAIT_SECONDS = 30
-_FIND_OUT_SECONDS = 30
-"""How long the outcome of a commit that was cut off is looked for."""
 _RETRY_SECONDS = 0.2
+_LAST_LOOK_SECONDS = 1.0
+"""What is left, at least, to look for the outcome of a commit whose server has kept silent all the time."""
 # The positions are asked by a statement of their own, whose state is that after the wait for the head.
 _BEGIN = "BEGIN ISOLATION LEVEL READ COMMITTED READ WRITE"
 _TAKE_HEAD = "SELECT size, leaf, at, frontier, held FROM head FOR NO KEY UPDATE"
+_LAST_TYPE = "SELECT type FROM entries ORDER BY seq DESC LIMIT 1"
 _SELECT = "SELECT seq, stream, pos, type, entry FROM entries "
-_STOPPED_WAITING = "01000"
-"""The state of the warning with which a commit succeeds that no standby has, because its wait was cancelled."""
 
 
 class LedgerDatastore(PostgresDatastore):
@@ -128,9 +127,8 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         PostgresApplicationRecorder.__init__(self, datastore, events_table_name="entries")
         self.channel_name = f"{datastore.login.schema}_appended"
         self._login = datastore.login
-        self._db: Connection[Any] | None = None
-        self._in_doubt = False
-        self._stopped_waiting = threading.Event()
+        self._db: BoundedConnection | None = None
+        self._in_doubt: float | None = None  # when the commit was sent whose outcome is not known
         self._begin(str(datastore.login), scopes, clock, random, clock_finding)
 
     def reading(self) -> AbstractContextManager[LedgerReader]:
@@ -179,7 +177,7 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
             row = db.execute("SELECT note FROM checkpoints WHERE size=%s", (size,)).fetchone()
             if row is None or bytes(row[0]) != note:
                 raise SigningRefused("self_check_failed", f"{self.place}: another checkpoint of size {size} lies there")
-            db.execute("COMMIT")
+            transaction.commit()
 
     @contextmanager
     def holding_appends(self) -> Iterator[None]:
@@ -198,57 +196,58 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
     @contextmanager
     def _transaction(self) -> Iterator[_PostgresWriting]:
         """What is not committed inside is rolled back."""
-        transaction = _PostgresWriting(self._connected, self._login, self.channel_name, self._stopped_waiting)
-        self._in_doubt = False
+        transaction = _PostgresWriting(self._connected, self._login, self.channel_name)
+        self._in_doubt = None
         try:
             yield transaction
         finally:
             self._in_doubt = transaction.committing
             transaction.end()
 
-    def _connected(self) -> Connection[Any]:
+    def _connected(self) -> BoundedConnection:
         """The one connection that writes, made anew where it was lost."""
         db = self._db
         if db is None or db.closed:
             db = self._db = self._login.connect("writer")
             db.prepare_threshold = 0
-            db.add_notice_handler(self._hear)
+        db.patience = self._login.patience
         return db
 
-    def _hear(self, notice: psycopg.errors.Diagnostic) -> None:
-        if notice.sqlstate == _STOPPED_WAITING:
-            self._stopped_waiting.set()
+    def settle(self) -> None:
+        self._scopes.require_outside()
+        with self._explained(), self._commit_mutex, self._transaction() as transaction:
+            transaction.begin()
+            transaction.settle()
 
     def _was_committed(self, batch: Batch) -> bool:
         """Once a commit was sent, an error tells nothing of it: whether the batch is there, the log itself knows.
 
-        Whoever takes the head waits until the doubtful transaction has ended, one way or the other. To move it, if
-        only to where it stands, is a commit that waits for the standbys as every other: what it saw, they have then.
+        Whoever takes the head waits until the doubtful transaction has ended, one way or the other. What was seen
+        then, the standbys have before it is told.
         """
-        if not self._in_doubt:
+        sent = self._in_doubt
+        if sent is None:
             return False
         first = batch.entries[0]
-        deadline = time.monotonic() + _FIND_OUT_SECONDS
+        deadline = max(sent + self._login.commit_timeout, time.monotonic() + _LAST_LOOK_SECONDS)
         while True:
             try:
-                with self._transaction() as transaction:
-                    transaction.begin()
-                    db = transaction.db
-                    db.execute("UPDATE head SET size=size")
-                    row = db.execute("SELECT leaf FROM entries WHERE seq=%s", (first.seq,)).fetchone()
-                    self._stopped_waiting.clear()
-                    db.execute("COMMIT")
-                    if not self._stopped_waiting.is_set():
-                        return row is not None and bytes(row[0]) == first.leaf
-                    error: Exception = Unavailable("the server was told not to wait for its standby")
-            except (psycopg.Error, Unavailable) as again:
-                error = again
-            if time.monotonic() > deadline:
-                raise OutcomeUnknown(
-                    f"{self.place}: the connection was lost while committing entries from {first.seq} on, and whether "
-                    f"they are recorded could not be found out: {error}"
-                ) from error
+                return self._is_there(first.seq, first.leaf, deadline)
+            except (psycopg.Error, Unavailable) as error:
+                if time.monotonic() > deadline:
+                    raise OutcomeUnknown(
+                        f"{self.place}: no answer came to the commit of entries from {first.seq} on, and "
+                        f"whether they are recorded could not be found out: {str(error).strip()}"
+                    ) from error
             threading.Event().wait(_RETRY_SECONDS)
+
+    def _is_there(self, seq: int, leaf: bytes, deadline: float) -> bool:
+        with self._transaction() as transaction:
+            transaction.begin(most_seconds=max(deadline - time.monotonic(), _RETRY_SECONDS))
+            transaction.move_head_nowhere()
+            row = transaction.db.execute("SELECT leaf FROM entries WHERE seq=%s", (seq,)).fetchone()
+            transaction.commit()
+            return row is not None and bytes(row[0]) == leaf
 
     @contextmanager
     def _explained(self) -> Iterator[None]:
@@ -256,6 +255,11 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
             yield
         except LedgerError:
             raise
+        except psycopg.errors.LockNotAvailable as error:
+            raise Unavailable(
+                f"{self.place}: another commit has not ended for {self._login.commit_timeout:g} seconds; does it wait "
+                "for a standby? Nothing was acknowledged"
+            ) from error
         except (psycopg.Error, PersistenceError, OSError) as error:
             raise Unavailable(f"{self.place}: {str(error).strip()}; nothing was acknowledged") from error
 
@@ -263,46 +267,55 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
 class _PostgresWriting:
     """One transaction of PostgreSQL. Locks the ledger's head row, and nothing that another ledger needs."""
 
-    def __init__(
-        self, connected: Callable[[], Connection[Any]], login: Login, channel: str, stopped_waiting: threading.Event
-    ) -> None:
+    def __init__(self, connected: Callable[[], BoundedConnection], login: Login, channel: str) -> None:
         self._connected = connected
         self._login = login
         self._channel = channel
-        self._stopped_waiting = stopped_waiting
         self.db = connected()
-        self.committing = False
-        """Whether a commit was sent, and no answer came that it is done."""
+        self.committing: float | None = None
+        """When a commit was sent of which no answer has come that it is done."""
 
     @property
     def reader(self) -> PostgresReader:
         return PostgresReader(self.db, self._login)
 
-    def begin(self) -> None:
-        """Begin, and take nothing yet."""
+    def begin(self, most_seconds: float | None = None) -> None:
+        """Begin, and take nothing yet. Nothing from here on may take more than ``most_seconds``."""
         self._first(lambda: self.db.execute(_BEGIN))
+        if most_seconds is not None:
+            self.db.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(most_seconds * 1000)}ms",))
+            self.db.patience = most_seconds + _RETRY_SECONDS
 
-    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int]]:
+    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int], str | None]:
         answers: list[Cursor[TupleRow]] = []
 
         def take() -> None:
-            answers[:] = [self.db.cursor(row_factory=tuple_row, binary=True) for _ in range(2)]
+            answers[:] = [self.db.cursor(row_factory=tuple_row, binary=True) for _ in range(3)]
             with self.db.pipeline():
                 self.db.execute(_BEGIN)
                 answers[0].execute(_TAKE_HEAD)
                 answers[1].execute(SELECT_POSITIONS, (list(streams),))
+                answers[2].execute(_LAST_TYPE)
 
         self._first(take)
-        head, positions = answers
+        head, positions, last_type = answers
         row = head.fetchone()
         if row is None:
             raise Unavailable(f"{self._login}: table head: expected one row, found none")
-        return Head(row[0], row[1], row[2], row[3], held=bool(row[4])), positions_of(positions.fetchall())
+        last = last_type.fetchone()
+        taken = Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
+        return taken, positions_of(positions.fetchall()), None if last is None else last[0]
+
+    def keep_checkpoints(self, notes: Sequence[Note]) -> None:
+        self.db.execute(
+            "INSERT INTO checkpoints SELECT * FROM unnest(%b::bigint[], %b::bytea[]) ON CONFLICT DO NOTHING",
+            ([size for size, _ in notes], [note for _, note in notes]),
+        )
 
     def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
         entries, head = batch.entries, batch.head
-        self._stopped_waiting.clear()
-        self.committing = True
+        self.db.stopped_waiting = False
+        self.committing = time.monotonic()
         with self.db.pipeline(), self.db.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO entries SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::text[], "
@@ -336,15 +349,36 @@ class _PostgresWriting:
             cursor.execute("COMMIT")
             # Not inside: a transaction that notifies holds a lock of the whole server while it waits for the disk.
             cursor.execute(SQL("NOTIFY {}").format(Identifier(self._channel)))
-        if self._stopped_waiting.is_set():
-            raise Unavailable(f"{self._login}: the server was told not to wait for its standby")
-        self.committing = False
+        self._require_waited()
+        self.committing = None
+
+    def settle(self) -> None:
+        """Make what is seen here as durable as what is acknowledged, and end.
+
+        After a crash, or where somebody cancelled the wait, a server shows commits that no standby has. A commit
+        that changes something waits until they have it and all before it.
+        """
+        self.move_head_nowhere()
+        self.commit()
+
+    def move_head_nowhere(self) -> None:
+        """Change something; what commits before has ended by then."""
+        self.db.execute("UPDATE head SET size=size")
+
+    def commit(self) -> None:
+        self.db.stopped_waiting = False
+        self.db.execute("COMMIT")
+        self._require_waited()
 
     def end(self) -> None:
         """Roll back what was not committed."""
         if not self.db.closed and self.db.info.transaction_status is not psycopg.pq.TransactionStatus.IDLE:
             with suppress(psycopg.Error):
                 self.db.execute("ROLLBACK")
+
+    def _require_waited(self) -> None:
+        if self.db.stopped_waiting:
+            raise Unavailable(f"{self._login}: the server was told not to wait for its standby")
 
     def _first(self, begin: Callable[[], object]) -> None:
         """Begin, on a new connection where the one that was there is lost: nothing was written on it."""

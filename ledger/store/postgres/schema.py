@@ -4,7 +4,8 @@ Of a ledger ``acme``: the schema ``acme`` holds the evidence and belongs to the 
 in as. ``acme_writer`` reads, and inserts; the head is the one row that it moves. ``acme_reader`` reads, and writers are
 members of it. The schema ``acme_keys`` holds wrapped keys and aliases, which are destroyed on purpose, and belongs to
 ``acme_keeper``, which writers are members of. ``acme_views`` holds read models, which may be thrown away, and belongs
-to ``acme_viewer``, which writers and readers are members of.
+to ``acme_viewer``, which writers are members of. Who only reads has read models in ``acme_reader_views``, which belongs
+to ``acme_reader``: a trigger left in a schema acts with all rights of whoever writes there next.
 
 The triggers are a guard against slips: whoever may alter the tables can drop them.
 """
@@ -72,9 +73,14 @@ class Names:
         self.schema = schema or name
         self.keys = f"{self.schema}_keys"
         self.views = f"{self.schema}_views"
+        self.reader_views = f"{self.schema}_reader_views"
         self.owner, self.writer, self.reader, self.keeper, self.viewer = (
             f"{name}_{role}" for role in ("owner", "writer", "reader", "keeper", "viewer")
         )
+
+    @property
+    def schemas(self) -> tuple[str, ...]:
+        return self.schema, self.keys, self.views, self.reader_views
 
 
 def create_roles(db: Connection[Any], names: Names) -> None:
@@ -83,18 +89,14 @@ def create_roles(db: Connection[Any], names: Names) -> None:
         if db.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (role,)).fetchone() is None:
             db.execute(_named("CREATE ROLE {role} NOLOGIN", role=role))
         db.execute(_named("GRANT {role} TO CURRENT_USER", role=role))
-    for role in (names.reader, names.keeper):
+    for role in (names.reader, names.keeper, names.viewer):
         db.execute(_named("GRANT {role} TO {writer}", role=role, writer=names.writer))
-    db.execute(
-        _named("GRANT {viewer} TO {writer}, {reader}", viewer=names.viewer, writer=names.writer, reader=names.reader)
-    )
 
 
 def create_schemas(db: Connection[Any], names: Names, origin: str) -> None:
     """Make the empty tables. Those of evidence refuse UPDATE and DELETE from then on."""
-    db.execute(_named("CREATE SCHEMA {schema} AUTHORIZATION {owner}", schema=names.schema, owner=names.owner))
-    db.execute(_named("CREATE SCHEMA {keys} AUTHORIZATION {keeper}", keys=names.keys, keeper=names.keeper))
-    db.execute(_named("CREATE SCHEMA {views} AUTHORIZATION {viewer}", views=names.views, viewer=names.viewer))
+    for schema, role in zip(names.schemas, (names.owner, names.keeper, names.viewer, names.reader), strict=True):
+        db.execute(_named("CREATE SCHEMA {schema} AUTHORIZATION {role}", schema=schema, role=role))
     db.execute(_named("SET LOCAL ROLE {owner}", owner=names.owner))
     db.execute(_named("SET LOCAL search_path TO {schema}", schema=names.schema))
     db.execute(SQL(_EVIDENCE))
@@ -131,12 +133,12 @@ def create_schemas(db: Connection[Any], names: Names, origin: str) -> None:
 
 def rename_schemas(db: Connection[Any], names: Names, to: Names) -> None:
     """Give the schemas their names, all at once."""
-    for old, new in ((names.schema, to.schema), (names.keys, to.keys), (names.views, to.views)):
+    for old, new in zip(names.schemas, to.schemas, strict=True):
         db.execute(_named("ALTER SCHEMA {old} RENAME TO {new}", old=old, new=new))
 
 
 def drop_schemas(db: Connection[Any], names: Names) -> None:
-    for schema in (names.schema, names.keys, names.views):
+    for schema in names.schemas:
         db.execute(_named("DROP SCHEMA IF EXISTS {schema} CASCADE", schema=schema))
 
 

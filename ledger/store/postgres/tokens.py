@@ -15,6 +15,10 @@ _NEXT = (
 )
 
 
+def token_sizes(db: Connection[Any]) -> list[int]:
+    return [row[0] for row in db.execute("SELECT DISTINCT size FROM tokens ORDER BY size").fetchall()]
+
+
 def stored_token(db: Connection[Any], size: int) -> bytes | None:
     row = db.execute("SELECT token FROM tokens WHERE size = %s ORDER BY n DESC LIMIT 1", (size,)).fetchone()
     return None if row is None or row[0] == _PUT_ASIDE else bytes(row[0])

@@ -1,4 +1,4 @@
-"""The schema of read models: whoever may read the ledger may write there, since what lies there is derived from it."""
+"""The schemas of read models: one that writers fill, and one for those who may only read the ledger."""
 
 from __future__ import annotations
 
@@ -52,12 +52,18 @@ def unescape_nul(text: str) -> str:
 
 
 def connect_views(login: Login) -> Connection[Any]:
-    """A connection that looks into the schema, in transactions. Values are bound by the client, without types."""
+    """A connection that looks into the schema of who logs in, in transactions.
+
+    Values are bound by the client, without types.
+    """
     db = login.connect("reader")
     try:
         names = login.names
-        db.execute(SQL("SET ROLE {}").format(Identifier(names.viewer)))
-        db.execute(SQL("SET search_path TO {}").format(Identifier(names.views)))
+        schema = names.reader_views
+        if db.execute("SELECT 1 WHERE pg_has_role(session_user, %s, 'MEMBER')", (names.viewer,)).fetchone():
+            db.execute(SQL("SET ROLE {}").format(Identifier(names.viewer)))
+            schema = names.views
+        db.execute(SQL("SET search_path TO {}").format(Identifier(schema)))
         db.execute("SET synchronous_commit TO off")  # what is lost is derived again
     except psycopg.Error as error:
         db.close()
@@ -75,7 +81,7 @@ def forget_views(login: Login) -> None:
     with closing(connect_views(login)) as db:
         try:
             for (table,) in db.execute(
-                "SELECT tablename::text FROM pg_tables WHERE schemaname = %s", (login.names.views,)
+                "SELECT tablename::text FROM pg_tables WHERE schemaname = current_schema()"
             ).fetchall():
                 db.execute(SQL("DROP TABLE {} CASCADE").format(Identifier(table)))
             db.commit()

@@ -28,6 +28,9 @@ class FileLock(Lock):
     def held(self) -> AbstractContextManager[None]:
         return lock_file(self._path)
 
+    def require_held(self) -> None:
+        return  # the system takes it from nobody who lives
+
     def close(self) -> None:
         return
 

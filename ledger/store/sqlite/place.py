@@ -8,19 +8,22 @@ from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 from ...entries.mapper import PendingEntry
 from ...errors import Unavailable
 from ...files import lock_file, sync_folder
+from ..condition import FolderCondition
 from ..place import Lock, Locks, Place, Store, ViewsFile
 from ..reader import LedgerReader
 from ..scopes import ScopeKeys
+from .condition import folder_condition, glance
 from .keys import SqliteScopeKeys
 from .locks import ByteLocks, FileLock
 from .reader import fingerprint, open_beside, open_snapshot
 from .recorder import LedgerDatastore, SqliteRecorder, create_database, open_datastore, reading
 from .schema import KEYS_FILE, LEDGER_FILE, LOCK_FILE, VIEWS_FILE
-from .tokens import anchor_path, keep_token, put_aside, stored_token
+from .tokens import anchor_path, keep_token, put_aside, stored_token, token_sizes
 
 
 @dataclass(frozen=True)
@@ -31,6 +34,19 @@ class FolderPlace(Place):
 
     def __str__(self) -> str:
         return str(self.folder)
+
+    @property
+    def kind(self) -> Literal["sqlite"]:
+        return "sqlite"
+
+    @property
+    def full_name(self) -> str:
+        return str(self.folder.resolve())
+
+    @property
+    def unfinished(self) -> FolderPlace:
+        folder = self.folder.absolute()
+        return FolderPlace(folder.with_name(f"{folder.name}.copying"))
 
     def exists(self) -> bool:
         return (self.folder / LEDGER_FILE).is_file()
@@ -45,11 +61,24 @@ class FolderPlace(Place):
             raise Unavailable(f"no ledger in {self.folder}: expected {LEDGER_FILE}; `affidavit init` makes one")
         return _SqliteStore(self.folder, open_datastore(path))
 
-    @contextmanager
-    def making(self, random: Callable[[int], bytes]) -> Iterator[Place]:
+    def require_nothing(self) -> None:
         folder = self.folder.absolute()
         if folder.exists() and (not folder.is_dir() or any(folder.iterdir())):
             raise Unavailable(f"{folder}: expected nothing here to make a ledger, found something")
+
+    def rename(self, to: Place) -> None:
+        if not isinstance(to, FolderPlace):
+            raise TypeError(f"{to}: expected a folder")
+        try:
+            self.folder.replace(to.folder.absolute())
+        except OSError as error:
+            raise Unavailable(f"{to}: {error.strerror}") from error
+        to.sync()
+
+    @contextmanager
+    def making(self, random: Callable[[int], bytes]) -> Iterator[Place]:
+        self.require_nothing()
+        folder = self.folder.absolute()
         fresh = folder.with_name(f".{folder.name}.{random(4).hex()}")
         try:
             fresh.mkdir(parents=True)
@@ -72,6 +101,12 @@ class FolderPlace(Place):
     def beside(self) -> AbstractContextManager[LedgerReader]:
         return open_beside(self.folder)
 
+    def glance(self) -> AbstractContextManager[LedgerReader]:
+        return glance(self.folder)
+
+    def condition(self) -> FolderCondition:
+        return folder_condition(self.folder)
+
     def fingerprint(self) -> object:
         return fingerprint(self.folder)
 
@@ -83,6 +118,9 @@ class FolderPlace(Place):
 
     def locks(self, kind: str) -> Locks:
         return ByteLocks(self.folder / f"{kind}.lock")
+
+    def token_sizes(self) -> list[int]:
+        return token_sizes(self.folder)
 
     def token(self, size: int) -> bytes | None:
         return stored_token(self.folder, size)

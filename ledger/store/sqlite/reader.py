@@ -78,7 +78,7 @@ def check_schema(db: sqlite3.Connection, path: Path) -> None:
 
 
 @contextmanager
-def open_snapshot(folder: Path, *, copy: bool = False, hold: bool = True) -> Iterator[LedgerReader]:
+def open_snapshot(folder: Path, *, copy: bool = False, hold: bool = True) -> Iterator[SqliteReader]:
     """Read the ledger in ``folder`` without changing a byte of it.
 
     While an immutable snapshot is read, appends wait. Who reads for long says ``hold=False``, asks
@@ -104,7 +104,7 @@ def open_snapshot(folder: Path, *, copy: bool = False, hold: bool = True) -> Ite
 
 
 @contextmanager
-def open_beside(folder: Path) -> Iterator[LedgerReader]:
+def open_beside(folder: Path) -> Iterator[SqliteReader]:
     """Read one state of the ledger in ``folder``, as it is now, while a writer has it open; nobody who appends waits.
 
     Until it is closed SQLite keeps what is appended in the ``-wal`` file. Where no writer has the ledger open,

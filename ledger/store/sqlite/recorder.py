@@ -30,12 +30,12 @@ from ...entries.entry import NO_ENTRY
 from ...entries.mapper import PendingEntry
 from ...errors import LedgerError, SigningRefused, Unavailable
 from ...files import hold_lock, lock_file
-from ..recorder import Box, ChainingRecorder
+from ..recorder import Box, ChainingRecorder, Note
 from ..scopes import ScopeKeys
 from .reader import SqliteReader, check_schema
 from .schema import LOCK_FILE, SCHEMA, SCHEMA_VERSION
 
-_PRAGMAS = (
+PRAGMAS = (
     "synchronous=FULL",  # a commit returns when it is on the disk
     "secure_delete=ON",
     "wal_autocheckpoint=4000",  # pages: an append dirties several, and few of them differ between appends
@@ -76,7 +76,7 @@ class _DurablePool(SQLiteConnectionPool):
         # Not the library's: it asks for a cache of ``True``, which is one, prepared statement, so that each
         # of the six of an append would be prepared again each time.
         db = sqlite3.connect(self.db_name, uri=True, check_same_thread=False, isolation_level=None, timeout=60)
-        for pragma in _PRAGMAS:
+        for pragma in PRAGMAS:
             db.execute(f"PRAGMA {pragma}")
         return SQLiteConnection(db, max_age=self.max_age)
 
@@ -175,13 +175,22 @@ class _SqliteWriting:
         self._cursor = cursor
         self.reader = SqliteReader(_connection(cursor))
 
-    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int]]:
+    def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int], str | None]:
         self._cursor.execute("UPDATE head SET size=size RETURNING size, leaf, at, frontier, held")
         row = self._cursor.fetchone()
-        return Head(row[0], row[1], row[2], row[3], held=bool(row[4])), self.reader.next_positions(streams)
+        head = Head(row[0], row[1], row[2], row[3], held=bool(row[4]))
+        self._cursor.execute("SELECT type FROM entries WHERE seq=?", (head.size - 1,))
+        last = self._cursor.fetchone()
+        return head, self.reader.next_positions(streams), None if last is None else last[0]
+
+    def keep_checkpoints(self, notes: Sequence[Note]) -> None:
+        self._cursor.executemany("INSERT OR IGNORE INTO checkpoints VALUES (?, ?)", notes)
 
     def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
         _store(self._cursor, batch, boxes)
+
+    def settle(self) -> None:
+        return  # the transaction ends with a commit, and to take the head was a change
 
 
 class Follower(Subscription[ApplicationRecorder]):

@@ -14,6 +14,12 @@ def anchor_path(folder: Path, size: int) -> Path:
     return folder / "anchors" / f"{size}.tsr"
 
 
+def token_sizes(folder: Path) -> list[int]:
+    """The sizes of the checkpoints whose tokens lie there, in order."""
+    found = (path.name.removesuffix(".tsr") for path in (folder / "anchors").glob("*.tsr"))
+    return sorted(int(name) for name in found if name.isascii() and name.isdigit())
+
+
 def stored_token(folder: Path, size: int) -> bytes | None:
     """The authority's answer for the checkpoint of ``size`` entries, or None where it is not there."""
     try:

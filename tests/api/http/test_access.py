@@ -261,7 +261,7 @@ def test_what_is_no_endpoint_needs_no_key_to_be_told_so(
 
 
 def test_what_can_be_got_can_be_asked_about(client: TestClient) -> None:
-    for path in ("/health", "/api/get_config"):
+    for path in ("/api/whoami", "/api/get_config"):
         head = client.head(path)
 
         assert (head.status_code, head.content) == (200, b"")

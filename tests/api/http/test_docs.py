@@ -33,7 +33,7 @@ def test_the_page_states_the_limits_as_they_are() -> None:
 
 def test_our_client_names_every_endpoint() -> None:
     source = Path(__import__(AffidavitClient.__module__, fromlist=["x"]).__file__ or "").read_text(encoding="utf-8")
-    aliases = {"/health", "/healthz", "/health/live", "/openapi.json", "/assets/{name}"}
+    aliases = {"/health", "/healthz", "/health/live", "/metrics", "/openapi.json", "/assets/{name}"}
 
     for _, path in SCOPES:
         if path not in aliases and not path.startswith("/api/delete_"):

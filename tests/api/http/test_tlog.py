@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from starlette.responses import Response
 from starlette.testclient import TestClient
+from starlette.types import Message, Receive, Scope, Send
 
 from affidavit.api.http.app import create_app
 from affidavit.api.http.service import Service, Settings
+from affidavit.api.http.tile_memory import TileMemory
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.publishing.static_log import ExportedLog, check_export
 from affidavit.ledger.publishing.tlog_directory import export_log
@@ -87,6 +91,45 @@ def test_a_head_says_what_a_get_would(client: TestClient) -> None:
 
     assert (head.status_code, head.content) == (200, b"")
     assert head.headers["etag"] == got.headers["etag"]
+
+
+def test_a_tile_that_was_asked_for_before_is_answered_as_the_first_time(client: TestClient, ledger: Ledger) -> None:
+    size = ledger.sign().size
+    path = f"/tile/entries/000.p/{size}"
+    first = client.get(path)
+    publish(client, 3)
+    again, head = client.get(path), client.head(path)
+
+    assert (again.content, head.content) == (first.content, b"")
+    for name in ("cache-control", "etag", "content-type", "content-length", "x-content-type-options"):
+        assert again.headers[name] == head.headers[name] == first.headers[name]
+    unchanged = client.get(path, headers={"If-None-Match": first.headers["etag"]})
+    assert (unchanged.status_code, unchanged.content) == (304, b"")
+    assert unchanged.headers["cache-control"] == first.headers["cache-control"]
+    assert client.post(path, json={}).status_code == 405
+    missing = f"/tile/0/000.p/{size + 1}"
+    assert client.get(missing).status_code == 404
+    assert ledger.sign().size > size
+    assert client.get(missing).status_code == 200
+
+
+def test_what_is_remembered_is_bounded() -> None:
+    asked = []
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        asked.append(scope["path"])
+        await Response(bytes(2**20), headers={"ETag": '"x"'})(scope, receive, send)
+
+    async def receive() -> Message:
+        raise AssertionError
+
+    async def send(message: Message) -> None:
+        pass
+
+    memory = TileMemory(app)
+    for path in [*(f"/tile/0/{n:03}" for n in range(33)), "/tile/0/032", "/tile/0/001", "/tile/0/000"]:
+        asyncio.run(memory({"type": "http", "method": "GET", "path": path, "headers": []}, receive, send))
+    assert asked[33:] == ["/tile/0/000"]
 
 
 def test_the_log_needs_the_scope_to_read(service: Service, key: Callable[..., dict[str, str]]) -> None:

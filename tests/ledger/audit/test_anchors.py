@@ -15,15 +15,15 @@ from affidavit.ledger.entries.entry import format_at, parse_entry
 from affidavit.ledger.events import AnchorRecorded, ClockSteppedBack
 from affidavit.ledger.folds.anchors import ANCHOR_STREAM, Anchor
 from affidavit.ledger.store.folding import read_anchors
-from affidavit.ledger.store.sqlite.tokens import anchor_path, stored_token
 from affidavit.ledger.tlog.checkpoint import claimed_checkpoint, parse_checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.note import parse_note
 from affidavit.ledger.tlog.timestamp import imprint, read_token
 from affidavit.tests.authority import Authority
-from affidavit.tests.folders import folder_of
+from affidavit.tests.stores import every_store
 
 SECOND = 1_000_000
 HOUR = 3600 * SECOND
+pytestmark = every_store
 
 
 @pytest.fixture
@@ -45,9 +45,7 @@ def anchor(ledger: Ledger, authority: Authority) -> int:
         note = dict(reader.checkpoints())[size]
         pos = reader.next_pos(ANCHOR_STREAM)
     token = authority.stamp(imprint(note, ledger.verifier_key()))
-    path = anchor_path(folder_of(ledger), size)
-    path.parent.mkdir(exist_ok=True)
-    path.write_bytes(token)
+    ledger.place.keep_token(size, token)
     event = AnchorRecorded(
         size=size,
         root=claimed_checkpoint(note).root.hex(),
@@ -74,7 +72,7 @@ def check(
         ats = {row.seq: parse_entry(row.raw)["at"] for row in reader.entries()}
     return check_anchors(
         known,
-        lambda size: tokens[size] if tokens and size in tokens else stored_token(folder_of(ledger), size),
+        lambda size: tokens[size] if tokens and size in tokens else ledger.place.token(size),
         lambda size: notes[size] if notes and size in notes else published.get(size),
         lambda size: [ledger.verifier_key()],
         roots,
@@ -143,7 +141,7 @@ def test_without_the_extra_tokens_are_not_checked(
 
 def test_another_token_than_was_recorded_is_damage(ledger: Ledger, authority: Authority) -> None:
     anchor(ledger, authority)
-    own = stored_token(folder_of(ledger), 1)
+    own = ledger.place.token(1)
     assert own is not None
     again = authority.stamp(read_token(own).imprint)
     assert kinds(check(ledger, authority.root_pem, tokens={1: again})) == [("tsa_invalid", 1)]
@@ -173,7 +171,7 @@ def test_a_log_that_changes_its_authority_is_bounded_by_the_one_that_is_pinned(
 
 def test_a_forged_signature_is_damage_whoever_is_pinned(ledger: Ledger, authority: Authority, now: list[int]) -> None:
     anchor(ledger, authority)
-    token = stored_token(folder_of(ledger), 1)
+    token = ledger.place.token(1)
     assert token is not None
     forger = Authority(lambda: read_token(token).timestamp.time_us)
     forger.certificate, forger.carried = authority.certificate, authority.carried
@@ -189,7 +187,7 @@ def test_a_forged_signature_is_damage_whoever_is_pinned(ledger: Ledger, authorit
 def test_a_token_signed_anew_by_others_proves_nothing(ledger: Ledger, authority: Authority, now: list[int]) -> None:
     """Whoever can rewrite the entry too still lacks the pinned authority's key."""
     anchor(ledger, authority)
-    token = stored_token(folder_of(ledger), 1)
+    token = ledger.place.token(1)
     assert token is not None
     forged = Authority(lambda: now[0] - HOUR).stamp(read_token(token).imprint)
     with ledger.recorder.reading() as reader:
@@ -219,7 +217,7 @@ def test_a_log_that_was_signed_anew_is_not_the_one_that_was_stamped(ledger: Ledg
 def test_a_token_of_another_checkpoint_is_a_mismatch(ledger: Ledger, authority: Authority) -> None:
     anchor(ledger, authority)
     anchor(ledger, authority)
-    earlier = stored_token(folder_of(ledger), 1)
+    earlier = ledger.place.token(1)
     assert earlier is not None
     with ledger.recorder.reading() as reader:
         first, second = read_anchors(reader)
@@ -273,7 +271,7 @@ def test_clocks_may_differ_by_the_skew_and_the_accuracy(
     anchor(ledger, authority)
     with ledger.recorder.reading() as reader:
         (known,) = read_anchors(reader)
-    token = stored_token(folder_of(ledger), 1)
+    token = ledger.place.token(1)
     assert token is not None
     stamp = read_token(token).timestamp
     latest = {0: format_at(stamp.latest + ALLOWED_SKEW_US + beyond)}

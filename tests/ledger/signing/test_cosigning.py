@@ -24,7 +24,9 @@ from affidavit.ledger.tlog.private_key import make_private_key
 from affidavit.ledger.tlog.proof import verify_consistency
 from affidavit.ledger.tlog.witness import Collected
 from affidavit.projections.registry import REGISTRY
-from affidavit.tests.folders import folder_of
+from affidavit.tests.stores import every_store
+
+pytestmark = every_store
 
 NAMES = ("w1.example", "w2.example", "w3.example")
 KEYS = {name: make_private_key(name, ED25519_COSIGNATURE, random.Random(name).randbytes) for name in NAMES}
@@ -74,7 +76,7 @@ def cosigned(ledger: Ledger, witnesses: Witnesses) -> Iterator[Ledger]:
 
 def reopen(ledger: Ledger, witnesses: Witnesses | None, background: bool = False) -> Ledger:
     return Ledger(
-        folder_of(ledger),
+        ledger.place,
         ledger.keys.path.parent,
         REGISTRY,
         edge=ledger._edge,

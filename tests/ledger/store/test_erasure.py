@@ -12,12 +12,15 @@ from affidavit.domain.errors import Refused
 from affidavit.domain.event import Meta, NewEvent, Withheld
 from affidavit.domain.optimization.events import RunStarted, SourceKept
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.errors import Conflict, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested
-from affidavit.ledger.folds.erasures import Destroyed
+from affidavit.ledger.folds.erasures import Destroyed, Erasures
+from affidavit.ledger.store.folding import read_erasures
 from affidavit.ledger.store.recorder import _Appender
 from affidavit.ledger.store.scopes import ScopeKeys
 from affidavit.ledger.tlog.receipt import verify_receipt
+from affidavit.projections.registry import REGISTRY
 from affidavit.projections.seals import seal_run
 from affidavit.tests.ledger.store.erasing import (
     TEXT,
@@ -382,3 +385,18 @@ def test_a_run_that_was_sealed_before_its_erasure_is_no_damage(ledger: Ledger) -
     verdict = verify(ledger)
     assert (verdict.verdict, verdict.erased) == ("ok", 3)
     assert verdict.not_checked["projections"] == "run/001: its sealed manifest is erased"
+
+
+def test_who_is_erased_while_the_log_is_verified_is_no_damage(ledger: Ledger, scope: str) -> None:
+    """The keys are read as they are now, and the log as it was."""
+    with ledger.recorder.reading() as reader:
+        assert reader.head().size
+        ledger.erase(scope, "asked_for")
+        alone = audit(reader, REGISTRY, Against(scopes=ledger.scopes))
+        assert {damage.kind for damage in alone.damage} == {"missing_without_erasure"}
+        with ledger.recorder.reading() as later:
+            now = read_erasures(later)
+        verdict = audit(reader, REGISTRY, Against(scopes=ledger.scopes, erasures_now=lambda: now))
+        assert (verdict.damage, verdict.erased) == ([], 2)
+        other = audit(reader, REGISTRY, Against(scopes=ledger.scopes, erasures_now=Erasures))
+        assert other.damage == alone.damage

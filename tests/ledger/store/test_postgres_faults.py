@@ -120,9 +120,10 @@ def test_a_commit_whose_connection_is_terminated_is_found_out(ledger: Ledger, mo
 def test_an_outcome_that_cannot_be_found_out_is_said_to_be_unknown(
     through: Ledger, proxy: Proxy, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(postgres_recorder, "_FIND_OUT_SECONDS", 0.0)
     through.record(noted(0))
     recorder = recorder_of(through)
+    monkeypatch.setattr(postgres_recorder, "_LAST_LOOK_SECONDS", 0.0)
+    monkeypatch.setattr(recorder, "_login", replace(recorder._login, commit_timeout=0.0))
     connected = recorder._connected
 
     def cut_and_gone() -> None:

@@ -200,11 +200,20 @@ def test_an_address_names_a_database_and_a_ledger_and_tells_no_password() -> Non
     assert parse_address("postgres://db/books").name == "affidavit"
     assert login.parameters["connect_timeout"] == 10
     assert "connect_timeout" not in parse_address("postgresql://db/books?connect_timeout=3").parameters
+    assert login.commit_timeout == 30
+    patient = parse_address("postgresql://db/books?commit_timeout=300&host=a,b")
+    assert (patient.commit_timeout, patient.conninfo) == (300, "postgresql://db/books?host=a%2Cb")
 
 
 @pytest.mark.parametrize(
     "address",
-    ["postgresql://u:secret%zz@db/books", "postgresql://db/books?nonsense=1", "postgresql://db/b?ledger=a&ledger=b"],
+    [
+        "postgresql://u:secret%zz@db/books",
+        "postgresql://db/books?nonsense=1",
+        "postgresql://db/b?ledger=a&ledger=b",
+        "postgresql://u:secret@db/b?commit_timeout=0",
+        "postgresql://u:secret@db/b?commit_timeout=soon",
+    ],
 )
 def test_an_address_that_does_not_read_is_refused_without_its_password(address: str) -> None:
     with pytest.raises(Refused) as refused:

@@ -1,0 +1,1 @@
+"""The doctor: what endangers a ledger that nothing is wrong with yet."""
