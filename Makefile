@@ -7,7 +7,7 @@ PEER_VENV ?= .venv-peer
 PEER_BIN := $(PEER_VENV)/bin
 PEER_READY := $(PEER_VENV)/.ready
 
-.PHONY: demo demo-live test test-pages screenshots lint format vectors bench test-peers clean
+.PHONY: demo demo-live test test-pages screenshots lint format vectors bench soak test-peers clean
 
 demo: $(READY)  ## the main job on samples: import, verify, rebuild, judge, find damage; optimise, kill, resume, replay
 	$(BIN)/affidavit demo
@@ -41,6 +41,9 @@ vectors: $(READY)  ## make the golden vectors again; git must then show no chang
 
 bench: $(READY)  ## the speeds that docs/performance.md reports, as ratios of two things measured in one run
 	$(BIN)/python bench/run.py
+
+soak: $(READY)  ## minutes of everything at once, with faults; SOAK_STORE=sqlite|postgresql15|postgresql18, SOAK_SECONDS
+	$(BIN)/python -m affidavit.bench.soak $(or $(SOAK_STORE),sqlite)
 
 test-peers: $(READY) $(PEER_READY)  ## the real peers: aevyra-reflex reads what we rebuild, it and gepa record here, reflexio-client uses our server
 	rm -rf .peer-check
