@@ -17,6 +17,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import math
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any, Protocol
 from urllib.parse import urlsplit
@@ -27,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..keyring import ApiKey
 from .errors import Problem, Respond, problem_of
-from .limits import InProgress, Limits, RateLimiter
+from .limits import Limits, RateLimiter, Shares
 
 BATCH = "/api/publish_interactions"
 ANY = "any"
@@ -118,6 +119,9 @@ PROBES = frozenset({"/health/live", "/health/ready"})
 """What restarts this process, or sends it requests, asks these from wherever it runs, without a key, and must get an
 answer however much the others ask."""
 
+UNBOUNDED = PROBES | {"/metrics"}
+"""Whoever watches a server must get an answer above all when it is full."""
+
 
 @dataclass(frozen=True, slots=True)
 class Caller:
@@ -154,7 +158,7 @@ class Keys(Protocol):
 
 
 class Gate:
-    """Stands before the application: access, rate, content type, size and slowness, in this order."""
+    """Stands before the application: access, rate, share, content type, size and slowness, in this order."""
 
     def __init__(
         self,
@@ -174,14 +178,14 @@ class Gate:
         self._keyring = keyring
         self._limits = limits
         self._limiter = limiter
-        self._bodies = InProgress(limits.bodies_bytes)
+        self._at_once = Shares(limits.requests_at_once)
+        self._bodies = Shares(limits.bodies_bytes)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             await self._app(scope, receive, send)
             return
         answered = False
-        taken: list[int] = []
 
         async def hardened(message: Message) -> None:
             nonlocal answered
@@ -194,16 +198,19 @@ class Gate:
                 message["headers"] = [*headers, *(header for header in _HARDENING if header[0] not in stated)]
             await send(message)
 
+        held = ExitStack()  # what is given back once it is answered
         try:
             headers = Headers(scope=scope)
             _require_path(scope["path"])
             caller = self._admit(scope, headers)
             if scope["path"] not in PROBES:
                 self._meter(caller.name)
+            if scope["path"] not in UNBOUNDED:
+                self._share(caller.name, held)
             scope.setdefault("state", {})["caller"] = caller
             batch = scope["path"] == BATCH
             _require_content_type(scope["method"], headers, _content_type(scope["path"]))
-            body = self._metered(receive, headers) if batch else await self._whole(receive, headers, taken)
+            body = self._metered(receive, headers) if batch else await self._whole(receive, headers, caller.name, held)
             # What can be got can be asked about, too, with HEAD.
             got = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             await self._app(got, body, hardened)
@@ -215,12 +222,17 @@ class Gate:
                 response.headers["Connection"] = "close"  # what follows on this connection is the rest of a body
             await response(scope, receive, hardened)
         finally:
-            self._bodies.leave(sum(taken))
+            held.close()
 
     def _meter(self, name: str) -> None:
         wait = self._limiter.take(name)
         if wait:
             raise Problem(429, "rate_limited", "too many requests", {"Retry-After": str(math.ceil(wait))})
+
+    def _share(self, name: str, held: ExitStack) -> None:
+        if not self._at_once.take(name):
+            raise Problem(429, "share_taken", "too many of your requests are being answered already", _LATER)
+        held.callback(self._at_once.give_back, name)
 
     def _admit(self, scope: Scope, headers: Headers) -> Caller:
         try:
@@ -256,25 +268,26 @@ class Gate:
         client = scope.get("client")
         return Caller(f"client {client[0] if client else ''}", None)
 
-    async def _whole(self, receive: Receive, headers: Headers, taken: list[int]) -> Receive:
-        """The body, read to its end within bounds; nothing of it is acted on before. ``taken`` are its parts' sizes."""
+    async def _whole(self, receive: Receive, headers: Headers, name: str, held: ExitStack) -> Receive:
+        """The body, read to its end within bounds; nothing of it is acted on before."""
         most = self._limits.body_bytes
         _require_length(headers, most)
         parts: list[bytes] = []
-        held = 0
+        size = 0
         try:
             async with asyncio.timeout(self._limits.body_seconds):
                 while True:
                     message = await receive()
                     if message["type"] == "http.disconnect":
                         raise Problem(400, "disconnected", "the body ended early")
-                    parts.append(message.get("body", b""))
-                    held += len(parts[-1])
-                    if held > most:
+                    part = message.get("body", b"")
+                    size += len(part)
+                    if size > most:
                         raise _too_large(most)
-                    if not self._bodies.enter(len(parts[-1])):
-                        raise Problem(503, "busy", "the bodies of requests take all memory there is", _LATER)
-                    taken.append(len(parts[-1]))
+                    if not self._bodies.take(name, len(part)):
+                        raise Problem(503, "busy", "the bodies of requests take all memory that they may", _LATER)
+                    held.callback(self._bodies.give_back, name, len(part))
+                    parts.append(part)
                     if not message.get("more_body"):
                         break
         except TimeoutError:

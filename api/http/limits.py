@@ -15,7 +15,8 @@ MIB = 1024 * 1024
 class Limits:
     """All of them may be set. A batch is one NDJSON body; each of its lines is held to ``body_bytes``.
 
-    ``requests_at_once``, and ``bodies_bytes`` in memory for them, are those of all callers together.
+    ``requests_at_once``, and ``bodies_bytes`` in memory for them, are those of all callers together, and are shared
+    among them (see ``Shares``).
     Gradings on demand have a limit of their own, in the workers' settings.
     """
 
@@ -67,15 +68,45 @@ class InProgress:
     def now(self) -> int:
         return self._now
 
-    def enter(self, count: int = 1) -> bool:
-        """Begin so many; False, and none is begun, where there would be more than may be."""
+    def enter(self) -> bool:
+        """Begin one; False, and none is begun, where as many are being done as may be."""
         with self._mutex:
-            if self._now + count > self.most:
+            if self._now >= self.most:
                 return False
-            self._now += count
+            self._now += 1
             return True
 
-    def leave(self, count: int = 1) -> None:
-        """End as many of those that began."""
+    def leave(self) -> None:
+        """End one that began."""
         with self._mutex:
-            self._now -= count
+            self._now -= 1
+
+
+class Shares:
+    """What all callers share: each may hold as much as is left free. So whoever comes next finds room, however much
+    the others ask for: one caller gets half of it at most, two get a third each. Nobody waits here.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken = 0
+        self._held: dict[str, int] = {}
+        self._mutex = threading.Lock()
+
+    def take(self, caller: str, count: int = 1) -> bool:
+        """Take so much more; False, and nothing is taken, where the caller would hold more than is free."""
+        with self._mutex:
+            held = self._held.get(caller, 0) + count
+            if held > self._most - self._taken:
+                return False
+            self._held[caller] = held
+            self._taken += count
+            return True
+
+    def give_back(self, caller: str, count: int = 1) -> None:
+        """Give back what was taken."""
+        with self._mutex:
+            self._taken -= count
+            self._held[caller] -= count
+            if not self._held[caller]:
+                del self._held[caller]

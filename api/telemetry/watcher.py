@@ -10,13 +10,10 @@ from starlette.datastructures import Headers, MutableHeaders
 from starlette.requests import Request
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
-from ..http.access import PROBES
+from ..http.access import UNBOUNDED
 from ..http.errors import Problem, Respond
 from .answered import NO_ROUTE, Answered
 from .telemetry import Telemetry
-
-UNBOUNDED = PROBES | {"/metrics"}
-"""Whoever watches a server must get an answer above all when it is full."""
 
 _ID = re.compile(r"[A-Za-z0-9_.:-]{1,64}\Z")
 _METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
