@@ -118,7 +118,7 @@ class Place(ABC):
         """Beside it: where a copy lies that is not whole yet, whatever ends the program."""
 
     def digest(self, origin: str) -> str:
-        """How the log of this origin names this place: a SHA-256 (hex), which tells the place to nobody."""
+        """How the log of this origin names this place: a SHA-256 (hex), which shows it only to who guesses it."""
         return sha256(f"{origin}\n{self.full_name}".encode()).hexdigest()
 
     @abstractmethod

@@ -1,0 +1,130 @@
+"""Many idle callers and some that flood: the others are served, whoever is refused is told when to come again, and what
+was acknowledged is recorded."""
+
+from __future__ import annotations
+
+import json
+import select
+import socket
+import threading
+from collections.abc import Iterator
+from contextlib import ExitStack, closing, contextmanager
+from typing import Any
+
+import pytest
+import uvicorn
+
+from affidavit.api.http.app import create_app
+from affidavit.api.http.connections import ImpatientProtocol
+from affidavit.api.http.limits import Limits, Shares
+from affidavit.api.http.service import Service, Settings
+from affidavit.ledger.application import Ledger
+
+from .conftest import a_request
+
+PUBLISH = "/api/publish_interaction"
+Answer = tuple[int, dict[str, str], bytes]
+
+
+@pytest.fixture
+def settings() -> Settings:
+    return Settings(Limits(requests_at_once=16))
+
+
+class Few(ImpatientProtocol):
+    most = 100
+
+
+@contextmanager
+def serving(service: Service) -> Iterator[int]:
+    listening = socket.socket()
+    listening.bind(("127.0.0.1", 0))
+    listening.listen(256)
+    config = uvicorn.Config(create_app(service), log_level="critical", ws="none", lifespan="off", http=Few)
+    server = uvicorn.Server(config)
+    thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
+    thread.start()
+    try:
+        yield int(listening.getsockname()[1])
+    finally:
+        server.should_exit = True
+        thread.join()
+        listening.close()
+
+
+def asking(method: str, path: str, token: str, content: bytes = b"") -> bytes:
+    """A request's bytes."""
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
+    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+
+
+def publishing(request_id: str, token: str) -> bytes:
+    return asking("POST", PUBLISH, token, json.dumps(a_request(request_id)).encode())
+
+
+def answer_on(caller: socket.socket) -> Answer:
+    with caller.makefile("rb") as stream:
+        status = int(stream.readline().split()[1])
+        headers = {}
+        while (line := stream.readline().decode().strip()) != "":
+            name, _, value = line.partition(": ")
+            headers[name.lower()] = value
+        return status, headers, stream.read(int(headers["content-length"]))
+
+
+def test_who_floods_takes_no_more_than_is_left_for_others(service: Service, ledger: Ledger) -> None:
+    tokens = [service.keyring.create(["publish", "read"], "", "2026-11-22T10:00:00+00:00")[0] for _ in range(4)]
+    with serving(service) as port, ExitStack() as opened:
+
+        def connect() -> socket.socket:
+            return opened.enter_context(closing(socket.create_connection(("127.0.0.1", port), timeout=60)))
+
+        def ask(content: bytes) -> Answer:
+            caller = connect()
+            caller.sendall(content)
+            return answer_on(caller)
+
+        for _ in range(150):
+            connect()
+        held: dict[socket.socket, bytes] = {}
+        for token, most in zip(tokens, (8, 4, 2), strict=False):  # half, half of the rest, and so on
+            flooding: dict[socket.socket, bytes] = {}
+            for n in range(20):
+                caller, content = connect(), publishing(f"{token[-8:]}-{n}", token)
+                caller.sendall(content[:-1])
+                flooding[caller] = content[-1:]
+            while len(flooding) > most:
+                for caller in select.select([*flooding], [], [], 60)[0]:
+                    status, headers, content = answer_on(caller)
+                    assert (status, headers["retry-after"]) == (429, "1")
+                    assert json.loads(content)["rule"] == "share_taken"
+                    del flooding[caller]
+            held |= flooding
+
+        answers = [ask(publishing(f"calm-{n}", tokens[-1])) for n in range(5)]
+        assert ask(asking("GET", "/health/ready", tokens[0]))[0] == 200
+        page = ask(asking("GET", "/metrics", tokens[-1]))[2].decode()
+        for caller, rest in held.items():
+            caller.sendall(rest)
+            answers.append(answer_on(caller))
+
+    assert "affidavit_http_requests_in_progress 14.0" in page
+    assert [status for status, _, _ in answers] == [200] * 19
+    told: list[Any] = [json.loads(content) for _, _, content in answers]
+    assert len({each["leaf_hash"] for each in told}) == 19
+    with ledger.recorder.reading() as reader:
+        assert reader.head().size == 1 + 3 * 19
+        for each in told:
+            (row,) = reader.entries(each["seq"], each["seq"] + 1)
+            assert row.leaf_hash.hex() == each["leaf_hash"]
+
+
+def test_shares_leave_as_much_free_as_anybody_has() -> None:
+    shares = Shares(100)
+
+    assert [sum(shares.take(name) for _ in range(100)) for name in "abc"] == [50, 25, 13]
+    assert not shares.take("d", 13)
+    assert shares.take("d", 12)
+    for name, count in (("a", 50), ("b", 25), ("c", 13), ("d", 12)):
+        shares.give_back(name, count)
+    assert shares.take("e", 100), "what was given back is free"
