@@ -441,6 +441,7 @@ class Ledger(Application[str]):
             return
         self.closing.set()
         try:
+            self.recorder.end()  # what is acknowledged is signed below
             if self._signer is not None:
                 with suppress(Unavailable):  # what did not serve a moment ago may serve now
                     self._signer.stop()

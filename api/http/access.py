@@ -213,7 +213,10 @@ class Gate:
             body = self._metered(receive, headers) if batch else await self._whole(receive, headers, caller.name, held)
             # What can be got can be asked about, too, with HEAD.
             got = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
-            await self._app(got, body, hardened)
+            try:
+                await self._app(got, body, hardened)
+            finally:
+                scope["route"] = got.get("route")  # for whoever counts
         except Exception as error:
             if answered:
                 raise
@@ -284,10 +287,11 @@ class Gate:
                     size += len(part)
                     if size > most:
                         raise _too_large(most)
-                    if not self._bodies.take(name, len(part)):
-                        raise Problem(503, "busy", "the bodies of requests take all memory that they may", _LATER)
-                    held.callback(self._bodies.give_back, name, len(part))
-                    parts.append(part)
+                    if part:
+                        if not self._bodies.take(name, len(part)):
+                            raise Problem(503, "busy", "the bodies of requests take all memory that they may", _LATER)
+                        held.callback(self._bodies.give_back, name, len(part))
+                        parts.append(part)
                     if not message.get("more_body"):
                         break
         except TimeoutError:

@@ -22,6 +22,7 @@ from ...ledger.errors import Conflict, Malformed, OutcomeUnknown, Unavailable, V
 from ..workers.on_demand import JudgeFailed
 
 MEDIA_TYPE = "application/problem+json"
+_RETRY_AFTER = {429: {"Retry-After": "10"}, 503: {"Retry-After": "1"}}
 _LOG = logging.getLogger("affidavit.http")
 
 RULES: dict[str, int] = {
@@ -97,15 +98,14 @@ def problem_of(error: Exception) -> Problem:
         return Problem(422, "request_invalid", plain_errors(error.errors()))
     if isinstance(error, Refused):
         status = RULES.get(error.rule, 422)
-        return Problem(status, error.rule, str(error), {"Retry-After": "10"} if status == 429 else {})
+        return Problem(status, error.rule, str(error), _RETRY_AFTER.get(status))
     if isinstance(error, HTTPException):
         return Problem(error.status_code, _rule_of(error.status_code), error.detail, error.headers)
     if isinstance(error, OutcomeUnknown):
         return Problem(503, "outcome_unknown", f"{error}; {ASK_AGAIN}", {"Retry-After": "1"})
     for kind, status in TABLE:
         if isinstance(error, kind):
-            headers = {"Retry-After": "1"} if status == 503 else {}
-            return Problem(status, _snake(type(error).__name__), str(error), headers)
+            return Problem(status, _snake(type(error).__name__), str(error), _RETRY_AFTER.get(status))
     _LOG.error("unexpected error", exc_info=error)
     return Problem(500, "internal_error", "something failed here; it is in the server's log")
 

@@ -73,7 +73,7 @@ def evaluation(service: ServiceDep) -> Response:
             status["failures_24h"] = failures_since(moment.views, moment.size, start)
             return answer(moment.size, moment.root, status)
     except LedgerError as error:
-        raise Problem(503, "not_ready", str(error)) from error
+        raise _not_ready(str(error)) from error
 
 
 @router.get("/healthz/anchors")

@@ -94,7 +94,7 @@ class Shares:
         self._mutex = threading.Lock()
 
     def take(self, caller: str, count: int = 1) -> bool:
-        """Take so much more; False, and nothing is taken, where the caller would hold more than is free."""
+        """Take so much more, 1 or more; False, and nothing is taken, where the caller would hold more than is free."""
         with self._mutex:
             held = self._held.get(caller, 0) + count
             if held > self._most - self._taken:

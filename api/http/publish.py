@@ -22,6 +22,7 @@ from ...ledger.errors import OutcomeUnknown
 from ..publishing import Published
 from .documents import PUBLISHED
 from .errors import Problem, problem_of
+from .limits import MIB
 from .schemas import InteractionData, PublishRequest, publish_warnings
 from .service import Service, ack, answer, invalid_json, parse_json
 
@@ -29,6 +30,9 @@ router = APIRouter(tags=["publish"])
 
 IN_FLIGHT = 2000
 """Lines of a batch that may wait for the disk at once; reading the body waits for them."""
+
+IN_FLIGHT_BYTES = 8 * MIB
+"""How long these lines may be together, but for the last."""
 
 _FIELDS = "content, shadow_content, expert_content, interacted_image_url, image_encoding, tools_used, citations, "
 _BOOLEANS = frozenset({"true", "false", "1", "0", "yes", "no", "on", "off", "t", "f", "y", "n"})
@@ -130,7 +134,8 @@ async def publish_interactions(request: Request) -> Response:
 async def _results(service: Service, request: Request) -> AsyncIterator[bytes]:
     """The answer to each line, in order; reading waits where too many are on their way."""
     waiting: deque[tuple[int, Parsed, asyncio.Future[Published]] | bytes] = deque()
-    number = 0
+    sizes: deque[int] = deque()
+    number = held = 0
     try:
         async for line in _lines(service, request):
             number += 1
@@ -142,7 +147,10 @@ async def _results(service: Service, request: Request) -> AsyncIterator[bytes]:
                 waiting.append((number, parsed, future))
             except (RequestValidationError, AffidavitError) as error:
                 waiting.append(_failed(number, error))
-            while len(waiting) > IN_FLIGHT:
+            sizes.append(len(line))
+            held += len(line)
+            while len(waiting) > IN_FLIGHT or held > IN_FLIGHT_BYTES:
+                held -= sizes.popleft()
                 yield await _settled(service, waiting.popleft())
     except Problem as problem:  # the body broke off, or broke a limit: what was read before it stands
         waiting.append(_failed(max(number, 1) if problem.rule == "batch_too_long" else number + 1, problem))

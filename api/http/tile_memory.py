@@ -22,6 +22,7 @@ _MOST_EACH = 2**20
 class _Tile:
     headers: list[tuple[bytes, bytes]]
     etag: str
+    route: object
     content: bytes = field(repr=False)
 
 
@@ -40,9 +41,10 @@ class TileMemory:
         path: str = scope["path"]
         tile = self._tiles.get(path)
         if tile is None:
-            await self._app(scope, receive, self._remembering(path, send))
+            await self._app(scope, receive, self._remembering(scope, send))
             return
         self._tiles.move_to_end(path)
+        scope["route"] = tile.route
         headers, content, status = tile.headers, tile.content, 200
         if is_known(Headers(scope=scope).get("if-none-match", ""), tile.etag):
             kept = (b"cache-control", b"etag")
@@ -50,7 +52,7 @@ class TileMemory:
         await send({"type": "http.response.start", "status": status, "headers": [*headers]})
         await send({"type": "http.response.body", "body": content})
 
-    def _remembering(self, path: str, send: Send) -> Send:
+    def _remembering(self, scope: Scope, send: Send) -> Send:
         """``send`` that keeps a tile that goes through it."""
         headers: list[tuple[bytes, bytes]] = []
 
@@ -59,16 +61,17 @@ class TileMemory:
             if message["type"] == "http.response.start":
                 headers = [*message["headers"]] if message["status"] == 200 else []
             elif headers and message["type"] == "http.response.body" and not message.get("more_body"):
-                self._keep(path, headers, message["body"])
+                self._keep(scope, headers, message["body"])
             await send(message)
 
         return remembering
 
-    def _keep(self, path: str, headers: list[tuple[bytes, bytes]], content: bytes) -> None:
+    def _keep(self, scope: Scope, headers: list[tuple[bytes, bytes]], content: bytes) -> None:
+        path: str = scope["path"]
         if len(content) > _MOST_EACH or path in self._tiles:
             return
         etag = next(value for name, value in headers if name == b"etag").decode("ascii")
-        self._tiles[path] = _Tile(headers, etag, content)
+        self._tiles[path] = _Tile(headers, etag, scope.get("route"), content)
         self._bytes += len(content)
         while self._bytes > _MOST_BYTES:
             _, oldest = self._tiles.popitem(last=False)

@@ -10,6 +10,7 @@ import logging
 import re
 import sys
 import traceback
+from contextlib import suppress
 from datetime import UTC, datetime
 from enum import StrEnum
 
@@ -65,7 +66,9 @@ def _installed() -> list[logging.Handler]:
 
 class _ToStderr(logging.Handler):
     def emit(self, record: logging.LogRecord) -> None:
-        print(self.format(record), file=sys.stderr, flush=True)
+        line = self.format(record)
+        with suppress(OSError, ValueError):  # a full disk, or nobody who reads: that must not end what goes on here
+            print(line, file=sys.stderr, flush=True)
 
 
 def without_secrets(text: str) -> str:
@@ -83,7 +86,7 @@ class _Lines(logging.Formatter):
             "at": at.replace("+00:00", "Z"),
             "level": record.levelname.lower(),
             "logger": record.name,
-            "message": without_secrets(record.getMessage()),
+            "message": without_secrets(_message(record)),
         }
         fields = getattr(record, "fields", None)
         if isinstance(fields, dict):
@@ -93,6 +96,13 @@ class _Lines(logging.Formatter):
             frames = traceback.extract_tb(record.exc_info[2])
             parts["where"] = " < ".join(f"{frame.filename}:{frame.lineno} {frame.name}" for frame in reversed(frames))
         return parts
+
+
+def _message(record: logging.LogRecord) -> str:
+    try:
+        return record.getMessage()
+    except Exception:  # a library's mistake, whose words do not fit its values
+        return str(record.msg)
 
 
 class JsonLines(_Lines):

@@ -125,7 +125,6 @@ class _Source(Ledger):
 
     def _close_here(self, carrier: Carrier, destination: Place, meta: Meta) -> None:
         """Append the last entry, while all that stands before it is at the destination."""
-        swept: list[str] = []
 
         def make(reader: LedgerReader, seq: int) -> list[PendingEntry]:
             entries = []
@@ -134,7 +133,7 @@ class _Source(Ledger):
                 scope = unfinished["data"]["scope"]
                 destroyed = self.scopes.destroy(scope)
                 if destroyed is not None:
-                    swept.append(scope)
+                    self.scopes.sweep()  # before the log says so: who goes on after this sweeps no more
                     pos = reader.next_pos(ERASURE_STREAM)
                     entries.append(self._pending(ERASURE_STREAM, pos, *executed(unfinished, destroyed)))
             carrier.carry(reader)
@@ -144,8 +143,6 @@ class _Source(Ledger):
             return entries
 
         self.recorder.append_knowing(make)
-        if swept:
-            self.scopes.sweep()
 
     def _carry_rest(self, carrier: Carrier) -> None:
         """Nothing changes here any more: the last entry, its checkpoint, and what lies beside the log."""
@@ -195,8 +192,8 @@ def _arrive(
 
         def make(reader: LedgerReader, seq: int) -> list[PendingEntry]:
             moved = read_moved(reader)
-            if moved is None:
-                raise Unavailable(f"{destination}: what lies there does not end with the entry that moved it")
+            if moved is None or moved.destination != destination.digest(ledger.genesis):
+                raise Unavailable(f"{destination}: what lies there does not end with the entry that moved it there")
             event = LedgerArrived(moved=moved.seq)
             pos = reader.next_pos(LEDGER_STREAM)
             return [ledger.mapper.to_stored_event(NewEvent(LEDGER_STREAM, pos, event, meta))]

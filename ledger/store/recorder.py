@@ -107,6 +107,7 @@ class ChainingRecorder(ApplicationRecorder):
         self._waiting_mutex = threading.Lock()
         self._waiting: list[_Appender] = []
         self._is_led = False
+        self._ended = False
         with self.reading() as reader:
             self._origin = reader.origin().encode()
 
@@ -117,6 +118,11 @@ class ChainingRecorder(ApplicationRecorder):
     @abstractmethod
     def publish_checkpoint(self, size: int, note: bytes) -> None:
         """Add a signed checkpoint; the same one again changes nothing."""
+
+    def end(self) -> None:
+        """Append nothing more: what is being committed ends first, and what comes later is ``Unavailable``."""
+        with self._commit_mutex:
+            self._ended = True
 
     def settle(self) -> None:
         """Make all that can be read by now as durable as what was acknowledged, before one relies on it."""
@@ -243,6 +249,8 @@ class ChainingRecorder(ApplicationRecorder):
             figures["entries"] = sum(len(appender.entries) for appender in appenders)
 
     def _commit(self, appenders: list[_Appender], make: Make | None = None, *, after_move: bool = False) -> None:
+        if self._ended:
+            raise Unavailable(f"{self.place}: it is closed here, and nothing is appended any more")
         batch = None
         try:
             # 1. Queue behind other processes, and take the head with the transaction's first statement.

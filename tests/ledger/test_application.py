@@ -75,7 +75,12 @@ def test_the_keys_lie_outside_for_their_owner_only(ledger: Ledger) -> None:
         assert stat.S_IMODE((ledger.keys.path / name).stat().st_mode) == 0o600
     pem = (ledger.keys.path / "signing.pem").read_bytes()
     assert pem.startswith(b"-----BEGIN PRIVATE KEY-----")  # PKCS#8
-    assert {path.name for path in folder_of(ledger).iterdir()} == {"ledger.db", "keys.db", "append.lock", "signing.lock"}
+    assert {path.name for path in folder_of(ledger).iterdir()} == {
+        "ledger.db",
+        "keys.db",
+        "append.lock",
+        "signing.lock",
+    }
     secret = ledger.keys.signing_key().private_bytes_raw()
     for path in folder_of(ledger).iterdir():
         assert secret not in path.read_bytes()

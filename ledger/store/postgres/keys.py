@@ -31,7 +31,7 @@ class PostgresScopeKeys(ScopeKeys):
         super().__init__(str(login), master, origin, random)
         self._login = login
         self._role: Role = "reader" if read_only else "writer"
-        self._begun = False
+        self._begun = self._closed = False
         self._db = self._connected()
         try:
             self._require_own()
@@ -79,7 +79,7 @@ class PostgresScopeKeys(ScopeKeys):
                 try:
                     return self._execute(statement, values)
                 except psycopg.Error as error:
-                    if self._begun or not is_lost(self._db, error):
+                    if self._begun or self._closed or not is_lost(self._db, error):
                         raise
                     # By itself a statement reads, begins, or may be carried out twice.
                     self._db.close()
@@ -115,7 +115,9 @@ class PostgresScopeKeys(ScopeKeys):
             self._db.patience = self._login.patience
 
     def close(self) -> None:
-        self._db.close()
+        with self._mutex:
+            self._closed = True
+            self._db.close()
 
     def _connected(self) -> BoundedConnection:
         db = self._login.connect(self._role)

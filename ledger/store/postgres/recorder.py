@@ -89,7 +89,11 @@ class LedgerDatastore(PostgresDatastore):
                 db = self._idle.pop() if self._idle else None
             if db is None:
                 db = self.login.connect("reader")
-                db.execute(ONE_STATE)
+                try:
+                    db.execute(ONE_STATE)
+                except BaseException:
+                    db.close()
+                    raise
                 return db
             try:
                 db.execute(ONE_STATE)
@@ -128,6 +132,7 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         self.channel_name = f"{datastore.login.schema}_appended"
         self._login = datastore.login
         self._db: BoundedConnection | None = None
+        self._closed = False
         self._in_doubt: float | None = None  # when the commit was sent whose outcome is not known
         self._begin(str(datastore.login), scopes, clock, random, clock_finding)
 
@@ -187,8 +192,10 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
             yield
 
     def close(self) -> None:
-        if self._db is not None:
-            self._db.close()
+        with self._commit_mutex:  # no connection is taken away from who commits on it
+            self._closed = True
+            if self._db is not None:
+                self._db.close()
 
     def _writing(self) -> AbstractContextManager[_PostgresWriting]:
         return self._transaction()
@@ -206,6 +213,8 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
 
     def _connected(self) -> BoundedConnection:
         """The one connection that writes, made anew where it was lost."""
+        if self._closed:
+            raise Unavailable(f"{self.place}: it is closed here")
         db = self._db
         if db is None or db.closed:
             db = self._db = self._login.connect("writer")

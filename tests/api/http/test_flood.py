@@ -8,17 +8,24 @@ import select
 import socket
 import threading
 from collections.abc import Iterator
+from concurrent.futures import Future
 from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
 import uvicorn
+from starlette.testclient import TestClient
 
+from affidavit.api.http.access import BATCH
 from affidavit.api.http.app import create_app
 from affidavit.api.http.connections import ImpatientProtocol
 from affidavit.api.http.limits import Limits, Shares
 from affidavit.api.http.service import Service, Settings
+from affidavit.api.publishing import Published
+from affidavit.domain.evaluation.publication import Publication
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.tlog.hashing import leaf_hash
+from affidavit.tests.stores import every_store
 
 from .conftest import a_request
 
@@ -54,8 +61,8 @@ def serving(service: Service) -> Iterator[int]:
 
 def asking(method: str, path: str, token: str, content: bytes = b"") -> bytes:
     """A request's bytes."""
-    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\nContent-Type: application/json\r\n"
-    return f"{head}Content-Length: {len(content)}\r\n\r\n".encode() + content
+    head = f"{method} {path} HTTP/1.1\r\nHost: 127.0.0.1\r\nAuthorization: Bearer {token}\r\n"
+    return f"{head}Content-Type: application/json\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content
 
 
 def publishing(request_id: str, token: str) -> bytes:
@@ -72,6 +79,7 @@ def answer_on(caller: socket.socket) -> Answer:
         return status, headers, stream.read(int(headers["content-length"]))
 
 
+@every_store
 def test_who_floods_takes_no_more_than_is_left_for_others(service: Service, ledger: Ledger) -> None:
     tokens = [service.keyring.create(["publish", "read"], "", "2026-11-22T10:00:00+00:00")[0] for _ in range(4)]
     with serving(service) as port, ExitStack() as opened:
@@ -94,7 +102,9 @@ def test_who_floods_takes_no_more_than_is_left_for_others(service: Service, ledg
                 caller.sendall(content[:-1])
                 flooding[caller] = content[-1:]
             while len(flooding) > most:
-                for caller in select.select([*flooding], [], [], 60)[0]:
+                told = select.select([*flooding], [], [], 60)[0]
+                assert told, "they hold more than is left free"
+                for caller in told:
                     status, headers, content = answer_on(caller)
                     assert (status, headers["retry-after"]) == (429, "1")
                     assert json.loads(content)["rule"] == "share_taken"
@@ -110,13 +120,13 @@ def test_who_floods_takes_no_more_than_is_left_for_others(service: Service, ledg
 
     assert "affidavit_http_requests_in_progress 14.0" in page
     assert [status for status, _, _ in answers] == [200] * 19
-    told: list[Any] = [json.loads(content) for _, _, content in answers]
-    assert len({each["leaf_hash"] for each in told}) == 19
+    recorded: list[Any] = [json.loads(content) for _, _, content in answers]
+    assert len({each["leaf_hash"] for each in recorded}) == 19
     with ledger.recorder.reading() as reader:
         assert reader.head().size == 1 + 3 * 19
-        for each in told:
+        for each in recorded:
             (row,) = reader.entries(each["seq"], each["seq"] + 1)
-            assert row.leaf_hash.hex() == each["leaf_hash"]
+            assert leaf_hash(row.raw).hex() == each["leaf_hash"]
 
 
 def test_shares_leave_as_much_free_as_anybody_has() -> None:
@@ -128,3 +138,25 @@ def test_shares_leave_as_much_free_as_anybody_has() -> None:
     for name, count in (("a", 50), ("b", 25), ("c", 13), ("d", 12)):
         shares.give_back(name, count)
     assert shares.take("e", 100), "what was given back is free"
+
+
+def test_a_batch_is_read_no_further_than_its_lines_fit_in_memory(
+    service: Service, client: TestClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    unanswered: list[int] = []
+    futures: list[Future[Published]] = []
+    submit = service.publisher.submit
+
+    def submitted(publication: Publication, *, new_id: bool = False) -> Future[Published]:
+        futures.append(submit(publication, new_id=new_id))
+        unanswered.append(sum(not each.done() for each in futures))
+        return futures[-1]
+
+    monkeypatch.setattr(service.publisher, "submit", submitted)
+    lines = [json.dumps(a_request(f"r{n}")).encode() for n in range(12)]
+    monkeypatch.setattr("affidavit.api.http.publish.IN_FLIGHT_BYTES", 2 * len(lines[-1]))
+
+    answer = client.post(BATCH, content=b"\n".join(lines), headers={"Content-Type": "application/x-ndjson"})
+
+    assert json.loads(answer.content.splitlines()[-1])["published"] == 12
+    assert max(unanswered) <= 3

@@ -9,6 +9,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from affidavit.api.http.connections import HEAD_SECONDS, MOST
 from affidavit.api.http.limits import MIB, Limits
+from affidavit.api.http.publish import IN_FLIGHT, IN_FLIGHT_BYTES
 from affidavit.api.publishing import MAX_WAITING
 from affidavit.api.telemetry.metrics import Metrics
 from affidavit.api.telemetry.standing import Judging, Standing
@@ -39,7 +40,9 @@ def test_the_page_states_the_bounds_as_they_are() -> None:
     for stated in (
         f"`--requests-per-minute`, {limits.requests_per_minute:,}",
         f"`AFFIDAVIT_REQUESTS_AT_ONCE`, {limits.requests_at_once}",
+        f"{limits.requests_at_once // 2}",
         f"{limits.bodies_bytes // MIB} MiB",
+        f"{IN_FLIGHT:,}, {IN_FLIGHT_BYTES // MIB} MiB",
         f"{MAX_WAITING:,}",
         f"connections | {MOST}",
         f"5 s after an answer, {HEAD_SECONDS:g} s before one",

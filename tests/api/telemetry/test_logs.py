@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import warnings
 from collections.abc import Iterator
 
 import pytest
 
-from affidavit.api.telemetry.logs import LogFormat, ensure, install, without_secrets
+from affidavit.api.telemetry.logs import LogFormat, TextLines, ensure, install, without_secrets
 from affidavit.api.telemetry.telemetry import ACCESS_LOG
 
 SECRETS = [
@@ -102,6 +103,15 @@ def test_requests_are_told_where_that_is_asked_for(capsys: pytest.CaptureFixture
     text, as_json = capsys.readouterr().err.splitlines()
     assert text.endswith("info affidavit.access: GET /api/whoami 200 route=/api/whoami status=200 ms=1.5")
     assert json.loads(as_json)["ms"] == 1.5
+
+
+def test_what_cannot_be_told_stops_nobody(monkeypatch: pytest.MonkeyPatch) -> None:
+    install(LogFormat.TEXT, access=False)
+    with open(os.devnull, encoding="ascii") as stream, monkeypatch.context() as meanwhile:
+        meanwhile.setattr("sys.stderr", stream)  # not to be written to, as a full disk is not
+        logging.getLogger("affidavit.x").warning("to nobody")
+    wrong = logging.LogRecord("affidavit.x", logging.WARNING, "", 1, "%d entries", ("many",), None)
+    assert "%d entries" in TextLines().format(wrong)
 
 
 def test_a_library_s_warning_is_a_line_like_any_other(capsys: pytest.CaptureFixture[str]) -> None:

@@ -213,6 +213,18 @@ def test_metrics_count_requests_commits_and_how_the_ledger_stands(client: TestCl
     assert "secret" not in client.get("/metrics").text
 
 
+def test_a_route_is_counted_under_its_template_however_it_is_answered(client: TestClient) -> None:
+    """From memory, too, and where a head stands for it."""
+    for _ in range(2):
+        assert client.get("/tile/0/000.p/1").status_code == 200
+        assert client.head("/tile/0/000.p/1").status_code == 200
+
+    found = figures(client)
+
+    assert found["affidavit_http_requests_total", "GET", "/tile/{name:path}", "200"] == 2
+    assert found["affidavit_http_requests_total", "HEAD", "/tile/{name:path}", "200"] == 2
+
+
 def test_labels_name_nobody_and_stay_few(client: TestClient, key: Callable[..., dict[str, str]]) -> None:
     """However many runs, keys, paths and methods are asked with."""
     for n in range(30):

@@ -23,10 +23,11 @@ from affidavit.ledger.events import ErasureRequested, LedgerArrived, LedgerMoved
 from affidavit.ledger.moving import carrying, copying
 from affidavit.ledger.moving.carrying import Carrier
 from affidavit.ledger.moving.copying import _Source
-from affidavit.ledger.store.folding import read_identity, read_moved
+from affidavit.ledger.store.folding import read_erasures, read_identity, read_moved
 from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.postgres.place import PostgresPlace
 from affidavit.ledger.store.recorder import ChainingRecorder
+from affidavit.ledger.store.scopes import ScopeKeys
 from affidavit.ledger.store.sqlite.place import FolderPlace
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.ledger.moving.worlds import contents, empty_place, fill, move, open_at, require_moved
@@ -148,6 +149,17 @@ def test_a_ledger_goes_to_one_place_alone(ledger: Ledger, elsewhere: Place, tmp_
     assert not (tmp_path / "third").exists()
 
 
+def test_it_arrives_nowhere_but_where_it_moved_to(ledger: Ledger, elsewhere: Place, tmp_path: Path) -> None:
+    """Whoever has brought it there: of two copies that end with the same entry, one alone goes on."""
+    ledger.close()
+    _kill_at(ledger, elsewhere, copying, "_arrive", after=False)
+    third = FolderPlace(tmp_path / "third")
+    elsewhere.rename(third)
+    with pytest.raises(Unavailable, match="the entry that moved it there"):
+        copying._arrive(third, ledger.keys.path.parent, REGISTRY, ledger._edge, None, Meta())
+    assert _that_can_grow(ledger, third) == []
+
+
 def test_nothing_is_written_over(ledger: Ledger, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
     (tmp_path / "taken" / "file").write_text("mine")
@@ -189,9 +201,20 @@ def test_an_erasure_that_was_only_asked_for_is_carried_out_first(ledger: Ledger,
         ledger.record(NewEvent("erasure", pos, ErasureRequested(scope="kept/1", reason="asked_for"), Meta()))
         original(self, *given)
 
+    kind = type(ledger.scopes)
+    sweep = kind.sweep
+    told: list[int] = []
+
+    def swept(self: ScopeKeys) -> None:
+        with ledger.recorder.reading() as reader:
+            told.append(len(read_erasures(reader).executed))
+        sweep(self)
+
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(_Source, "_close_here", asked_meanwhile)
+        patch.setattr(kind, "sweep", swept)
         move(ledger, elsewhere)
+    assert told[0] == 1, "no byte of the key is left when the log says that it was destroyed"
     for place in (ledger.place, elsewhere):
         with place.glance() as reader:
             types = [row.type_name for row in reader.entries()]

@@ -10,7 +10,7 @@ import pytest
 
 from affidavit.domain.optimization.events import SourceKept
 from affidavit.ledger.application import Ledger
-from affidavit.ledger.errors import Conflict, Malformed
+from affidavit.ledger.errors import Conflict, Malformed, Unavailable
 from affidavit.ledger.events import ClockSteppedBack, ProjectionSealed
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.projections.registry import REGISTRY
@@ -205,6 +205,37 @@ def test_nobody_waits_for_one_who_was_interrupted_before_the_commit(
     later.join(timeout=30)
     assert not later.is_alive()
     assert len(check(ledger)) == 2
+
+
+def test_closing_waits_for_who_commits_and_signs_it_and_nothing_comes_after(
+    ledger: Ledger, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seal = ledger.recorder._seal
+    within, go_on = threading.Event(), threading.Event()
+    acknowledged: list[int] = []
+
+    def sealing(*given: Any) -> Any:
+        within.set()
+        go_on.wait()
+        return seal(*given)
+
+    monkeypatch.setattr(ledger.recorder, "_seal", sealing)
+    appending = threading.Thread(target=lambda: acknowledged.extend(place.seq for place in ledger.record(noted(0))))
+    appending.start()
+    within.wait()
+    closing = threading.Thread(target=ledger.close)
+    closing.start()
+    ledger.closing.wait()
+    go_on.set()
+    appending.join()
+    closing.join()
+    assert acknowledged == [1]
+    with ledger.place.glance() as reader:
+        latest = reader.latest_checkpoint()
+        assert latest is not None
+        assert latest[0] == 2
+    with pytest.raises(Unavailable, match="closed here"):
+        ledger.record(noted(1))
 
 
 def test_an_entry_that_is_too_long_is_refused_and_nothing_is_recorded(ledger: Ledger) -> None:
