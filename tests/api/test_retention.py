@@ -224,8 +224,8 @@ def test_a_server_applies_the_rule(
 
         return Watched(ledger, both)
 
-    monkeypatch.setattr(serve_commands, "Retention", watched)
-    monkeypatch.setattr(serve_commands, "run_server", lambda *_: None)
+    monkeypatch.setattr("affidavit.api.many.working.Retention", watched)
+    monkeypatch.setattr(serve_commands, "run_server", lambda *_, **__: None)
     ran = CliRunner().invoke(app, ["--ledger", str(folder_of(aged)), "serve"], catch_exceptions=False)
     assert ran.exit_code == 0, ran.output
     assert aged.find_aliases("user", "u1") == []
