@@ -7,6 +7,8 @@ PEER_VENV ?= .venv-peer
 PEER_BIN := $(PEER_VENV)/bin
 PEER_READY := $(PEER_VENV)/.ready
 
+unexport PYTHONDONTWRITEBYTECODE # every command that a test starts would compile the package again
+
 .PHONY: demo demo-live test test-pages screenshots lint format vectors bench soak test-peers clean
 
 demo: $(READY)  ## the main job on samples: import, verify, rebuild, judge, find damage; optimise, kill, resume, replay

@@ -15,15 +15,23 @@ from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.sqlite.place import FolderPlace
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.scratch import prefer_memory
 from affidavit.tests.servers import Servers
 from affidavit.tests.stores import STORES, Databases, make_ledger
 
 settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
 settings.load_profile("untimed")
+prefer_memory()
 
 
 def pytest_configure(config: pytest.Config) -> None:
     config.addinivalue_line("markers", "stores(*names): run it once for each of these stores, where it has one")
+    config.addinivalue_line("markers", "long: it takes half a minute or more, and comes first")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """What takes long comes first: at the end one worker would be busy with it, and the others would wait."""
+    items.sort(key=lambda item: item.get_closest_marker("long") is None)
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:

@@ -24,16 +24,31 @@ class Proxy:
         self.home = Path(tempfile.mkdtemp(prefix="affidavit-proxy-", dir="/tmp"))
         self.cuts = 0
         self.round_trips = 0
+        self.connections = 0
         self._upstream = str(server / ".s.PGSQL.5432")
         self._cut: Cut | None = None
+        self._turns = 0
+        self._silent = self._heard = False
         self._open: list[socket.socket] = []
         self._listening = socket.socket(socket.AF_UNIX)
         self._listening.bind(str(self.home / ".s.PGSQL.5432"))
         self._listening.listen()
         threading.Thread(target=self._accept, daemon=True).start()
 
-    def cut_next(self, cut: Cut) -> None:
-        self._cut = cut
+    def cut_next(self, cut: Cut, *, after: int = 0) -> None:
+        """Cut the next turn of whoever speaks, or that ``after`` so many."""
+        self._cut, self._turns = cut, after
+
+    def cut_nothing(self) -> None:
+        self._cut = None
+
+    def fall_silent(self, *, heard: bool = False) -> None:
+        """From now on whoever connects is let in, and nobody is answered; what is sent arrives, if it is ``heard``."""
+        self._heard, self._silent = heard, True
+
+    def speak(self) -> None:
+        """Serve again whoever connects from now on; who has not been answered never is."""
+        self._silent = False
 
     def close(self) -> None:
         for each in (self._listening, *self._open):
@@ -46,8 +61,11 @@ class Proxy:
                 client, _ = self._listening.accept()
             except OSError:
                 return
+            self.connections += 1
             server = socket.socket(socket.AF_UNIX)
             self._open += [client, server]
+            if self._silent:
+                continue
             try:
                 server.connect(self._upstream)
             except OSError:
@@ -58,21 +76,25 @@ class Proxy:
 
     def _requests(self, client: socket.socket, server: socket.socket) -> None:
         while data := _receive(client):
-            if self._cut in ("before", "within"):
+            if self._cut is not None and self._turns:
+                self._turns -= 1
+            elif self._cut in ("before", "within"):
                 if self._cut == "within":
                     _send(server, data[: len(data) // 2])
                 self._end(client, server)
                 return
             self.round_trips += data.count(_SYNC)
-            _send(server, data)
+            if not self._silent or self._heard:
+                _send(server, data)
         _close(server)
 
     def _answers(self, client: socket.socket, server: socket.socket) -> None:
         while data := _receive(server):
-            if self._cut == "after":
+            if self._cut == "after" and not self._turns:
                 self._end(client, server)
                 return
-            _send(client, data)
+            if not self._silent:
+                _send(client, data)
         _close(client)
 
     def _end(self, client: socket.socket, server: socket.socket) -> None:

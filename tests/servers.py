@@ -21,6 +21,8 @@ import psycopg
 import pytest
 from psycopg import Connection
 
+from affidavit.tests.scratch import short_folder
+
 VERSIONS = (15, 18)
 USER = "postgres"
 Mode = Literal["fast", "immediate", "kill"]
@@ -38,6 +40,7 @@ home=$1; shift
 echo $!
 if read -r _; then wait $!; else kill -QUIT $!; wait $!; rm -rf "$home"; fi
 """
+_made_before: dict[int, tempfile.TemporaryDirectory[str]] = {}
 _INITDB = ("-U", USER, "-A", "trust", "-E", "UTF8", "--locale=C", "--no-sync", "--no-instructions")
 
 
@@ -75,7 +78,7 @@ class Server:
     def __init__(self, version: int, *, empty: bool = False, **settings: object) -> None:
         self.version = version
         self._programs = programs(version)
-        self.home = Path(tempfile.mkdtemp(prefix="affidavit-pg-", dir="/tmp"))  # short: a socket's path has a limit
+        self.home = Path(tempfile.mkdtemp(prefix="affidavit-pg-", dir=short_folder()))
         self.data = self.home / "data"
         self._settings = {"listen_addresses": "", "unix_socket_directories": self.home, **settings}
         self._watch: subprocess.Popen[str] | None = None
@@ -90,8 +93,14 @@ class Server:
             self.make()
 
     def make(self) -> None:
-        """Make its data."""
-        self.run("initdb", "-D", str(self.data), *_INITDB)
+        """Make its data, which takes seconds the first time; from then on they are a copy of those."""
+        kept = _made_before.get(self.version)
+        if kept is None:
+            self.run("initdb", "-D", str(self.data), *_INITDB)
+            kept = _made_before[self.version] = tempfile.TemporaryDirectory(prefix="affidavit-initdb-")
+            _copy(self.data, Path(kept.name))
+        else:
+            _copy(Path(kept.name), self.data)
 
     def run(self, program: str, *arguments: str) -> str:
         """What one of PostgreSQL's own programs prints, run as the server's user."""
@@ -231,6 +240,12 @@ class Pair:
     def delete(self) -> None:
         self.primary.delete()
         self.standby.delete()
+
+
+def _copy(source: Path, target: Path) -> None:
+    """All that is in a folder into another, with its owner and its permissions."""
+    target.mkdir(exist_ok=True)
+    subprocess.run(["cp", "-a", f"{source}/.", str(target)], check=True)
 
 
 def _is_running(pid: int) -> bool:

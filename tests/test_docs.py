@@ -236,7 +236,9 @@ def commands(place: str, text: str) -> Iterator[tuple[str, list[str]]]:
 
 def run(place: str, command: str) -> str:
     done = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, f"{place}: {command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
+    # The doctor may find the place endangered where tests keep their files: memory, or a container's layer.
+    expected = (0, 3) if command == "affidavit doctor" else (0,)
+    assert done.returncode in expected, f"{place}: {command}: exit code {done.returncode}\n{done.stdout}{done.stderr}"
     return done.stdout + done.stderr
 
 
