@@ -10,6 +10,8 @@
         ├── Malformed           bytes do not follow their format
         ├── Conflict            a stream's next position was taken by somebody else
         ├── Unavailable         a file, key or disk does not serve
+        │   ├── Unreachable     the database's server went away, or does not let this user read
+        │   ├── NotNow          it may serve later, and whoever asks may be told why
         │   ├── OutcomeUnknown  the connection was lost while committing, and nobody could say yet how it ended
         │   └── QuorumNotMet    too few of the witnesses that are required cosigned
         ├── UnsupportedFormat   written by a newer version of the format
@@ -35,3 +37,6 @@ class Refused(AffidavitError):
     def __init__(self, rule: str, message: str) -> None:
         super().__init__(message)
         self.rule = rule
+
+    def __reduce__(self) -> tuple[type[Refused], tuple[str, str]]:
+        return type(self), (self.rule, str(self))  # it may come from another process

@@ -49,6 +49,7 @@ from .signing.sign import (
     signing_alone,
 )
 from .store.folding import read_declared, read_erasures, read_identity, read_moved
+from .store.forking import Opened
 from .store.opening import EventReader
 from .store.place import Place, Store
 from .store.reader import LedgerReader
@@ -182,6 +183,7 @@ class Ledger(Application[str]):
         cosigners: Cosigners | None = None,
     ) -> None:
         self.place = as_place(where)
+        self._opened = Opened()
         self._edge = edge or Edge()
         self.watch = self._edge.watch
         self._cosigners = cosigners
@@ -437,7 +439,7 @@ class Ledger(Application[str]):
             self.scopes.sweep()
 
     def close(self) -> None:
-        if self.closing.is_set():
+        if self.closing.is_set() or not self._opened.is_here:
             return
         self.closing.set()
         try:

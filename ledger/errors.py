@@ -22,6 +22,9 @@ class Conflict(LedgerError):
         self.expected = expected
         self.found = found
 
+    def __reduce__(self) -> tuple[type[Conflict], tuple[str, int, int]]:
+        return type(self), (self.stream, self.expected, self.found)
+
 
 class Unavailable(LedgerError):
     """A file, a key or the disk does not serve; the ledger is as it was."""
@@ -29,6 +32,10 @@ class Unavailable(LedgerError):
 
 class Unreachable(Unavailable):
     """The database's server went away, or does not let this user read: that says nothing of what lies there."""
+
+
+class NotNow(Unavailable):
+    """It may serve later. What it says names neither files nor databases, and may be told to whoever asks."""
 
 
 class OutcomeUnknown(Unavailable):
@@ -52,6 +59,9 @@ class SigningRefused(LedgerError):
     def __init__(self, kind: str, message: str) -> None:
         super().__init__(message)
         self.kind = kind
+
+    def __reduce__(self) -> tuple[type[SigningRefused], tuple[str, str]]:
+        return type(self), (self.kind, str(self))
 
 
 class VerificationError(LedgerError):

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Iterator
 from contextlib import closing
 from typing import Any
 
+from affidavit.domain.event import Meta, NewEvent
+from affidavit.domain.optimization.events import PromptEvaluated, RunStarted, Sample, mean_score
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.audit.verdict import Verdict
@@ -18,6 +21,52 @@ from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.projections.registry import REGISTRY
 from affidavit.projections.seals import check_seals
 from affidavit.tests.folders import folder_of
+
+SIZE = 12
+MIDDLE = 6
+
+
+def events_of(count: int) -> Iterator[NewEvent]:
+    """A run and evaluations with sealed samples."""
+    yield NewEvent(
+        "run/001",
+        0,
+        RunStarted(
+            run="001",
+            directory="001_2026-11-22T10-00-00",
+            timestamp="2026-11-22T10:00:00+00:00",
+            strategy="iterative",
+            system_prompt="Answer.",
+            config={"seed": 7},
+        ),
+        Meta(),
+    )
+    for number in range(count - 1):
+        samples = tuple(Sample(id=str(i), input="q", response="a", score=i / 4) for i in range(3))
+        yield NewEvent(
+            "run/001",
+            number + 1,
+            PromptEvaluated(
+                evaluation=number,
+                prompt=0,
+                purpose="train",
+                score=0.25,
+                n=3,
+                failed=0,
+                detail_mean=mean_score(samples),
+                samples=samples,
+            ),
+            Meta(actor="actor-0001"),
+        )
+
+
+def record_signed(ledger: Ledger) -> None:
+    """Twelve entries, signed at size 1, in the middle, and at the end."""
+    events = list(events_of(SIZE - 1))
+    ledger.record(*events[: MIDDLE - 1])
+    ledger.sign()
+    ledger.record(*events[MIDDLE - 1 :])
+    ledger.sign()
 
 
 class Unconstrained(SqliteReader):

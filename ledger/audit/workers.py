@@ -6,16 +6,14 @@ there is one process only, it does the same itself.
 
 from __future__ import annotations
 
-import multiprocessing
 from collections.abc import Callable, Iterator
 from concurrent.futures import ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 
 from ...domain.registry import Registry
-from ..errors import Unreachable
 from ..folds.erasures import Erasures
+from ..processes import in_order, processes
 from ..store.folding import read_erasures
 from ..store.reader import LedgerReader
 from ..store.scopes import ScopeKeys
@@ -23,6 +21,8 @@ from .sealed import SealedCheck
 from .stretches import Damage, Stretch, check_stretch
 
 STRETCH = 8192
+_AHEAD = 4
+"""Stretches for each process that may wait to be joined."""
 
 OpenScopes = Callable[[], ScopeKeys | None]
 
@@ -72,9 +72,12 @@ class _Opened:
 class Workers:
     """Does the work that is shared; ``pool`` is None where this process does all of it."""
 
-    def __init__(self, reader: LedgerReader, registry: Registry, pool: ProcessPoolExecutor | None) -> None:
+    def __init__(
+        self, reader: LedgerReader, registry: Registry, pool: ProcessPoolExecutor | None = None, jobs: int = 1
+    ) -> None:
         self._own = _Opened(reader, registry)
         self._pool = pool
+        self._ahead = _AHEAD * jobs
         self._sealing: list[tuple[int, int]] = []
         """The stretches in which something is sealed."""
 
@@ -84,13 +87,16 @@ class Workers:
 
     def stretches(self, size: int) -> Iterator[Stretch]:
         """The stretches of the log, checked, in order."""
-        starts = range(0, size, STRETCH)
-        stops = [min(start + STRETCH, size) for start in starts]
+        spans = [(start, min(start + STRETCH, size)) for start in range(0, size, STRETCH)]
         pool = self._pool
-        checked = map(self._own.check_stretch, starts, stops) if pool is None else pool.map(_stretch, starts, stops)
-        for stretch, stop in zip(checked, stops, strict=True):
+        checked: Iterator[Stretch]
+        if pool is None:
+            checked = (self._own.check_stretch(*span) for span in spans)
+        else:
+            checked = in_order(pool, _stretch, spans, self._ahead)
+        for stretch, span in zip(checked, spans, strict=True):
             if stretch.seals:
-                self._sealing.append((stretch.start, stop))
+                self._sealing.append(span)
             yield stretch
 
     def sealed(self, size: int, scopes: ScopeKeys | None, erasures: Erasures, *, shared: bool) -> SealedFound:
@@ -101,7 +107,11 @@ class Workers:
         own, pool = self._own, self._pool if shared else None
         own.scopes, own.erasures = scopes, erasures
         tasks = [(start, stop, size) for start, stop in self._sealing]
-        parts = [own.check_sealed(*task) for task in tasks] if pool is None else [*pool.map(_sealed, tasks)]
+        parts = (
+            [own.check_sealed(*task) for task in tasks]
+            if pool is None
+            else [*in_order(pool, _sealed, tasks, self._ahead)]
+        )
         boxes = sum(part.boxes for part in parts)
         if boxes != own.reader.count_boxes():  # the others belong to entries that seal nothing, or to none
             return own.check_sealed(0, size, size, stray=True)
@@ -118,19 +128,10 @@ def working(reader: LedgerReader, registry: Registry, jobs: int, open_scopes: Op
     where one of the processes does not start, or is ended.
     """
     if jobs <= 1 or reader.again is None:
-        yield Workers(reader, registry, None)
+        yield Workers(reader, registry)
         return
-    context = multiprocessing.get_context("spawn")
-    opening = (reader.again, registry, open_scopes)
-    with ProcessPoolExecutor(jobs, mp_context=context, initializer=_open, initargs=opening) as pool:
-        try:
-            yield Workers(reader, registry, pool)
-        except BrokenProcessPool as error:
-            # That says nothing of the ledger: the system may have ended one that took too much memory.
-            raise Unreachable("a process that verifies did not start, or was ended; try fewer jobs") from error
-        except BaseException:
-            pool.shutdown(wait=False, cancel_futures=True)
-            raise
+    with processes(jobs, "verifies", _open, reader.again, registry, open_scopes) as pool:
+        yield Workers(reader, registry, pool, jobs)
 
 
 _opened: _Opened | None = None
@@ -141,9 +142,9 @@ def _open(again: Callable[[], LedgerReader], registry: Registry, open_scopes: Op
     _opened = _Opened(again(), registry, open_scopes)
 
 
-def _stretch(start: int, stop: int) -> Stretch:
+def _stretch(span: tuple[int, int]) -> Stretch:
     assert _opened is not None
-    return _opened.check_stretch(start, stop)
+    return _opened.check_stretch(*span)
 
 
 def _sealed(task: tuple[int, int, int]) -> SealedFound:

@@ -18,9 +18,10 @@ from ...domain.registry import Registry
 from ..entries.seal import KEY_BYTES
 from ..errors import Unavailable
 from ..folds.erasures import ERASURE_STREAM
+from ..folds.moves import Moved
 from ..signing.keys import KeyFolder
 from ..signing.sign import require_signed_history
-from ..store.folding import read_erasures, read_identity
+from ..store.folding import read_erasures, read_identity, read_moved
 from ..store.place import Place
 from ..store.reader import LedgerReader
 from ..store.scopes import ScopeKeys
@@ -44,12 +45,16 @@ class BackedUp:
 
 @dataclass(frozen=True, slots=True)
 class Restored:
-    """What was restored. ``signed_size``: as much had been signed; if that is more, the ledger does not open."""
+    """What was restored. ``signed_size``: as much had been signed; if that is more, the ledger does not open.
+
+    ``moved``: where it goes on, if the log ends by saying that it moved.
+    """
 
     origin: str
     size: int
     root: bytes
     signed_size: int
+    moved: Moved | None
 
 
 def backup_ledger(
@@ -112,7 +117,8 @@ def restore_ledger(
 ) -> Restored:
     """Make the ledger of a backup at ``destination``, verified, whole or not at all.
 
-    ``Refused``: ``restore_behind`` where more was signed than the backup holds, unless it may be ``behind``;
+    ``Refused``: ``restore_behind`` where more was signed than the backup holds, unless it may be ``behind``, and
+    ``ledger_moved`` where that was elsewhere;
     ``keys_needed`` where there is sealed content and ``keys_from``, the folder of keys, is not given.
     ``SigningRefused`` where another history was signed; ``Unavailable`` where something lies at the destination.
     """
@@ -120,10 +126,17 @@ def restore_ledger(
     with backup.snapshot(hold=False) as reader:
         origin, head = reader.origin(), reader.head()
         keys = KeyFolder(keys_root, origin, read_identity(reader).origin)
-        signed = keys.signed()
+        signed, moved = keys.signed(), read_moved(reader)
         if signed.size <= head.size:
             require_signed_history(reader, signed)
         elif not behind:
+            if moved is not None:
+                raise Refused(
+                    "ledger_moved",
+                    f"{backup}: {moved}, and size {signed.size} was signed since: the ledger is there; restore a "
+                    "backup of that. With --behind this one is restored all the same; `affidavit reopen` then lets it "
+                    "go on under another origin",
+                )
             raise Refused(
                 "restore_behind",
                 f"{backup}: it holds {head.size} entries, and size {signed.size} was signed: what came after would be "
@@ -139,7 +152,7 @@ def restore_ledger(
                 known = None if signed.size > head.size else keys
                 require_sound(fresh, registry, keys=known, scopes=scopes, jobs=jobs, on_progress=on_progress)
         destination.sync()
-    return Restored(origin, head.size, head.root(), signed.size)
+    return Restored(origin, head.size, head.root(), signed.size, moved)
 
 
 def _fill(

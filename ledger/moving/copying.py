@@ -19,6 +19,7 @@ from ...domain.errors import Refused
 from ...domain.event import Event, Meta, NewEvent
 from ...domain.registry import Registry
 from ..application import Edge, Ledger, executed
+from ..entries.entry import parse_entry
 from ..entries.mapper import PendingEntry
 from ..errors import QuorumNotMet, Unavailable
 from ..events import LedgerArrived, LedgerMoved
@@ -68,7 +69,7 @@ def copy_ledger(
         raise Unavailable(f"no ledger in {source}")
     with source.alone(_LOCK):
         moved = _moved_to(source, destination)
-        again = moved is not None and _has_arrived(destination, moved)
+        again = moved is not None and _has_arrived(source, destination, moved)
         if not again:
             if moved is None:
                 destination.require_nothing()
@@ -170,14 +171,19 @@ def _moved_to(source: Place, destination: Place) -> Moved | None:
     return moved
 
 
-def _has_arrived(destination: Place, moved: Moved) -> bool:
+def _has_arrived(source: Place, destination: Place, moved: Moved) -> bool:
+    """Whether the log goes on there; ``Unavailable`` where what lies there does not begin with all that was here."""
     if not destination.exists():
         return False
+    with source.glance() as reader:
+        origin, root = reader.origin(), reader.head().root()
     with destination.glance() as reader:
-        rows = [row.type_name for row in reader.entries(moved.seq, moved.seq + 3)]
-    if rows[:1] != [LedgerMoved.type_name]:
-        raise Unavailable(f"{destination}: what lies there is not the ledger that was moved")
-    return LedgerArrived.type_name in rows  # before it may stand that the clock was found behind
+        size = moved.seq + 1
+        if reader.origin() != origin or reader.head().size < size or reader.frontier_at(size).root() != root:
+            raise Unavailable(f"{destination}: what lies there is not the ledger that was moved")
+        after = [parse_entry(row.raw) for row in reader.entries(size, size + 2)]
+    # Before it may stand that the clock was found behind.
+    return any(entry["type"] == LedgerArrived.type_name and entry["data"]["moved"] == moved.seq for entry in after)
 
 
 def _arrive(

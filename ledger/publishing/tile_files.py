@@ -28,10 +28,15 @@ class TileFiles:
         path = self._folder / name
         if path.parent not in self._folders:
             path.parent.mkdir(parents=True, exist_ok=True)
-            inside = path.relative_to(self._folder).parents
-            self._folders.update(self._folder / parent for parent in inside)
         self._fresh.write_bytes(content)
         self._fresh.replace(path)
+        self.keep(name)
+
+    def keep(self, name: str) -> None:
+        """Make a file that lies there durable too, with the next ``sync``."""
+        path = self._folder / name
+        if path.parent not in self._folders:
+            self._folders.update(self._folder / parent for parent in path.relative_to(self._folder).parents)
         self._written.append(path)
         if len(self._written) >= _MOST_WAITING:
             self.sync()

@@ -18,7 +18,7 @@ from contextlib import contextmanager
 from functools import partial
 
 from ...domain.errors import Refused
-from ..entries.entry import NO_ENTRY, StoredEntry, parse_entry
+from ..entries.entry import NO_ENTRY, StoredEntry, parse_entry, parse_expected
 from ..errors import Malformed, SigningRefused, Unavailable, UnsupportedFormat, VerificationError
 from ..folds.identity import Identity
 from ..store.folding import read_declared, read_identity, read_moved
@@ -235,6 +235,8 @@ def _rehashed(reader: LedgerReader, size: int) -> Frontier:
 def _continues(row: StoredEntry, seq: int, prev: bytes) -> bool:
     if type(row.raw) is not bytes or leaf_hash(row.raw) != row.leaf:
         return False  # what was stored as a blob may come back as another type
+    if row.seq == seq and parse_expected(row.raw, seq, prev.hex(), row.stream, row.pos, row.type_name):
+        return True
     try:
         entry = parse_entry(row.raw)
     except (Malformed, UnsupportedFormat):

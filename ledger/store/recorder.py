@@ -23,7 +23,7 @@ from ..entries.chain import Batch, ChainedEntry, Head, LooseHashes, chain_batch
 from ..entries.entry import format_at
 from ..entries.mapper import PendingEntry
 from ..entries.seal import NONCE_BYTES, make_box
-from ..errors import Conflict, Unavailable
+from ..errors import Conflict, OutcomeUnknown, Unavailable
 from ..events import LedgerMoved
 from ..tlog.tiles import TILE_WIDTH
 from ..watching import Watch, unwatched
@@ -39,6 +39,8 @@ Note = tuple[int, bytes]
 
 _MOST_SHARED = 10_000
 """Entries of one commit, unless one caller brings more."""
+_ASLEEP_SECONDS = 1.0
+"""Who has waited so long looks whether there is a leader: one that was interrupted may have woken nobody."""
 
 
 class Writing(Protocol):
@@ -65,6 +67,16 @@ class Writing(Protocol):
         """Make what others have committed as durable as what is acknowledged."""
 
 
+class Growth(Protocol):
+    """Waits for the log to grow. One thread waits; any may stop it."""
+
+    def wait_past(self, size: int) -> bool:
+        """Wait until the log has more than ``size`` entries; False once stopped."""
+
+    def stop(self) -> None:
+        """End the waiting, for good."""
+
+
 class _Appender:
     """One caller's pending entries in a commit that it may share with others, and how it went."""
 
@@ -73,9 +85,17 @@ class _Appender:
         self.entries: list[ChainedEntry] = []
         self.error: Exception | None = None
         self.done = False
-        self.leads = False
-        self.woken = threading.Lock()
-        self.woken.acquire()
+        self._asleep = threading.Lock()
+        self._asleep.acquire()
+
+    def wait(self) -> None:
+        """Until somebody wakes it, or for a while."""
+        self._asleep.acquire(timeout=_ASLEEP_SECONDS)
+
+    def wake(self) -> None:
+        """End its wait, or the next one."""
+        if self._asleep.locked():
+            self._asleep.release()
 
 
 class ChainingRecorder(ApplicationRecorder):
@@ -106,7 +126,7 @@ class ChainingRecorder(ApplicationRecorder):
         self._commit_mutex = threading.Lock()
         self._waiting_mutex = threading.Lock()
         self._waiting: list[_Appender] = []
-        self._is_led = False
+        self._leader: _Appender | None = None
         self._ended = False
         with self.reading() as reader:
             self._origin = reader.origin().encode()
@@ -114,6 +134,10 @@ class ChainingRecorder(ApplicationRecorder):
     @abstractmethod
     def reading(self) -> AbstractContextManager[LedgerReader]:
         """Read one consistent state of the log."""
+
+    @abstractmethod
+    def growing(self) -> AbstractContextManager[Growth]:
+        """What waits for the log to grow, by whichever process."""
 
     @abstractmethod
     def publish_checkpoint(self, size: int, note: bytes) -> None:
@@ -155,17 +179,21 @@ class ChainingRecorder(ApplicationRecorder):
         """
         self._scopes.require_outside()
         appender = _Appender(pending)
-        with self._waiting_mutex:
-            self._waiting.append(appender)
-            appender.leads, self._is_led = not self._is_led, True
-        if not appender.leads:
-            self._wait(appender)
-        if not appender.done:
-            try:
+        try:
+            with self._waiting_mutex:
+                self._waiting.append(appender)
+                if self._leader is None:
+                    self._leader = appender
+            if self._leader is not appender:
+                appender.wait()
+            if not appender.done:
                 with self._commit_mutex:
-                    self._commit_waiting()
-            finally:
-                self._hand_on(appender)
+                    if not appender.done:  # by another, if nobody had woken this one
+                        self._commit_waiting(appender)
+        finally:
+            self._hand_on(appender)
+        if not appender.done:
+            raise self._interrupted()
         if appender.error is not None:
             raise appender.error
         return appender.entries
@@ -202,36 +230,30 @@ class ChainingRecorder(ApplicationRecorder):
         with self.reading() as reader:
             return reader.head().size
 
-    def _wait(self, appender: _Appender) -> None:
-        """Until another has committed what is pending, or hands on."""
-        try:
-            appender.woken.acquire()
-        except BaseException:
-            self._hand_on(appender)
-            raise
-
     def _hand_on(self, gone: _Appender) -> None:
         """Who led, or was interrupted, goes: let the first who waits lead; with nobody there, whoever comes next."""
+        if gone.done and self._leader is not gone:
+            return
         with self._waiting_mutex:
             if gone in self._waiting:  # interrupted: nobody is to wait for who has gone
                 self._waiting.remove(gone)
-            if not gone.leads:
-                return
-            following = self._waiting[0] if self._waiting else None
-            self._is_led = following is not None
-            if following is not None:
-                following.leads = True
-                following.woken.release()
+            if self._leader is gone:
+                self._leader = self._waiting[0] if self._waiting else None
+                if self._leader is not None:
+                    self._leader.wake()
 
-    def _commit_waiting(self) -> None:
-        with self._waiting_mutex:
-            count = _shared(self._waiting)
-            appenders, self._waiting = self._waiting[:count], self._waiting[count:]
+    def _commit_waiting(self, leader: _Appender) -> None:
+        appenders: list[_Appender] = []
         try:
+            with self._waiting_mutex:
+                self._leader = leader
+                waiting = [each for each in self._waiting if not each.done]
+                count = _shared(waiting)
+                appenders, self._waiting = waiting[:count], waiting[count:]
             with self._watched(appenders), self._explained():
                 self._commit(appenders)
         except BaseException as error:  # every appender of the shared commit learns that it failed
-            told = error if isinstance(error, Exception) else Unavailable(f"{self.place}: interrupted while committing")
+            told = error if isinstance(error, Exception) else self._interrupted()
             for appender in appenders:  # of a conflict nothing is sure either, where what conflicts may be lost
                 appender.error = told if isinstance(told, Unavailable) else appender.error or told
             if told is not error:
@@ -239,8 +261,11 @@ class ChainingRecorder(ApplicationRecorder):
         finally:
             for appender in appenders:
                 appender.done = True
-                if not appender.leads:
-                    appender.woken.release()
+                if appender is not leader:
+                    appender.wake()
+
+    def _interrupted(self) -> OutcomeUnknown:
+        return OutcomeUnknown(f"{self.place}: interrupted while committing; it may be recorded")
 
     @contextmanager
     def _watched(self, appenders: list[_Appender]) -> Iterator[None]:

@@ -23,6 +23,7 @@ from ...domain.errors import Refused
 from ..entries.seal import KEY_BYTES, NONCE_BYTES
 from ..errors import Unavailable
 from ..folds.erasures import Destroyed
+from .forking import Opened
 
 OWN_SCOPE = "ledger"
 """Made with the database; its key tells at once if a master key is wrong."""
@@ -50,6 +51,7 @@ class ScopeKeys(ABC):
         self._place = place
         self._origin = origin.encode()
         self._random = random
+        self._opened = Opened()
         self._mutex = threading.RLock()
         self._depth = 0
         self._inside: int | None = None
@@ -100,6 +102,7 @@ class ScopeKeys(ABC):
         Other threads wait meanwhile. Appending inside is refused: a name must be durable before an entry says
         its alias, and who appends may wait for who is in here.
         """
+        self._opened.require_here(self._place)
         with self._mutex:
             self._depth += 1
             self._inside = threading.get_ident()
@@ -116,7 +119,8 @@ class ScopeKeys(ABC):
                         self._rollback()
 
     def require_outside(self) -> None:
-        """RuntimeError where this thread is inside ``together``."""
+        """RuntimeError where this thread is inside ``together``, or this process was forked since this was opened."""
+        self._opened.require_here(self._place)
         if self._inside == threading.get_ident():
             raise RuntimeError("append after the block of `naming` or `together`, not inside it")
 

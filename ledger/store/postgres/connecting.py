@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import threading
 import time
-from collections.abc import Generator
+from collections.abc import Generator, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
 from urllib.parse import parse_qsl, urlencode, urlsplit
@@ -15,6 +17,7 @@ from psycopg.sql import SQL, Identifier
 
 from ....domain.errors import Refused
 from ...errors import Unavailable
+from ..forking import Opened
 from .schema import Names
 
 Role = Literal["writer", "reader"]
@@ -38,14 +41,50 @@ _DURABLE = "SELECT set_config('synchronous_commit', 'on', false) WHERE current_s
 _STOPPED_WAITING = "01000"
 _COMMIT_SECONDS = 30.0
 _GRACE_SECONDS = 1.0
+_LEAST_CONNECT_SECONDS = 2
+"""libpq gives each host as much at least."""
+_POOLER_SECONDS = 5.0
+_PID = "SELECT pg_backend_pid()"
+# The server's own for whoever connects: by its defaults, a machine that lost its power would hold a lock for hours.
+_SESSION = """
+SELECT pg_backend_pid(), set_config('client_min_messages', 'warning', false),
+set_config('tcp_keepalives_idle', '10', false), set_config('tcp_keepalives_interval', '5', false),
+set_config('tcp_keepalives_count', '3', false)
+"""
 
 
 class NoAnswer(psycopg.OperationalError):
     """The server kept silent for longer than one is willing to wait. What was sent to it may be carried out yet."""
 
 
+class _Patience(threading.local):
+    """How many seconds this thread will wait yet for all that it asks of servers; None: each answer for itself."""
+
+    left: float | None = None
+
+
+_PATIENCE = _Patience()
+
+
+@contextmanager
+def waiting_at_most(seconds: float | None) -> Iterator[None]:
+    """All that this thread asks of servers inside is waited for so long in all, and no longer than the block around.
+
+    None: however long it takes, whatever the block around says. Only waiting counts, and not the work between.
+    """
+    before = _PATIENCE.left
+    given = seconds if before is None or seconds is None else min(seconds, before)
+    _PATIENCE.left = given
+    try:
+        yield
+    finally:
+        left = _PATIENCE.left
+        _PATIENCE.left = before if before is None or given is None or left is None else before - (given - left)
+
+
 class BoundedConnection(Connection[Any]):
-    """A connection that is closed once the server has not answered for ``patience`` seconds; None: it is waited for.
+    """A connection that is closed once the server has not answered for ``patience`` seconds, or for as long as this
+    thread is ``waiting_at_most``; None: it is waited for.
 
     Closed, and not cancelled: a commit that waits for a standby and is cancelled counts as done without it. No
     setting of the server bounds that wait.
@@ -55,24 +94,49 @@ class BoundedConnection(Connection[Any]):
     stopped_waiting = False
     """Whether a commit ended without the standby that it was to wait for, since somebody said that this is not so."""
 
+    def __init__(self, *args: Any, **kwargs: Any) -> None:
+        super().__init__(*args, **kwargs)
+        self._opened = Opened()
+
     def hear(self, notice: psycopg.errors.Diagnostic) -> None:
         """To such a commit belongs a warning, and no error."""
         self.stopped_waiting |= notice.sqlstate == _STOPPED_WAITING
 
+    def close(self) -> None:
+        """End the session, in the process that began it."""
+        if self._opened.is_here:
+            super().close()
+
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
-        if self.patience is None:
+        self._opened.require_here("a connection to PostgreSQL")
+        given = [seconds for seconds in (self.patience, _PATIENCE.left) if seconds is not None]
+        if not given:
             return super().wait(gen, *args, **kwargs)
-        try:
-            return super().wait(_until(gen, self.patience), *args, **kwargs)
-        except NoAnswer:
-            self.close()
-            raise
+        with _counted():
+            try:
+                return super().wait(_until(gen, min(given)), *args, **kwargs)
+            except NoAnswer:
+                self.close()
+                raise
+
+
+@contextmanager
+def _counted() -> Iterator[None]:
+    """What this takes is no longer left to wait."""
+    begun = time.monotonic()
+    try:
+        yield
+    finally:
+        if _PATIENCE.left is not None:
+            _PATIENCE.left -= time.monotonic() - begun
 
 
 def _until(gen: Generator[Any, Any, T], patience: float) -> Generator[Any, Any, T]:
     """As ``gen``, which yields what it waits for and is sent what is ready, or 0 when nothing has been for a moment."""
     deadline = time.monotonic() + patience
     ready = None
+    if patience <= 0:
+        raise _out_of_patience()
     while True:
         try:
             wanted = gen.send(ready)
@@ -84,12 +148,16 @@ def _until(gen: Generator[Any, Any, T], patience: float) -> Generator[Any, Any, 
             raise NoAnswer(f"the server gave no answer for {patience:g} seconds")
 
 
+def _out_of_patience() -> NoAnswer:
+    return NoAnswer("the server has given no answer for as long as one waits for it")
+
+
 @dataclass(frozen=True, slots=True)
 class Login:
     """How to reach a ledger: libpq's connection string, and the ledger's name in that database.
 
     Who writes waits no longer than ``commit_timeout`` seconds for the server, be it for a standby or for somebody
-    else's commit. ``str`` of it has no password.
+    else's commit, and a moment to find out how its own ended. ``str`` of it has no password.
     """
 
     conninfo: str = field(repr=False)
@@ -123,7 +191,8 @@ class Login:
         ``Unavailable`` where the server does not answer, or the user is not a member of the role.
         """
         try:
-            db = BoundedConnection.connect(make_conninfo(self.conninfo, **self.parameters), autocommit=True)
+            with _counted():
+                db = BoundedConnection.connect(make_conninfo(self.conninfo, **self._hurried()), autocommit=True)
         except psycopg.Error as error:
             raise Unavailable(f"{self}: {_first_line(error)}") from error
         if role == "writer":
@@ -139,9 +208,23 @@ class Login:
             raise
         return db
 
+    def _hurried(self) -> dict[str, str | int]:
+        """As ``parameters``, with no more time to connect than this thread is willing to wait."""
+        left, given = _PATIENCE.left, conninfo_to_dict(self.conninfo)
+        usual = str(given.get("connect_timeout", _PARAMETERS["connect_timeout"]))
+        if left is None or not usual.isdigit():
+            return self.parameters
+        if left <= 0:
+            raise _out_of_patience()
+        hosts = max(str(given.get(name, "")).count(",") + 1 for name in ("host", "hostaddr"))
+        most = max(int(left / hosts), _LEAST_CONNECT_SECONDS)
+        return {**self.parameters, "connect_timeout": min(int(usual) or most, most)}
+
     def settle(self, db: Connection[Any], role: Role | None) -> None:
         """Make of a new connection what ``connect`` gives."""
-        db.execute("SET client_min_messages TO warning")
+        (pid, *_) = self._one(db, _SESSION)
+        if pid != db.info.backend_pid:
+            self._require_session(db, pid)
         if role is not None:
             name = self.names.writer if role == "writer" else self.names.reader
             found = db.execute("SELECT 1 FROM pg_roles WHERE rolname = %s", (name,)).fetchone()
@@ -158,6 +241,28 @@ class Login:
                 db.execute(_DURABLE, ("synchronous_commit",))
                 # Who has stopped to listen must not wait in the server for ever, and take up a connection of it.
                 db.execute("SELECT set_config('lock_timeout', %s, false)", (f"{int(self.commit_timeout * 1000)}ms",))
+
+    def _require_session(self, db: Connection[Any], pid: int) -> None:
+        """Something between us and the server hands out its own sessions: refuse it where it takes this one away.
+
+        It does so when another connection is served by the same session, or this one by another while that waits.
+        """
+        refused = Unavailable(
+            f"{self}: a pooler between here and the server gives each transaction another session; roles, locks and "
+            "notifications need one that stays: pool_mode = session in PgBouncer, or the server's own address"
+        )
+        hurried = {**self.parameters, "connect_timeout": _LEAST_CONNECT_SECONDS}
+        with waiting_at_most(_POOLER_SECONDS):
+            try:
+                with BoundedConnection.connect(make_conninfo(self.conninfo, **hurried)) as other:
+                    if self._one(other, _PID) == (pid,) or self._one(db, _PID) != (pid,):
+                        raise refused
+            except NoAnswer:
+                return  # it has no other session to give, so this one is ours
+
+    @staticmethod
+    def _one(db: Connection[Any], statement: str) -> Any:
+        return db.execute(statement.encode()).fetchone()
 
 
 def is_address(given: str) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import threading
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -27,6 +28,7 @@ class Follower(Subscription[PostgresApplicationRecorder]):
     """
 
     look_seconds = 1.0
+    _slice_seconds = 0.1
     _section = 512
 
     def __init__(
@@ -59,8 +61,7 @@ class Follower(Subscription[PostgresApplicationRecorder]):
                     self._last, self._section, topics=self._topics, inclusive_of_start=False
                 )
                 if not found:
-                    for _ in db.notifies(timeout=self.look_seconds, stop_after=1):
-                        pass
+                    self._wait(db)
             except (psycopg.OperationalError, Unavailable):
                 self._stop.wait(self.look_seconds)
                 continue
@@ -68,6 +69,26 @@ class Follower(Subscription[PostgresApplicationRecorder]):
                 self._ready = list(reversed(found))
                 self._last = found[-1].id
         return self._ready.pop()
+
+    def wait_past(self, size: int) -> bool:
+        """Wait until the log has more than ``size`` entries; False once stopped. None of them is read."""
+        while not self._stop.is_set():
+            try:
+                db = self._listening()
+                row = db.execute("SELECT size FROM head").fetchone()
+                if row is not None and row[0] > size:
+                    return True
+                self._wait(db)
+            except (psycopg.OperationalError, Unavailable):
+                self._stop.wait(self.look_seconds)
+        return False
+
+    def _wait(self, db: Connection[Any]) -> None:
+        """Until something is notified, it is time to look again, or somebody stops it."""
+        until = time.monotonic() + self.look_seconds
+        while not self._stop.is_set() and time.monotonic() < until:
+            for _ in db.notifies(timeout=self._slice_seconds, stop_after=1):
+                return
 
     def _listening(self) -> Connection[Any]:
         """The connection that is notified; listens before the log is looked at, so that nothing falls between."""

@@ -14,7 +14,7 @@ from psycopg.sql import SQL, Identifier
 
 from ...errors import Unavailable
 from ..scopes import OWN_SCOPE, ScopeKeys, wrap_key
-from .connecting import BoundedConnection, Login, Role, is_lost
+from .connecting import BoundedConnection, Login, NoAnswer, Role, is_lost, waiting_at_most
 from .reader import as_asked, as_stored
 
 _SECRETS = (("scopes", "wrapped"), ("aliases", "box"))
@@ -74,12 +74,12 @@ class PostgresScopeKeys(ScopeKeys):
         self._run(statement, values)
 
     def _run(self, statement: str, values: Sequence[object]) -> list[Any] | None:
-        with self._mutex:
+        with self._mutex, waiting_at_most(self._db.patience):
             try:
                 try:
                     return self._execute(statement, values)
                 except psycopg.Error as error:
-                    if self._begun or self._closed or not is_lost(self._db, error):
+                    if self._begun or self._closed or isinstance(error, NoAnswer) or not is_lost(self._db, error):
                         raise
                     # By itself a statement reads, begins, or may be carried out twice.
                     self._db.close()

@@ -14,8 +14,6 @@ from ...errors import Unavailable
 from ..place import Lock, Locks
 from .connecting import Login
 
-_KEEPALIVES = (("tcp_keepalives_idle", "10"), ("tcp_keepalives_interval", "5"), ("tcp_keepalives_count", "3"))
-"""By the server's own settings a machine that lost its power would hold a lock for hours."""
 _IS_HELD = """
 SELECT 1 FROM pg_locks, hashtextextended(%s, 0) AS number
 WHERE locktype = 'advisory' AND pid = pg_backend_pid() AND granted AND objsubid = 1
@@ -67,7 +65,7 @@ class AdvisoryLock(Lock):
                 self._take(kept)
                 return kept
             kept.close()
-        db = _session(self._login)
+        db = self._login.connect("reader")
         try:
             self._take(db)
         except psycopg.Error as error:
@@ -90,7 +88,7 @@ class AdvisoryLocks(Locks):
     def __init__(self, login: Login, kind: str) -> None:
         self._login = login
         self._name = f"{login.name}/{kind}/"
-        self._db = _session(login)
+        self._db = login.connect("reader")
         self._held: set[int] = set()
         self._mutex = threading.Lock()
 
@@ -127,19 +125,8 @@ class AdvisoryLocks(Locks):
     def _renew(self) -> None:
         self._db.close()
         self._held.clear()
-        self._db = _session(self._login)
+        self._db = self._login.connect("reader")
 
     def _ask(self, function: str, number: int) -> Any:
         named = f"{self._name}{number}"
         return self._db.execute(f"SELECT {function}(hashtextextended(%s, 0))".encode(), (named,)).fetchone()
-
-
-def _session(login: Login) -> Connection[Any]:
-    db = login.connect("reader")
-    try:
-        for name, seconds in _KEEPALIVES:
-            db.execute("SELECT set_config(%s, %s, false)", (name, seconds))
-    except psycopg.Error as error:
-        db.close()
-        raise Unavailable(f"{login}: {str(error).strip()}") from error
-    return db

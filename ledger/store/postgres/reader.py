@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from functools import partial
 from itertools import count
 from typing import Any
@@ -46,9 +46,17 @@ class PostgresReader(LedgerReader):
 
     def _stream(self, statement: str, *values: object) -> Iterator[Any]:
         name = f"streamed_{next(_cursors)}"
-        with self._explained(), self._db.cursor(name, row_factory=tuple_row) as cursor:
+        with self._explained():
+            cursor = self._db.cursor(name, row_factory=tuple_row)
             cursor.itersize = _CHUNK
-            yield from cursor.execute(as_asked(statement), [*map(as_stored, values)], binary=True)
+            try:
+                yield from cursor.execute(as_asked(statement), [*map(as_stored, values)], binary=True)
+            finally:
+                try:
+                    cursor.close()
+                except psycopg.Error:  # lost with its connection, and left open it would say so later
+                    self._db.close()
+                    cursor.close()
 
     def next_positions(self, streams: Iterable[str]) -> dict[str, int]:
         asked = {stream: as_stored(stream) for stream in streams}
@@ -65,14 +73,8 @@ class PostgresReader(LedgerReader):
             found = described(self._db, self._login.schema)
         return [f"the schema differs from a ledger's at {name}" for name in differences(found)]
 
-    @contextmanager
-    def _explained(self) -> Iterator[None]:
-        try:
-            yield
-        except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.InsufficientPrivilege) as error:
-            raise Unreachable(f"{self._login}: {str(error).strip()}") from error
-        except psycopg.Error as error:
-            raise Unavailable(f"{self._login}: {str(error).strip()}") from error
+    def _explained(self) -> AbstractContextManager[None]:
+        return _explained(self._login)
 
 
 def as_asked(statement: str) -> bytes:
@@ -93,24 +95,36 @@ def positions_of(rows: Iterable[Any]) -> dict[str, int]:
 @contextmanager
 def one_state(db: Connection[Any], login: Login, *, shared: bool = False) -> Iterator[PostgresReader]:
     """Read one consistent state; ``shared``: other processes may read the same."""
-    db.execute(ONE_STATE)
     try:
         snapshot = None
-        if shared:
-            row = db.execute("SELECT pg_export_snapshot()").fetchone()
-            snapshot = None if row is None else str(row[0])
+        with _explained(login):
+            db.execute(ONE_STATE)
+            if shared:
+                row = db.execute("SELECT pg_export_snapshot()").fetchone()
+                snapshot = None if row is None else str(row[0])
         yield PostgresReader(db, login, snapshot)
     finally:
-        if not db.closed:
+        with suppress(psycopg.Error):  # lost, it has ended
             db.execute("ROLLBACK")
 
 
 def _open(login: Login, snapshot: str) -> LedgerReader:
     """The state of an exported snapshot, in a worker process; it ends with the process."""
     db = login.connect("reader")
-    db.execute(ONE_STATE)
-    db.execute(psycopg.sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
+    with _explained(login):
+        db.execute(ONE_STATE)
+        db.execute(psycopg.sql.SQL("SET TRANSACTION SNAPSHOT {}").format(snapshot))
     return PostgresReader(db, login, snapshot)
+
+
+@contextmanager
+def _explained(login: Login) -> Iterator[None]:
+    try:
+        yield
+    except (psycopg.OperationalError, psycopg.InterfaceError, psycopg.errors.InsufficientPrivilege) as error:
+        raise Unreachable(f"{login}: {str(error).strip()}") from error
+    except psycopg.Error as error:
+        raise Unavailable(f"{login}: {str(error).strip()}") from error
 
 
 def check_version(db: Connection[Any], login: Login) -> None:

@@ -25,13 +25,15 @@ from ...errors import LedgerError, OutcomeUnknown, SigningRefused, Unavailable
 from ..reader import LedgerReader
 from ..recorder import Box, ChainingRecorder, Note
 from ..scopes import ScopeKeys
-from .connecting import BoundedConnection, Login, is_lost
+from .connecting import BoundedConnection, Login, NoAnswer, is_lost, waiting_at_most
 from .following import Follower
 from .reader import ONE_STATE, SELECT_POSITIONS, PostgresReader, positions_of
 
 _CONNECTIONS = 32
 """How many read at once; who comes later waits for one."""
 _WAIT_SECONDS = 30
+_READ_SECONDS = 300
+"""How long who reads waits for an answer of a server that may be at work on it."""
 _RETRY_SECONDS = 0.2
 _LAST_LOOK_SECONDS = 1.0
 """What is left, at least, to look for the outcome of a commit whose server has kept silent all the time."""
@@ -89,6 +91,7 @@ class LedgerDatastore(PostgresDatastore):
                 db = self._idle.pop() if self._idle else None
             if db is None:
                 db = self.login.connect("reader")
+                db.patience = _READ_SECONDS
                 try:
                     db.execute(ONE_STATE)
                 except BaseException:
@@ -99,7 +102,7 @@ class LedgerDatastore(PostgresDatastore):
                 db.execute(ONE_STATE)
             except psycopg.Error as error:
                 db.close()
-                if not is_lost(db, error):
+                if isinstance(error, NoAnswer) or not is_lost(db, error):
                     raise
             else:
                 return db
@@ -133,7 +136,7 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         self._login = datastore.login
         self._db: BoundedConnection | None = None
         self._closed = False
-        self._in_doubt: float | None = None  # when the commit was sent whose outcome is not known
+        self._in_doubt: float | None = None  # when the transaction began whose commit was sent, and not answered
         self._begin(str(datastore.login), scopes, clock, random, clock_finding)
 
     def reading(self) -> AbstractContextManager[LedgerReader]:
@@ -173,9 +176,12 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         """Follow the log from after notification ``gt``, also what other processes append."""
         return Follower(self, self._login, self.channel_name, gt, topics)
 
+    def growing(self) -> Follower:
+        return Follower(self, self._login, self.channel_name, None, ())
+
     def publish_checkpoint(self, size: int, note: bytes) -> None:
         self._scopes.require_outside()
-        with self._explained(), self._commit_mutex, self._transaction() as transaction:
+        with self._explained(), self._commit_mutex, self._writing() as transaction:
             transaction.begin()
             db = transaction.db
             db.execute("INSERT INTO checkpoints VALUES (%s, %s) ON CONFLICT DO NOTHING", (size, note))
@@ -188,7 +194,8 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
     def holding_appends(self) -> Iterator[None]:
         self._scopes.require_outside()
         with self._explained(), self._commit_mutex, self._transaction() as transaction:
-            transaction.take_head(())
+            with waiting_at_most(self._login.patience):
+                transaction.take_head(())
             yield
 
     def close(self) -> None:
@@ -197,18 +204,23 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
             if self._db is not None:
                 self._db.close()
 
-    def _writing(self) -> AbstractContextManager[_PostgresWriting]:
-        return self._transaction()
+    @contextmanager
+    def _writing(self) -> Iterator[_PostgresWriting]:
+        """As ``_transaction``, all of which is waited for as long as for one answer."""
+        with waiting_at_most(self._login.patience), self._transaction() as transaction:
+            yield transaction
 
     @contextmanager
     def _transaction(self) -> Iterator[_PostgresWriting]:
         """What is not committed inside is rolled back."""
-        transaction = _PostgresWriting(self._connected, self._login, self.channel_name)
+        begun = time.monotonic()
+        with waiting_at_most(self._login.patience):
+            transaction = _PostgresWriting(self._connected, self._login, self.channel_name)
         self._in_doubt = None
         try:
             yield transaction
         finally:
-            self._in_doubt = transaction.committing
+            self._in_doubt = begun if transaction.is_committing else None
             transaction.end()
 
     def _connected(self) -> BoundedConnection:
@@ -224,7 +236,7 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
 
     def settle(self) -> None:
         self._scopes.require_outside()
-        with self._explained(), self._commit_mutex, self._transaction() as transaction:
+        with self._explained(), self._commit_mutex, self._writing() as transaction:
             transaction.begin()
             transaction.settle()
 
@@ -234,11 +246,11 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
         Whoever takes the head waits until the doubtful transaction has ended, one way or the other. What was seen
         then, the standbys have before it is told.
         """
-        sent = self._in_doubt
-        if sent is None:
+        begun = self._in_doubt
+        if begun is None:
             return False
         first = batch.entries[0]
-        deadline = max(sent + self._login.commit_timeout, time.monotonic() + _LAST_LOOK_SECONDS)
+        deadline = max(begun + self._login.commit_timeout, time.monotonic() + _LAST_LOOK_SECONDS)
         while True:
             try:
                 return self._is_there(first.seq, first.leaf, deadline)
@@ -251,8 +263,9 @@ class PostgresRecorder(ChainingRecorder, PostgresApplicationRecorder):
             threading.Event().wait(_RETRY_SECONDS)
 
     def _is_there(self, seq: int, leaf: bytes, deadline: float) -> bool:
-        with self._transaction() as transaction:
-            transaction.begin(most_seconds=max(deadline - time.monotonic(), _RETRY_SECONDS))
+        seconds = max(deadline - time.monotonic(), _RETRY_SECONDS)
+        with waiting_at_most(seconds + _RETRY_SECONDS), self._transaction() as transaction:
+            transaction.begin(lock_seconds=seconds)
             transaction.move_head_nowhere()
             row = transaction.db.execute("SELECT leaf FROM entries WHERE seq=%s", (seq,)).fetchone()
             transaction.commit()
@@ -281,19 +294,18 @@ class _PostgresWriting:
         self._login = login
         self._channel = channel
         self.db = connected()
-        self.committing: float | None = None
-        """When a commit was sent of which no answer has come that it is done."""
+        self.is_committing = False
+        """Whether a commit was sent of which no answer has come that it is done."""
 
     @property
     def reader(self) -> PostgresReader:
         return PostgresReader(self.db, self._login)
 
-    def begin(self, most_seconds: float | None = None) -> None:
-        """Begin, and take nothing yet. Nothing from here on may take more than ``most_seconds``."""
+    def begin(self, lock_seconds: float | None = None) -> None:
+        """Begin, and take nothing yet. No lock is waited for longer than ``lock_seconds``."""
         self._first(lambda: self.db.execute(_BEGIN))
-        if most_seconds is not None:
-            self.db.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(most_seconds * 1000)}ms",))
-            self.db.patience = most_seconds + _RETRY_SECONDS
+        if lock_seconds is not None:
+            self.db.execute("SELECT set_config('lock_timeout', %s, true)", (f"{int(lock_seconds * 1000)}ms",))
 
     def take_head(self, streams: Collection[str]) -> tuple[Head, dict[str, int], str | None]:
         answers: list[Cursor[TupleRow]] = []
@@ -324,7 +336,7 @@ class _PostgresWriting:
     def store(self, batch: Batch, boxes: Sequence[Box]) -> None:
         entries, head = batch.entries, batch.head
         self.db.stopped_waiting = False
-        self.committing = time.monotonic()
+        self.is_committing = True
         with self.db.pipeline(), self.db.cursor() as cursor:
             cursor.execute(
                 "INSERT INTO entries SELECT * FROM unnest(%b::bigint[], %b::text[], %b::bigint[], %b::text[], "
@@ -359,7 +371,7 @@ class _PostgresWriting:
             # Not inside: a transaction that notifies holds a lock of the whole server while it waits for the disk.
             cursor.execute(SQL("NOTIFY {}").format(Identifier(self._channel)))
         self._require_waited()
-        self.committing = None
+        self.is_committing = False
 
     def settle(self) -> None:
         """Make what is seen here as durable as what is acknowledged, and end.
@@ -394,7 +406,7 @@ class _PostgresWriting:
         try:
             begin()
         except psycopg.Error as error:
-            if not is_lost(self.db, error):
+            if isinstance(error, NoAnswer) or not is_lost(self.db, error):
                 raise
             self.db.close()
             self.db = self._connected()

@@ -12,30 +12,52 @@ from .schema import Names
 _TABLES = """
 WITH tables AS (SELECT c.oid, c.relname, c.relowner, c.relacl
     FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(schema)s AND c.relkind = 'r'),
-roles AS (SELECT oid, rolname FROM pg_roles WHERE rolname IN (%(writer)s, %(reader)s))
+key_tables AS (SELECT c.oid, c.relname, c.relowner, c.relacl
+    FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace WHERE n.nspname = %(keys)s AND c.relkind = 'r'),
+roles AS (SELECT oid, rolname FROM pg_roles WHERE rolname IN (%(writer)s, %(reader)s)),
+own AS (SELECT oid, rolname FROM pg_roles
+    WHERE rolname IN (%(owner)s, %(writer)s, %(reader)s, %(keeper)s, %(viewer)s)),
+schemas (name, role) AS (VALUES (%(schema)s, %(owner)s), (%(keys)s, %(keeper)s), (%(views)s, %(viewer)s),
+    (%(reader_views)s, %(reader)s))
 """
+_GRANTEE = "CASE a.grantee WHEN 0 THEN 'everybody' ELSE 'role ' || pg_get_userbyid(a.grantee) END"
+_CHANGES = "('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')"
 _EXCESS = f"""{_TABLES}
 SELECT format('role %%s may %%s table %%s', r.rolname, p.privilege, t.relname)
 FROM tables t, roles r, unnest(ARRAY['INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER']) p(privilege)
 WHERE has_table_privilege(r.oid, t.oid, p.privilege)
     AND NOT (r.rolname = %(writer)s AND p.privilege = 'INSERT' AND t.relname NOT IN ('ledger', 'head'))
-UNION ALL SELECT format('role %%s may UPDATE columns of table %%s', r.rolname, t.relname) FROM tables t, roles r
-WHERE has_any_column_privilege(r.oid, t.oid, 'UPDATE') AND NOT has_table_privilege(r.oid, t.oid, 'UPDATE')
-    AND NOT (r.rolname = %(writer)s AND t.relname = 'head')
-UNION ALL SELECT format('%%s may %%s table %%s',
-    CASE a.grantee WHEN 0 THEN 'everybody' ELSE 'role ' || pg_get_userbyid(a.grantee) END, a.privilege_type, t.relname)
+UNION SELECT format('%%s may %%s columns of table %%s', {_GRANTEE}, a.privilege_type, t.relname)
+FROM (TABLE tables UNION ALL TABLE key_tables) t JOIN pg_attribute c ON c.attrelid = t.oid, aclexplode(c.attacl) a
+WHERE a.grantee <> t.relowner AND a.privilege_type IN {_CHANGES} AND NOT (a.privilege_type = 'UPDATE'
+    AND t.relname = 'head' AND a.grantee IN (SELECT oid FROM roles WHERE rolname = %(writer)s))
+UNION SELECT format('%%s may %%s table %%s', {_GRANTEE}, a.privilege_type, t.relname)
 FROM tables t, aclexplode(t.relacl) a WHERE a.grantee <> t.relowner AND a.grantee NOT IN (SELECT oid FROM roles)
-    AND a.privilege_type IN ('INSERT', 'UPDATE', 'DELETE', 'TRUNCATE', 'TRIGGER')
-UNION ALL SELECT format('role %%s may log in', rolname) FROM pg_roles
+    AND a.privilege_type IN {_CHANGES}
+UNION SELECT format('%%s may %%s table %%s of keys', {_GRANTEE}, a.privilege_type, t.relname)
+FROM key_tables t, aclexplode(t.relacl) a WHERE a.grantee <> t.relowner AND a.privilege_type IN {_CHANGES}
+UNION SELECT format('%%s may make something in schema %%s', {_GRANTEE}, n.nspname)
+FROM schemas s JOIN pg_namespace n ON n.nspname = s.name, aclexplode(n.nspacl) a
+WHERE a.grantee <> n.nspowner AND a.privilege_type = 'CREATE'
+UNION SELECT format('role %%s may act as %%s', r.rolname, g.rolname) FROM own r, own g
+WHERE r.oid <> g.oid AND pg_has_role(r.oid, g.oid, 'MEMBER')
+    AND NOT (r.rolname = %(writer)s AND g.rolname IN (%(reader)s, %(keeper)s, %(viewer)s))
+UNION SELECT format('role %%s may log in', rolname) FROM pg_roles
 WHERE rolname IN (%(owner)s, %(keeper)s) AND rolcanlogin
-UNION ALL SELECT format('table %%s belongs to %%s', relname, pg_get_userbyid(relowner)) FROM tables
+UNION SELECT format('table %%s belongs to %%s', relname, pg_get_userbyid(relowner)) FROM tables
 WHERE pg_get_userbyid(relowner) <> %(owner)s
+UNION SELECT format('table %%s of keys belongs to %%s', relname, pg_get_userbyid(relowner)) FROM key_tables
+WHERE pg_get_userbyid(relowner) <> %(keeper)s
+UNION SELECT format('schema %%s belongs to %%s', n.nspname, pg_get_userbyid(n.nspowner))
+FROM schemas s JOIN pg_namespace n ON n.nspname = s.name WHERE pg_get_userbyid(n.nspowner) <> s.role
 ORDER BY 1
 """
 _LACKING = f"""{_TABLES}
 SELECT format('there is no role %%s', name)
 FROM unnest(ARRAY[%(owner)s, %(writer)s, %(reader)s, %(keeper)s, %(viewer)s]) name
 WHERE name NOT IN (SELECT rolname FROM pg_roles)
+UNION ALL SELECT format('there is no schema %%s', name) FROM schemas
+WHERE name NOT IN (SELECT nspname FROM pg_namespace)
 UNION ALL SELECT format('role %%s may not %%s table %%s', r.rolname, p.privilege, t.relname)
 FROM tables t, roles r, unnest(ARRAY['SELECT', 'INSERT']) p(privilege)
 WHERE NOT has_table_privilege(r.oid, t.oid, p.privilege)
@@ -87,6 +109,8 @@ def _asked(db: Connection[Any], statement: str, names: Names) -> tuple[str, ...]
     values = {
         "schema": names.schema,
         "keys": names.keys,
+        "views": names.views,
+        "reader_views": names.reader_views,
         "owner": names.owner,
         "writer": names.writer,
         "reader": names.reader,

@@ -119,6 +119,7 @@ class SqliteScopeKeys(ScopeKeys):
         self._db.execute("ROLLBACK")
 
     def _rows(self, statement: str, *values: object) -> list[Any]:
+        self._opened.require_here(self._place)
         with self._mutex:
             try:
                 return self._db.execute(statement, values).fetchall()

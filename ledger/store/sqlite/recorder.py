@@ -30,6 +30,7 @@ from ...entries.entry import NO_ENTRY
 from ...entries.mapper import PendingEntry
 from ...errors import LedgerError, SigningRefused, Unavailable
 from ...files import hold_lock, lock_file
+from ..forking import Opened
 from ..recorder import Box, ChainingRecorder, Note
 from ..scopes import ScopeKeys
 from .reader import SqliteReader, check_schema
@@ -66,6 +67,13 @@ class LedgerDatastore(SQLiteDatastore):
         super().__init__(str(path), originator_id_type="text", lock_timeout=60)
         self.path = path
         self.pool = _DurablePool(path)
+        self._opened = Opened()
+
+    @contextmanager
+    def transaction(self, *, commit: bool) -> Iterator[SQLiteCursor]:
+        self._opened.require_here(self.path)
+        with super().transaction(commit=commit) as cursor:
+            yield cursor
 
 
 class _DurablePool(SQLiteConnectionPool):
@@ -137,6 +145,9 @@ class SqliteRecorder(ChainingRecorder, SQLiteApplicationRecorder):
     def subscribe(self, gt: int | None = None, topics: Sequence[str] = ()) -> Subscription[ApplicationRecorder]:
         """Follow the log from after notification ``gt``, also what other processes append."""
         return Follower(self, gt, topics)
+
+    def growing(self) -> Follower:
+        return Follower(self, None, ())
 
     @contextmanager
     def reading(self) -> Iterator[SqliteReader]:
@@ -236,6 +247,18 @@ class Follower(Subscription[ApplicationRecorder]):
             else:
                 self._seen = version  # nothing more until another commit
         return self._ready.pop()
+
+    def wait_past(self, size: int) -> bool:
+        """Wait until the log has more than ``size`` entries; False once stopped. None of them is read."""
+        while not self._stop.is_set():
+            version = self._db.execute("PRAGMA data_version").fetchone()[0]
+            if version == self._seen:
+                self._stop.wait(self.poll_seconds)
+            elif self._db.execute("SELECT size FROM head").fetchone()[0] > size:
+                return True
+            else:
+                self._seen = version
+        return False
 
 
 def open_datastore(path: Path) -> LedgerDatastore:

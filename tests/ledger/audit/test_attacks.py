@@ -16,7 +16,7 @@ import pytest
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 
 from affidavit.domain.event import Meta, NewEvent
-from affidavit.domain.optimization.events import IterationCompleted, PromptEvaluated, RunStarted, Sample, mean_score
+from affidavit.domain.optimization.events import IterationCompleted, PromptEvaluated, Sample
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.audit.stretches import check_stretch
@@ -31,55 +31,15 @@ from affidavit.ledger.tlog.note import ED25519, VerifierKey, parse_vkey
 from affidavit.ledger.tlog.proof import verify_inclusion
 from affidavit.ledger.tlog.receipt import verify_receipt
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.runs_view import RUNS_VIEW
-from affidavit.tests.attacked import Attacked
+from affidavit.projections.runs.view import RUNS_VIEW
+from affidavit.tests.attacked import MIDDLE, SIZE, Attacked, events_of, record_signed
 from affidavit.tests.folders import folder_of
-
-SIZE = 12
-MIDDLE = 6
-
-
-def _events(count: int) -> Iterator[NewEvent]:
-    yield NewEvent(
-        "run/001",
-        0,
-        RunStarted(
-            run="001",
-            directory="001_2026-11-22T10-00-00",
-            timestamp="2026-11-22T10:00:00+00:00",
-            strategy="iterative",
-            system_prompt="Answer.",
-            config={"seed": 7},
-        ),
-        Meta(),
-    )
-    for number in range(count - 1):
-        samples = tuple(Sample(id=str(i), input="q", response="a", score=i / 4) for i in range(3))
-        yield NewEvent(
-            "run/001",
-            number + 1,
-            PromptEvaluated(
-                evaluation=number,
-                prompt=0,
-                purpose="train",
-                score=0.25,
-                n=3,
-                failed=0,
-                detail_mean=mean_score(samples),
-                samples=samples,
-            ),
-            Meta(actor="actor-0001"),
-        )
 
 
 @pytest.fixture
 def attacked(ledger: Ledger) -> Attacked:
     """A ledger of twelve entries, signed at size 1, in the middle, and at the end."""
-    events = list(_events(SIZE - 1))
-    ledger.record(*events[: MIDDLE - 1])
-    ledger.sign()
-    ledger.record(*events[MIDDLE - 1 :])
-    ledger.sign()
+    record_signed(ledger)
     return Attacked(ledger)
 
 
@@ -250,7 +210,7 @@ def test_keys_that_were_swapped_or_changed_open_nothing(attacked: Attacked) -> N
 
 
 def test_a_summary_that_contradicts_its_sealed_detail_is_damage(ledger: Ledger) -> None:
-    start, _ = _events(2)
+    start, _ = events_of(2)
     samples = (Sample(id="0", input="q", response="a", score=0.5),)
     lie = PromptEvaluated(
         evaluation=0, prompt=0, purpose="train", score=0.9, n=2, failed=0, detail_mean=0.9, samples=samples
@@ -500,7 +460,7 @@ def test_a_projection_of_an_unknown_version_is_not_checked(attacked: Attacked) -
 
 def test_a_run_whose_events_break_their_rules_is_damage(ledger: Ledger) -> None:
     """Somebody recorded past the decisions: an iteration that scored nothing, and a second start."""
-    start = next(_events(1))
+    start = next(events_of(1))
     ledger.record(start, NewEvent("run/001", 1, IterationCompleted(iteration=1, evaluation=9), Meta()))
     ledger.record(NewEvent("run/001", 2, start.event, Meta()))
     damage = Attacked(ledger).verify().damage
@@ -532,7 +492,7 @@ def test_a_schema_that_is_not_a_ledgers_is_damage(ledger: Ledger, change: str) -
 
 
 def test_every_tile_is_compared_with_the_entries(ledger: Ledger) -> None:
-    ledger.record(*_events(600))
+    ledger.record(*events_of(600))
     ledger.sign()
     attacked = Attacked(ledger)
     assert attacked.verify().verdict == "ok"
@@ -553,7 +513,7 @@ def test_no_signature_at_all_proves_nothing(attacked: Attacked) -> None:
 
 
 def test_an_unsigned_tail_is_named(attacked: Attacked) -> None:
-    attacked.ledger.record(NewEvent("run/002", 0, next(_events(1)).event, Meta()))
+    attacked.ledger.record(NewEvent("run/002", 0, next(events_of(1)).event, Meta()))
     verdict = Attacked(attacked.ledger).verify()
     assert verdict.verdict == "ok"
     assert f"entries {SIZE} to {SIZE}" in verdict.not_checked["unsigned_tail"]

@@ -23,7 +23,7 @@ from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.sqlite.keys import SqliteScopeKeys
 from affidavit.ledger.store.sqlite.place import FolderPlace
 from affidavit.projections.registry import REGISTRY
-from affidavit.tests.ledger.moving.worlds import TEXT, contents, empty_place, fill, open_at
+from affidavit.tests.ledger.moving.worlds import TEXT, contents, empty_place, fill, move, open_at
 from affidavit.tests.ledger.store.noting import noted
 from affidavit.tests.stored import change_evidence
 from affidavit.tests.stores import POSTGRESQL, STORES, Databases, every_store
@@ -180,6 +180,25 @@ def test_what_is_behind_what_was_signed_is_refused_until_it_goes_on_as_another(
     with open_at(ledger, elsewhere) as again:
         assert content_of(again, "kept/1") == TEXT
         again.record(noted(0, "after/1"))
+
+
+def test_a_backup_of_a_ledger_that_has_moved_says_where_the_rest_lies(
+    ledger: Ledger, elsewhere: Place, tmp_path: Path
+) -> None:
+    fill(ledger, bulk=5)
+    ledger.close()
+    moved = FolderPlace(tmp_path / "moved")
+    size = move(ledger, moved).size
+    back_up(ledger, tmp_path)
+    with pytest.raises(Refused, match=rf"it moved to a folder with entry .*size {size} was signed since") as refused:
+        restore(ledger, elsewhere, tmp_path)
+    assert refused.value.rule == "ledger_moved"
+    assert not elsewhere.exists()
+    restored = restore(ledger, elsewhere, tmp_path, behind=True)
+    assert restored.moved is not None
+    assert (restored.moved.seq, restored.size, restored.signed_size) == (size - 2, size - 1, size)
+    with pytest.raises(Refused, match="goes on there"):
+        open_at(ledger, elsewhere)
 
 
 def test_another_history_is_refused(ledger: Ledger, elsewhere: Place, tmp_path: Path) -> None:

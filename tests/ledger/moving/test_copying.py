@@ -94,6 +94,28 @@ def test_a_command_given_again_says_that_it_is_done(ledger: Ledger, elsewhere: P
 
 
 @every_store
+def test_what_lies_at_the_destination_is_looked_at_before_it_is_taken_for_the_copy(
+    ledger: Ledger, elsewhere: Place, tmp_path: Path
+) -> None:
+    """Another ledger that moved to a place of this name, and one that was cut back, are not what arrived."""
+    assert isinstance(elsewhere, FolderPlace)
+    ledger.close()
+    move(ledger, elsewhere)
+    elsewhere.rename(FolderPlace(tmp_path / "arrived"))
+    with Ledger.create(tmp_path / "other", tmp_path / "keys", REGISTRY, sign_in_background=False) as other:
+        pass
+    move(other, elsewhere)
+    with pytest.raises(Unavailable, match="not the ledger that was moved"):
+        move(ledger, elsewhere)
+    elsewhere.rename(FolderPlace(tmp_path / "away"))
+    FolderPlace(tmp_path / "arrived").rename(elsewhere)
+    assert move(ledger, elsewhere).again
+    change_evidence(elsewhere, "UPDATE entries SET leaf = zeroblob(32) WHERE seq=0")
+    with pytest.raises(Unavailable, match="not the ledger that was moved"):
+        move(ledger, elsewhere)
+
+
+@every_store
 def test_who_has_it_open_is_refused_from_then_on(ledger: Ledger, elsewhere: Place) -> None:
     """Whichever way they append; what they read goes on, and closing it is no error."""
     fill(ledger)

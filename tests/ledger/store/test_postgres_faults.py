@@ -226,6 +226,8 @@ def test_a_commit_that_was_told_not_to_wait_for_its_standby_is_not_acknowledged_
     alone.record(noted(0))
     server.execute("ALTER SYSTEM SET synchronous_standby_names = 'nobody'")
     server.execute("SELECT pg_reload_conf()")
+    _await_setting(server, "synchronous_standby_names", "nobody")
+    writer_of(alone).close()  # its session may not have heard yet; a new one has
     answers: list[object] = []
     appending = threading.Thread(target=lambda: answers.extend(alone.record(noted(1))))
     appending.start()
@@ -240,6 +242,16 @@ def test_a_commit_that_was_told_not_to_wait_for_its_standby_is_not_acknowledged_
     appending.join(timeout=60)
     assert len(answers) == 1
     assert len(check(alone)) == 3
+
+
+def _await_setting(server: Server, name: str, value: str) -> None:
+    """Until who connects finds a setting as it was changed."""
+    deadline = time.monotonic() + 60
+    while True:
+        with server.connect() as db:
+            if db.execute(f"SHOW {name}".encode()).fetchone() == (value,):
+                return
+        assert time.monotonic() < deadline
 
 
 def _waiting_for_standby(server: Server) -> int:

@@ -136,6 +136,25 @@ def test_a_follower_that_waits_is_woken_by_stop(ledger: Ledger) -> None:
         assert (waiting.is_alive(), found) == (False, [])
 
 
+def test_who_waits_for_the_log_to_grow_is_told_of_what_is_there_and_of_what_others_append(
+    ledger: Ledger, tmp_path: Path
+) -> None:
+    with (
+        ledger.recorder.growing() as growth,
+        Ledger(ledger.place, tmp_path / "keys", REGISTRY, edge=ledger._edge, sign_in_background=False) as other,
+    ):
+        assert growth.wait_past(0)
+        waiting = threading.Thread(target=other.record, args=(noted(0),))
+        waiting.start()
+        assert growth.wait_past(1)
+        waiting.join()
+        assert growth.wait_past(1)  # as often as it is asked
+        stopping = threading.Thread(target=growth.stop)
+        stopping.start()
+        assert not growth.wait_past(2)
+        stopping.join()
+
+
 def test_a_clock_that_steps_back_is_one_finding_until_it_catches_up(ledger: Ledger, now: list[int]) -> None:
     ledger.record(noted(0))
     last = now[0]
