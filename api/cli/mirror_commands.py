@@ -14,13 +14,15 @@ from pathlib import Path
 
 from ...domain.errors import Refused
 from ...ledger.audit.verdict import EXIT_CODES
-from ...ledger.errors import LedgerError, Malformed, SigningRefused, VerificationError
+from ...ledger.errors import LedgerError, Malformed, QuorumNotMet, SigningRefused, VerificationError
 from ...ledger.publishing.static_log import ExportedLog
 from ...ledger.tlog.checkpoint import Checkpoint
 from ...ledger.tlog.note import print_vkey
 from ...ledger.tlog.private_key import NotePrivateKey
+from ..given_files import read_policy
 from ..mirror.cosigning import MirrorCosigner
-from ..mirror.following import CompleteNote, Contradiction, Followed, follow_log
+from ..mirror.following import CompleteNote, Contradiction, Followed, RequireNote, follow_log
+from ..mirror.quorum import requiring_quorum
 from ..mirror.server import MirrorApp
 from ..mirror.source import HttpSource
 from ..witness.store import WitnessStore
@@ -30,6 +32,7 @@ from .witness_commands import Logs, read_cosigner, read_listen, read_logs
 
 API_KEY = "AFFIDAVIT_API_KEY"
 _END_SECONDS = 10.0
+_FAILED = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,23 +69,37 @@ def mirror(asked: Asked, as_json: bool) -> int:
     with ExitStack() as opened:
         source = opened.enter_context(closing(HttpSource(asked.url, os.environ.get(API_KEY), wait=stop.wait)))
         complete = opened.enter_context(_cosigning(asked, keys, quiet=as_json)) if keys else None
-        following = _Following(source, asked.folder, logs, complete, as_json)
+        require = None
+        if asked.policy is not None:
+            own = [key.verifier_key for key in keys]
+            require = requiring_quorum(read_policy(asked.policy), logs.keys_of, own, time.time)
+        opened.callback(stop.set)  # who fetches ahead must not go on waiting for the server
+        following = _Following(source, asked.folder, logs, complete, require, stop, as_json)
         every = asked.every
         if every is None:
             return following.once()
         if asked.serve is None:
-            return following.repeat(every, stop)
-        return _serve(asked.folder, asked.serve, lambda: following.repeat(every, stop), stop)
+            return following.repeat(every)
+        return _serve(asked.folder, asked.serve, lambda: following.repeat(every), stop)
 
 
 class _Following:
     def __init__(
-        self, source: HttpSource, folder: Path, logs: Logs, complete: CompleteNote | None, as_json: bool
+        self,
+        source: HttpSource,
+        folder: Path,
+        logs: Logs,
+        complete: CompleteNote | None,
+        require: RequireNote | None,
+        stop: threading.Event,
+        as_json: bool,
     ) -> None:
         self._source = source
         self._folder = folder
         self._logs = logs
         self._complete = complete
+        self._require = require
+        self._stop = stop
         self._json = as_json
 
     def once(self) -> int:
@@ -90,16 +107,16 @@ class _Following:
             followed = self._follow()
         except Contradiction as found:
             return self._tell_contradiction(found)
-        except (VerificationError, Malformed) as error:
+        except (VerificationError, Malformed, QuorumNotMet) as error:
             print(f"affidavit: {safe(str(error))}", file=sys.stderr)
-            return EXIT_CODES["damaged"]
+            return EXIT_CODES["not_proven" if isinstance(error, QuorumNotMet) else "damaged"]
         self._tell(followed)
         return 0
 
-    def repeat(self, seconds: float, stop: threading.Event) -> int:
+    def repeat(self, seconds: float) -> int:
         """Again and again. What may pass is told and tried again; a contradiction ends it."""
         last: Checkpoint | None = None
-        while not stop.is_set():
+        while not self._stop.is_set():
             try:
                 followed = self._follow()
             except Contradiction as found:
@@ -113,12 +130,20 @@ class _Following:
                 if last is None or followed.checkpoint != last:
                     self._tell(followed)
                 last = followed.checkpoint
-            stop.wait(seconds)
+            self._stop.wait(seconds)
         return 0
 
     def _follow(self) -> Followed:
         with progress("mirroring", quiet=self._json) as on_progress:
-            return follow_log(self._source, self._folder, self._logs.keys_of, self._complete, on_progress)
+            return follow_log(
+                self._source,
+                self._folder,
+                self._logs.keys_of,
+                self._complete,
+                on_progress,
+                require=self._require,
+                wait=self._stop.wait,
+            )
 
     def _tell(self, followed: Followed) -> None:
         head, new = followed.checkpoint, followed.checkpoint.size - followed.before
@@ -155,9 +180,11 @@ def _serve(folder: Path, listen: str, follow: Callable[[], int] | None, stop: th
 
     def run() -> None:
         assert follow is not None
+        code = _FAILED
         try:
-            ended.append(follow())
+            code = follow()
         finally:
+            ended.append(code)
             if not stop.is_set():
                 os.kill(os.getpid(), signal.SIGTERM)
 

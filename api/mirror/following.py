@@ -3,11 +3,13 @@
 What is taken is shown before it is kept. The new checkpoint is signed; the served tiles show that it extends the one
 that lies here; the hashes of level 2 and the right edge give its root, and each tile and bundle below is held against
 the hash above it. So a server that lies is found out at the first file that is wrong, and what a mirror serves it has
-hashed itself. The checkpoint comes last, as in an export, and whoever is stopped half-way goes on where they were.
+hashed itself. The checkpoint comes last, as in an export, and whoever is stopped half-way goes on where they were; what
+was signed to them is remembered from before the first file is taken.
 """
 
 from __future__ import annotations
 
+import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
@@ -20,13 +22,15 @@ from typing import Protocol
 
 from ...ledger.audit.fork import ForkEvidence, print_fork, verify_fork
 from ...ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
-from ...ledger.files import hold_lock, write_whole
+from ...ledger.files import hold_lock, sync_folder, write_whole
 from ...ledger.publishing.static_log import CHECKPOINT, MOST_NOTE, ExportedLog
 from ...ledger.publishing.tile_edge import TileEdge, each_hash
 from ...ledger.publishing.tile_files import TileFiles
 from ...ledger.tlog.bundle import parse_bundle, print_bundle
 from ...ledger.tlog.checkpoint import Checkpoint, claimed_checkpoint, open_checkpoint
+from ...ledger.tlog.cosignature import add_signatures
 from ...ledger.tlog.hashing import HASH_SIZE, leaf_hash
+from ...ledger.tlog.note import named_keys, parse_note, print_signature
 from ...ledger.tlog.proof import verify_consistency
 from ...ledger.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, ReadHashes, TileLevel, frontier_at, tile_nodes, tile_path
 from ...ledger.tlog.tree import Frontier, fold_perfect, prove_consistency
@@ -34,6 +38,15 @@ from ...ledger.tlog.witness import KeysOf
 
 CONTRADICTIONS = "contradictions"
 """Where a mirror keeps what a log signed and then took back."""
+
+PENDING = ".pending"
+"""The checkpoint that is being taken: signed, and so to be extended by any later one, but not all here yet."""
+
+MOST_ENTRIES = 2**36
+"""A larger tree is not taken: the hashes of its level 2 would be more than 32 MB, and a log can sign any size."""
+
+STALE_SECONDS = 10.0
+"""A cache may show an older checkpoint for some seconds. What is still older after so many is a rollback."""
 
 MOST_ENTRY = 2 + 0xFFFF
 """Bytes that an entry takes in a bundle at most."""
@@ -44,9 +57,13 @@ CompleteNote = Callable[[Checkpoint, bytes, ReadHashes], bytes]
 
 It may be called with a checkpoint that it has seen before, and gets the hashes of its tree.
 """
+RequireNote = Callable[[Checkpoint, bytes], None]
+"""Raises where a signed note is not one to take, such as without the quorum of a policy."""
 
 _AHEAD = 6
 """Bundles that are fetched while one is hashed; of the longest entries they take 100 MB."""
+_MOST_SERVED = MOST_NOTE // 2
+"""Bytes of a note that is taken, so that there is room for more signatures."""
 _UPPER = 2 * TILE_HEIGHT
 """The height of a hash of level 2, of which 10 million entries have 153."""
 
@@ -85,8 +102,13 @@ def follow_log(
     keys_of: KeysOf,
     complete: CompleteNote | None = None,
     on_progress: OnProgress | None = None,
+    *,
+    require: RequireNote | None = None,
+    wait: Callable[[float], object] = time.sleep,
 ) -> Followed:
     """Bring the mirror in ``folder``, made where there is none, up to the checkpoint that ``source`` shows.
+
+    What ``require`` raises comes through, before anything of that checkpoint is taken, and after what contradicts.
 
     ``Contradiction`` where that does not extend what lies here, of which nothing is changed then. ``VerificationError``
     or ``Malformed`` where what is served, or lies here, is not what was signed. ``Unavailable`` where the source or the
@@ -94,77 +116,110 @@ def follow_log(
     """
     folder = folder.absolute()
     try:
-        folder.mkdir(parents=True, exist_ok=True)
+        if not folder.is_dir():
+            folder.mkdir(parents=True)
+            sync_folder(folder.parent)
         with hold_lock(folder, alone=True):
-            return _Mirror(source, folder, keys_of).follow(complete, on_progress)
+            return _Mirror(source, folder, keys_of, wait).follow(complete, on_progress, require)
     except OSError as error:
         raise Unavailable(f"{error.filename or folder}: {error.strerror}") from error
 
 
 class _Mirror:
-    def __init__(self, source: Source, folder: Path, keys_of: KeysOf) -> None:
+    def __init__(self, source: Source, folder: Path, keys_of: KeysOf, wait: Callable[[float], object]) -> None:
         self._source = source
         self._folder = folder
         self._keys_of = keys_of
+        self._wait = wait
         self._held = _held(folder)
 
-    def follow(self, complete: CompleteNote | None, on_progress: OnProgress | None) -> Followed:
+    def follow(
+        self, complete: CompleteNote | None, on_progress: OnProgress | None, require: RequireNote | None
+    ) -> Followed:
         held = self._held
+        known: list[tuple[bytes, Checkpoint]] = []
         if held is not None:
-            self._open(held.note, f"{self._folder / CHECKPOINT}")
-        note = self._source.get(CHECKPOINT, MOST_NOTE)
-        if note is None:
-            raise Unavailable("the log shows no checkpoint")
-        checkpoint = self._open(note, "the checkpoint that is served")
-        before = 0
+            known.append((held.note, self._open(held.note, f"{self._folder / CHECKPOINT}")))
+        pending = self._pending()
+        if pending is not None:
+            known.append((pending, self._open(pending, f"{self._folder / PENDING}")))
+        note, checkpoint = self._ask()
+        if any(checkpoint.size < each.size for _, each in known):
+            self._wait(STALE_SECONDS)
+            note, checkpoint = self._ask()
         remote = _Served(self._source, checkpoint.size)
-        if held is not None:
-            before = held.checkpoint.size
-            if held.checkpoint.origin != checkpoint.origin:
-                raise Unavailable(
-                    f"{self._folder}: expected a mirror of {checkpoint.origin}, found one of {held.checkpoint.origin}"
-                )
-            self._require_growth(held, note, checkpoint, remote)
+        for earlier, each in known:
+            self._require_growth(earlier, each, note, checkpoint, remote)
+        before = 0 if held is None else held.checkpoint.size
+        if held is not None and checkpoint.size == before:
+            note = _with_lines_of(held.note, note)
+        elif pending is None or claimed_checkpoint(pending).size < checkpoint.size:
+            write_whole(self._folder / PENDING, note)
+        if require is not None:
+            require(checkpoint, note)
         if checkpoint.size > before or held is None:
             self._take(remote, checkpoint, on_progress)
         if complete is not None:
             note = complete(checkpoint, note, _Read(self._folder, checkpoint.size).hashes)
         if held is None or note != held.note:
             TileFiles(self._folder).publish(note)
+        (self._folder / PENDING).unlink(missing_ok=True)
         if held is not None:
             self._drop_partials(before, checkpoint.size)
         return Followed(checkpoint, before)
 
+    def _ask(self) -> tuple[bytes, Checkpoint]:
+        """The checkpoint that the log shows now, signed."""
+        note = self._source.get(CHECKPOINT, _MOST_SERVED)
+        if note is None:
+            raise Unavailable("the log shows no checkpoint")
+        checkpoint = self._open(note, "the checkpoint that is served")
+        if checkpoint.size > MOST_ENTRIES:
+            raise Unavailable(f"the log has {checkpoint.size} entries; a mirror takes at most {MOST_ENTRIES}")
+        return note, checkpoint
+
+    def _pending(self) -> bytes | None:
+        try:
+            return (self._folder / PENDING).read_bytes()
+        except FileNotFoundError:
+            return None
+
     def _open(self, note: bytes, what: str) -> Checkpoint:
         claimed = claimed_checkpoint(note)
-        keys = self._keys_of(claimed.origin, claimed.size)
-        if not keys:
+        keys = self._keys_of(claimed.origin, claimed.size) or ()
+        if not named_keys(note, [key for key in keys if key.name == claimed.origin]):
             raise VerificationError(
-                f"{what}: no key of yours is of {claimed.origin!r} at size {claimed.size}; "
-                "after a rotation it takes the new one"
+                f"{what}: no key of yours has signed {claimed.origin!r} at size {claimed.size}; "
+                "after a rotation it takes the new key too, and a log that goes on under another origin has its own"
             )
         try:
             return open_checkpoint(note, keys, claimed.origin)
         except LedgerError as error:
             raise VerificationError(f"{what}: {error}") from error
 
-    def _require_growth(self, held: ExportedLog, note: bytes, new: Checkpoint, remote: _Served) -> None:
-        """``Contradiction`` unless the new checkpoint extends the one that is held."""
-        old = held.checkpoint
+    def _require_growth(self, earlier: bytes, old: Checkpoint, note: bytes, new: Checkpoint, remote: _Served) -> None:
+        """``Contradiction`` unless the new checkpoint extends ``old``, which the note ``earlier`` says."""
+        if old.origin != new.origin:
+            raise Unavailable(
+                f"{self._folder}: expected a mirror of {new.origin}, found one of {old.origin}; "
+                "a log that goes on under another origin is mirrored into another folder"
+            )
         if new.size < old.size:
-            root, proof = _shown(held.hashes, new.size, old)
-            if root == new.root:
-                kept = self._keep("rollback", held.note, note, None)
-                raise Contradiction(
-                    "rollback", f"rollback: {old.origin} showed size {old.size} before, and shows {new.size} now", kept
-                )
-            self._accuse(ForkEvidence(note, held.note, root, proof), held.note, note)
-        elif new.size > old.size:
+            held = self._held
+            if held is not None and held.checkpoint == old:
+                root, proof = _shown(held.hashes, new.size, old)
+                if root != new.root:
+                    self._accuse(ForkEvidence(note, earlier, root, proof), earlier, note)
+            kept = self._keep("rollback", earlier, note, None)
+            raise Contradiction(
+                "rollback", f"rollback: {old.origin} showed size {old.size} before, and shows {new.size} now", kept
+            )
+        if new.size > old.size:
             root, proof = _shown(remote.hashes, old.size, new)
             if root != old.root:
-                self._accuse(ForkEvidence(held.note, note, root, proof), held.note, note)
+                self._accuse(ForkEvidence(earlier, note, root, proof), earlier, note)
         elif new.root != old.root:
-            self._accuse(ForkEvidence(held.note, note), held.note, note)
+            self._accuse(ForkEvidence(earlier, note), earlier, note)
 
     def _accuse(self, evidence: ForkEvidence, held: bytes, shown: bytes) -> None:
         origin = claimed_checkpoint(held).origin
@@ -212,9 +267,11 @@ class _Mirror:
 
         with closing(_ahead(fetch, expected.bundles(numbers))) as fetched:
             for entries, leaves, is_new in fetched:
+                name = tile_path("entries", edge.size // TILE_WIDTH, len(entries))
                 if is_new:
-                    name = tile_path("entries", edge.size // TILE_WIDTH, len(entries))
                     files.write(name, print_bundle(entries))
+                else:
+                    files.keep(name)  # whoever was stopped may not have made it durable
                 for path, hashes in edge.add(leaves):
                     files.write(path, hashes)
                 if on_progress is not None:
@@ -377,14 +434,25 @@ def _held(folder: Path) -> ExportedLog | None:
     """The mirror that lies in a folder; None where it is empty, or was stopped before its first checkpoint."""
     if (folder / CHECKPOINT).exists():
         return ExportedLog(folder)
-    strange = [
-        path.name
-        for path in folder.iterdir()
-        if path.name not in ("tile", ".new", CONTRADICTIONS) and not path.name.startswith(f".{CHECKPOINT}.")
-    ]
+    ours, begun = ("tile", ".new", PENDING, CONTRADICTIONS), (f".{CHECKPOINT}.", f".{PENDING}.")
+    strange = [path.name for path in folder.iterdir() if path.name not in ours and not path.name.startswith(begun)]
     if strange:
         raise Unavailable(f"{folder}: expected a mirror, an exported log or nothing, found {sorted(strange)[0]!r}")
     return None
+
+
+def _with_lines_of(held: bytes, served: bytes) -> bytes:
+    """The served note with the signatures that only the held one of the same checkpoint has, where there is room.
+
+    Whoever serves the log can leave cosignatures out, and whoever asks for them here must not lose what is held.
+    """
+    there = {(each.name, each.key_id) for each in parse_note(served).signatures}
+    lines = [print_signature(each) for each in parse_note(held).signatures if (each.name, each.key_id) not in there]
+    try:
+        longer = add_signatures(served, lines)
+    except Malformed:
+        return held
+    return longer if len(longer) <= _MOST_SERVED else held
 
 
 def _shown(hashes: ReadHashes, older: int, newer: Checkpoint) -> tuple[bytes, tuple[bytes, ...]]:
@@ -425,4 +493,4 @@ def _ahead(
         while waiting:
             yield waiting.popleft().result()
     finally:
-        pool.shutdown(cancel_futures=True)
+        pool.shutdown(wait=False, cancel_futures=True)  # who is interrupted need not wait for who serves

@@ -1,7 +1,8 @@
 """A mirror as an HTTP server: the checkpoint that lies in its folder, and the tiles and bundles that it covers.
 
 A plain ASGI application over the files, which any web server can give out as well. Nobody logs in. What is asked for
-is looked up only where its name is that of a tile, so no other file can be reached.
+is looked up only where its name is that of a tile, so no other file can be reached. The same lies below the hash of
+the origin, where clients of C2SP tlog-mirror look for it.
 """
 
 from __future__ import annotations
@@ -11,11 +12,12 @@ import logging
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
-from ...ledger.errors import LedgerError, Malformed, Unavailable
+from ...ledger.errors import LedgerError, Malformed
 from ...ledger.publishing.static_log import CHECKPOINT, ExportedLog
 from ...ledger.tlog.bundle import print_bundle
 from ...ledger.tlog.hashing import HASH_SIZE
 from ...ledger.tlog.tiles import TILE_HEIGHT, TILE_WIDTH, parse_tile_path
+from ...ledger.tlog.witness import state_path
 from ..log_answers import LogAnswer, answer_resource
 from ..witness.server import Receive, Scope, Send
 
@@ -48,27 +50,27 @@ class MirrorApp:
         self._pool.shutdown()
 
     def _answer(self, path: str, known: str) -> LogAnswer:
-        name = path.removeprefix("/")
         try:
-            content = read_mirrored(self._folder, name)
+            found = read_mirrored(self._folder, path.removeprefix("/"))
         except LedgerError as error:
             return _unavailable(error)
-        if content is None:
+        if found is None:
             return _refused(404, "the checkpoint covers no resource of this name")
-        return answer_resource(name, content, known, public=True)
+        return answer_resource(*found, known, public=True)
 
 
-def read_mirrored(folder: Path, name: str) -> bytes | None:
-    """A resource of the log in a folder; None where there is none that its checkpoint covers.
+def read_mirrored(folder: Path, name: str) -> tuple[str, bytes] | None:
+    """A resource of the log in a folder, and its plain name; None where there is none that its checkpoint covers.
 
     A partial tile is there in every width up to the checkpoint's, also where only a wider one lies in the folder.
-    Raises as ``ExportedLog`` does where what should be there does not read.
+    Raises as ``ExportedLog`` does where what should be there does not read, or was cut off: caches would keep it.
     """
     if not (folder / CHECKPOINT).exists():
         return None
     log = ExportedLog(folder)
+    name = name.removeprefix(state_path(log.checkpoint.origin).removesuffix(CHECKPOINT))
     if name == CHECKPOINT:
-        return log.note
+        return name, log.note
     try:
         level, n, width = parse_tile_path(name)
     except Malformed:
@@ -76,16 +78,11 @@ def read_mirrored(folder: Path, name: str) -> bytes | None:
     covered = (log.checkpoint.size >> (0 if level == "entries" else TILE_HEIGHT * level)) - n * TILE_WIDTH
     if width > covered:
         return None
-    try:
-        return (folder / name).read_bytes()
-    except FileNotFoundError:
-        pass
-    except OSError as error:
-        raise Unavailable(f"{folder / name}: {error.strerror}") from error
-    there = min(TILE_WIDTH, covered)  # the checkpoint's own width is always there
+    # The checkpoint's own width is always there, and so is a full one.
+    there = width if (folder / name).exists() else min(TILE_WIDTH, covered)
     if level == "entries":
-        return print_bundle(log.bundle(n, there)[:width])
-    return log.tile(level, n, there)[: width * HASH_SIZE]
+        return name, print_bundle(log.bundle(n, there)[:width])
+    return name, log.tile(level, n, there)[: width * HASH_SIZE]
 
 
 def _unavailable(error: LedgerError) -> LogAnswer:

@@ -1,13 +1,15 @@
 """Fetching a log's resources by HTTP from whoever serves them, who is not trusted.
 
-No redirects are followed, nothing comes from the environment, each answer is bounded in bytes and in time, and what a
-server says in a refusal is not shown. A server that asks to come later is heeded, up to a bound.
+No redirects are followed, nothing comes from the environment, each answer is bounded in bytes, also once it is
+unpacked, and in time, and what a server says in a refusal is not shown. A server that asks to come later is heeded, up
+to a bound.
 """
 
 from __future__ import annotations
 
 import ssl
 import time
+import zlib
 from collections.abc import Callable
 
 import httpx2
@@ -17,19 +19,20 @@ from ...ledger.errors import Unavailable, VerificationError
 from ...ledger.publishing.static_log import CHECKPOINT
 
 SECONDS = 30.0
-"""How long one answer may take, from asking to its last byte."""
+"""How long one answer may take until its last byte has come; each wait for a part of its head may last as long."""
 
 _TRIES = 5
 _MOST_WAIT = 60.0
 _FIRST_WAIT = 0.5
-_CHUNK = 64 * 1024
 _BUSY = (429, 500, 502, 503, 504)
+_GZIP = 16 + zlib.MAX_WBITS
 
 
 class HttpSource:
     """The log at ``url``, the prefix of ``checkpoint`` and ``tile/…``. Safe from threads. Close it.
 
-    ``api_key`` is for a log that is not public. ``Refused`` (``address_readable``) where the address is none.
+    ``api_key`` is for a log that is not public. ``wait`` is told how many seconds to wait before asking again, and is
+    true where there is no more asking. ``Refused`` (``address_readable``) where the address is none.
     """
 
     def __init__(
@@ -43,7 +46,7 @@ class HttpSource:
         self._url = _checked(url)
         self._seconds = seconds
         self._wait = wait
-        headers = {"Accept-Encoding": "identity", "User-Agent": "affidavit-mirror"}
+        headers = {"Accept-Encoding": "gzip, identity", "User-Agent": "affidavit-mirror"}
         if api_key is not None:
             headers["Authorization"] = f"Bearer {api_key}"
         self._client = httpx2.Client(
@@ -58,7 +61,8 @@ class HttpSource:
         problem, stated = "", 0.0
         for number in range(_TRIES):
             if problem:
-                self._wait(max(stated, _FIRST_WAIT * 2**number))
+                if self._wait(max(stated, _FIRST_WAIT * 2**number)):
+                    raise Unavailable(f"{self._url}/{name}: {problem}; it was given up")
                 stated = 0.0
             try:
                 found = self._ask(name, most)
@@ -89,16 +93,35 @@ class HttpSource:
             if status != 200:
                 why = "; redirects are not followed" if 300 <= status < 400 else ""
                 raise Unavailable(f"{where}: expected status 200, found {status}{why}")
-            if response.headers.get("content-encoding", "identity").lower() != "identity":
-                raise Unavailable(f"{where}: it is encoded, which was not asked for")
+            unpack = _unpacking(where, response.headers.get("content-encoding", "identity"))
             received = bytearray()
-            for chunk in response.iter_raw(_CHUNK):
-                received += chunk
+            for part in response.iter_raw():  # as they come: whoever sends a byte at a time must not make it last
+                received += unpack(part, most + 1 - len(received))
                 if len(received) > most:
                     raise VerificationError(f"{where}: expected at most {most} bytes, found more")
                 if time.monotonic() > end:
                     raise httpx2.ReadTimeout("too slow")
         return bytes(received)
+
+
+def _unpacking(where: str, encoding: str) -> Callable[[bytes, int], bytes]:
+    """What makes of each part of a body what was packed in it, of which so many bytes are wanted at most.
+
+    A log may pack its bundles whether that was asked for or not (C2SP tlog-tiles).
+    """
+    if encoding.lower() == "identity":
+        return lambda part, most: part
+    if encoding.lower() != "gzip":
+        raise Unavailable(f"{where}: expected no encoding, or gzip, found {encoding[:40]!r}")
+    packed = zlib.decompressobj(_GZIP)
+
+    def unpack(part: bytes, most: int) -> bytes:
+        try:
+            return packed.decompress(part, most)
+        except zlib.error as error:
+            raise VerificationError(f"{where}: its gzip does not read") from error
+
+    return unpack
 
 
 class _Busy:

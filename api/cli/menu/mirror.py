@@ -40,7 +40,10 @@ def mirror(
     ] = None,
     json: Json = False,
 ) -> None:
-    """Follow a log by its tiles, verify all of it, keep and serve the same files. Exit 4: a rollback or a fork."""
+    """Follow a log by its tiles, verify all of it, keep and serve the same files.
+
+    Exit 3: the quorum of --policy is not met; 4: a rollback or a fork.
+    """
     from ..mirror_commands import Asked, mirror
 
     asked = Asked(url, to, vkey or (), policy, key or (), state, every, serve)

@@ -47,7 +47,10 @@ class MadeUpLog:
         return Checkpoint(self.name, self.size, frontier.root())
 
     def note(self) -> bytes:
-        return sign_checkpoint(self.checkpoint(), self._private)
+        return self.sign(self.checkpoint())
+
+    def sign(self, checkpoint: Checkpoint) -> bytes:
+        return sign_checkpoint(checkpoint, self._private)
 
     def keys_of(self, origin: str, size: int) -> list[VerifierKey] | None:
         return [self.key] if origin == self.name else None

@@ -3,17 +3,26 @@
 from __future__ import annotations
 
 import json
+import signal
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import replace
+from functools import partial
+from http.server import SimpleHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
 import pytest
 
+from affidavit.api.checking import check
+from affidavit.api.cli import mirror_commands
 from affidavit.api.cli.mirror_commands import Asked, mirror
+from affidavit.api.mirror.following import follow_log
 from affidavit.domain.errors import Refused
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.audit.head import Outside
 from affidavit.ledger.errors import VerificationError
 from affidavit.ledger.publishing.static_log import check_export
 from affidavit.ledger.publishing.tlog_directory import export_log
@@ -51,8 +60,31 @@ def export(ledger: Ledger, folder: Path, size: int) -> None:
         export_log(reader, folder)
 
 
-def run(*words: str) -> subprocess.CompletedProcess[str]:
-    return subprocess.run([*COMMAND, *words], capture_output=True, text=True, check=False)
+class Quiet(SimpleHTTPRequestHandler):
+    def log_message(self, *args: object) -> None:
+        pass
+
+
+@contextmanager
+def given_out(folder: Path) -> Iterator[str]:
+    """The address of a plain web server that gives out a folder."""
+    with ThreadingHTTPServer(("127.0.0.1", 0), partial(Quiet, directory=str(folder))) as server:
+        thread = threading.Thread(target=server.serve_forever, kwargs={"poll_interval": 0.01})
+        thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@pytest.fixture
+def serving(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """A command that serves does nothing but wait to be ended."""
+    monkeypatch.setattr(mirror_commands, "run_server", lambda *args: signal.pause())
+    before = signal.getsignal(signal.SIGTERM)
+    yield
+    signal.signal(signal.SIGTERM, before)
 
 
 def test_a_log_is_mirrored_from_a_static_server_and_checked_by_everybody(
@@ -62,7 +94,7 @@ def test_a_log_is_mirrored_from_a_static_server_and_checked_by_everybody(
     vkey = print_vkey(ledger.verifier_key())
     write_private_key(tmp_path / "mirror.key", KEY)
     export(ledger, log, 290)
-    with served("--to", str(log)) as (url, _):
+    with given_out(log) as url:
         asked = Asked(url, folder, [vkey], keys=[tmp_path / "mirror.key"])
         assert mirror(asked, as_json=False) == 0
         assert "mirrored 290 entries" in capsys.readouterr().out
@@ -76,8 +108,7 @@ def test_a_log_is_mirrored_from_a_static_server_and_checked_by_everybody(
     )
     assert [each.key for each in opened.cosignatures] == [KEY.verifier_key]
     assert (tmp_path / "mirror.key.state").exists()
-    checked = run("check", str(folder), "--vkey", vkey)
-    assert checked.returncode == 0, checked.stdout
+    assert check(folder, Outside(log_keys=(ledger.verifier_key(),)), None, lambda origin: []).verdict.exit_code == 0
     second = subprocess.run(
         [sys.executable, str(VERIFIER), str(folder), "--vkey", vkey], capture_output=True, text=True, check=False
     )
@@ -102,37 +133,61 @@ def test_a_mirror_of_a_mirror_goes_on_while_it_serves(ledger: Ledger, tmp_path: 
 
 
 def write_files(log: MadeUpLog, folder: Path) -> None:
-    """What ``affidavit mirror`` makes of it."""
-    from affidavit.api.mirror.following import follow_log
-
     follow_log(log, folder, log.keys_of)
 
 
-def test_a_fork_ends_it_with_4_and_what_was_served_stays(tmp_path: Path) -> None:
+@pytest.mark.usefixtures("serving")
+def test_a_fork_ends_it_with_4_and_what_was_served_stays(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     true, other = MadeUpLog(300), MadeUpLog(400, history="other", branch=20)
-    vkey = print_vkey(true.key)
     write_files(other, tmp_path / "other")
     write_files(true, tmp_path / "m")
-    with served("--to", str(tmp_path / "other")) as (url, _):
-        once = run("mirror", url, "--to", str(tmp_path / "m"), "--vkey", vkey, "--json")
-        told = json.loads(once.stdout)
-        assert (once.returncode, told["verdict"], len(told["kept"])) == (4, "fork", 3)
-        following = run(
-            *("mirror", url, "--to", str(tmp_path / "m"), "--vkey", vkey, "--every", "1", "--serve", "127.0.0.1:0")
-        )
-        assert (following.returncode, "fork: log.example/1" in following.stdout) == (4, True)
+    with given_out(tmp_path / "other") as url:
+        asked = Asked(url, tmp_path / "m", [print_vkey(true.key)])
+        assert mirror(asked, as_json=True) == 4
+        told = json.loads(capsys.readouterr().out)
+        assert (told["verdict"], len(told["kept"])) == ("fork", 3)
+        assert mirror(replace(asked, every=60, serve="127.0.0.1:0"), as_json=False) == 4
+        assert "fork: log.example/1" in capsys.readouterr().out
     assert check_export(tmp_path / "m", [true.key]) == true.checkpoint()
 
 
-def test_what_is_served_wrongly_is_1(tmp_path: Path) -> None:
+def test_what_is_served_wrongly_is_1(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     log = MadeUpLog(300)
     write_files(log, tmp_path / "log")
     path = tmp_path / "log" / "tile/entries/000"
     path.write_bytes(path.read_bytes()[:-1] + b"x")
-    with served("--to", str(tmp_path / "log")) as (url, _):
-        found = run("mirror", url, "--to", str(tmp_path / "m"), "--vkey", print_vkey(log.key))
-    assert found.returncode == 1
-    assert "tile/entries/000: its entries are not those that the checkpoint signs" in found.stderr
+    with given_out(tmp_path / "log") as url:
+        assert mirror(Asked(url, tmp_path / "m", [print_vkey(log.key)]), as_json=False) == 1
+    assert "tile/entries/000: its entries are not those that the checkpoint signs" in capsys.readouterr().err
+
+
+def test_a_quorum_that_is_not_met_is_3(tmp_path: Path) -> None:
+    log = MadeUpLog(300)
+    write_files(log, tmp_path / "log")
+    witness = print_vkey(KEY.verifier_key)
+    policy = tmp_path / "policy"
+    policy.write_text(f"log {print_vkey(log.key)}\nwitness w {witness}\nquorum w\n")
+    write_private_key(tmp_path / "mirror.key", KEY)
+    with given_out(tmp_path / "log") as url:
+        asked = Asked(url, tmp_path / "m", policy=policy)
+        assert mirror(asked, as_json=True) == 3
+        assert not (tmp_path / "m" / "checkpoint").exists()
+        assert mirror(replace(asked, keys=[tmp_path / "mirror.key"]), as_json=True) == 0
+        assert mirror(asked, as_json=True) == 0, "what it holds has the quorum"
+
+
+@pytest.mark.usefixtures("serving")
+def test_following_that_fails_ends_the_server(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = MadeUpLog(3)
+    write_files(log, tmp_path / "m")
+
+    def fail(*args: object, **named: object) -> None:
+        raise RuntimeError("a mistake of ours")
+
+    monkeypatch.setattr(mirror_commands, "follow_log", fail)
+    monkeypatch.setattr(threading, "excepthook", lambda told: None)
+    asked = Asked("http://127.0.0.1:1", tmp_path / "m", [print_vkey(log.key)], every=60, serve="127.0.0.1:0")
+    assert mirror(asked, as_json=False) == 2
 
 
 def test_options_that_do_not_fit(tmp_path: Path) -> None:

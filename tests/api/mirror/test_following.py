@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import errno
+import os
+import shutil
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from affidavit.api.checking import check
-from affidavit.api.mirror.following import Contradiction, follow_log
+from affidavit.api.mirror.following import MOST_ENTRIES, PENDING, STALE_SECONDS, Contradiction, follow_log
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.audit.fork import parse_fork
 from affidavit.ledger.audit.head import Outside
 from affidavit.ledger.errors import LedgerError, Malformed, Unavailable, VerificationError
-from affidavit.ledger.publishing.static_log import ExportedLog, check_export, read_resource
+from affidavit.ledger.publishing.static_log import MOST_NOTE, ExportedLog, check_export, read_resource
 from affidavit.ledger.publishing.tlog_directory import export_log
+from affidavit.ledger.tlog.checkpoint import Checkpoint
+from affidavit.ledger.tlog.note import NoteSignature, print_signature
 from affidavit.tests.ledger.publishing.test_static_log import fill
 
 from .conftest import MadeUpLog, files_of
@@ -23,7 +29,7 @@ LONG = 256 * 256 + 256 + 44
 
 
 def follow(log: MadeUpLog, folder: Path) -> int:
-    return follow_log(log, folder, log.keys_of).checkpoint.size
+    return follow_log(log, folder, log.keys_of, wait=lambda seconds: None).checkpoint.size
 
 
 @pytest.mark.parametrize("size", [0, 1, 255, 256, 300, 512])
@@ -126,7 +132,7 @@ def test_whatever_is_served_wrongly_is_not_kept(tmp_path: Path, alter: Callable[
             follow(MadeUpLog(honest.size, altered={name: alter}), folder)
         kept = files_of(folder)
         assert "checkpoint" not in kept
-        assert all(true[name] == content for name, content in kept.items() if name != ".new")
+        assert all(true[name] == content for name, content in kept.items() if name not in (".new", PENDING))
 
 
 def test_a_level_1_tile_that_is_not_the_signed_one(tmp_path: Path) -> None:
@@ -182,7 +188,7 @@ def test_tiles_that_prove_nothing_are_no_fork(tmp_path: Path) -> None:
 
 def test_only_a_known_key_is_believed(tmp_path: Path) -> None:
     log, stranger = MadeUpLog(3), MadeUpLog(3, name="log.example/2")
-    with pytest.raises(VerificationError, match=r"no key of yours is of 'log.example/2'"):
+    with pytest.raises(VerificationError, match=r"no key of yours has signed 'log.example/2'"):
         follow_log(stranger, tmp_path, log.keys_of)
     forged = log.note().replace(b"\n3\n", b"\n2\n")
     with pytest.raises(VerificationError, match="is wrong"):
@@ -219,3 +225,201 @@ def test_a_note_with_more_signatures_takes_its_place(tmp_path: Path) -> None:
     log.altered = {"checkpoint": lambda content: longer}
     follow(log, tmp_path)
     assert (tmp_path / "checkpoint").read_bytes() == longer
+
+
+def with_line(note: bytes, name: str, signature: bytes = bytes(68)) -> bytes:
+    return note + print_signature(NoteSignature(name, b"key!", signature)).encode()
+
+
+def always(note: bytes) -> Callable[[bytes], bytes | None]:
+    return lambda content: note
+
+
+def test_a_signature_that_is_held_is_not_lost_where_it_is_served_no_more(tmp_path: Path) -> None:
+    log = MadeUpLog(30)
+    note = log.note()
+    for served, kept in (
+        (with_line(note, "w1"), with_line(note, "w1")),
+        (note, with_line(note, "w1")),
+        (with_line(note, "w2"), with_line(with_line(note, "w2"), "w1")),
+        (with_line(note, "w1", bytes(70)), with_line(with_line(note, "w1", bytes(70)), "w2")),
+    ):
+        log.altered = {"checkpoint": always(served)}
+        follow(log, tmp_path)
+        assert (tmp_path / "checkpoint").read_bytes() == kept
+    log.size, log.altered = 31, {}
+    follow(log, tmp_path)
+    assert (tmp_path / "checkpoint").read_bytes() == log.note()
+
+
+def test_signatures_that_leave_no_room_push_nothing_out(tmp_path: Path) -> None:
+    log = MadeUpLog(30)
+    note = with_line(log.note(), "w1")
+    log.altered = {"checkpoint": lambda content: note}
+    follow(log, tmp_path)
+    many = log.note()
+    for n in range(99):
+        many = with_line(many, f"junk/{n}")
+    room = MOST_NOTE // 2 - len(log.note()) - 20
+    for served in (many, with_line(log.note(), "junk", bytes(room // 4 * 3 - 4))):
+        log.altered = {"checkpoint": always(served)}
+        follow(log, tmp_path)
+        assert (tmp_path / "checkpoint").read_bytes() == note
+
+
+def test_what_a_cache_shows_late_is_no_rollback(tmp_path: Path) -> None:
+    log = MadeUpLog(600)
+    follow(log, tmp_path)
+    shown = [MadeUpLog(700).note(), MadeUpLog(300).note()]
+    log.size, log.altered = 700, {"checkpoint": lambda content: shown.pop()}
+    waited: list[float] = []
+    assert follow_log(log, tmp_path, log.keys_of, wait=waited.append).checkpoint.size == 700
+    assert waited == [STALE_SECONDS]
+    assert not (tmp_path / "contradictions").exists()
+
+
+def gone(content: bytes) -> bytes | None:
+    return None
+
+
+@pytest.mark.parametrize("held", [0, 300])
+def test_what_was_signed_and_not_taken_is_remembered(tmp_path: Path, held: int) -> None:
+    """A log that shows one head, serves nothing of it, and then shows another has contradicted itself."""
+    log = MadeUpLog(held)
+    if held:
+        follow(log, tmp_path)
+    log.size, log.altered = 700, {"tile/entries/001": gone}
+    with pytest.raises(Unavailable):
+        follow(log, tmp_path)
+    for size in (650, 700, 900):
+        with pytest.raises(Contradiction) as found:
+            follow(MadeUpLog(size, history="other", branch=400), tmp_path)
+        assert found.value.kind == ("rollback" if size < 700 else "fork")
+        assert found.value.kept[0].read_bytes() == MadeUpLog(700).note()
+        for evidence in found.value.kept[2:]:
+            assert check(evidence, Outside(log_keys=(log.key,)), None, lambda origin: []).verdict.exit_code == 4
+    log.size, log.altered = 900, {}
+    assert follow(log, tmp_path) == 900
+    assert not (tmp_path / PENDING).exists()
+    assert check_export(tmp_path, [log.key]) == log.checkpoint()
+
+
+def test_a_size_that_nobody_can_hold_is_not_begun(tmp_path: Path) -> None:
+    log = MadeUpLog(3)
+    log.altered = {"checkpoint": lambda content: log.sign(Checkpoint(log.name, MOST_ENTRIES + 1, bytes(32)))}
+    with pytest.raises(Unavailable, match=f"at most {MOST_ENTRIES}"):
+        follow(log, tmp_path)
+    assert (log.asked, files_of(tmp_path)) == (["checkpoint"], {})
+
+
+def test_who_is_interrupted_does_not_wait_for_who_serves(tmp_path: Path) -> None:
+    log, go_on, answered = MadeUpLog(256 * 4), threading.Event(), threading.Event()
+
+    class Silent:
+        def get(self, name: str, most: int) -> bytes | None:
+            if name == "tile/entries/003":
+                go_on.wait(60)
+                answered.set()
+            return log.get(name, most)
+
+    def interrupt(done: int, size: int) -> None:
+        raise KeyboardInterrupt
+
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            follow_log(Silent(), tmp_path, log.keys_of, on_progress=interrupt)
+        assert not answered.is_set()
+    finally:
+        go_on.set()
+
+
+class Stopped(BaseException):
+    """The machine stops."""
+
+
+class Disk:
+    """Stops at the write number ``fails_at``; remembers what a power cut would take away."""
+
+    def __init__(self, monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+        self.fails_at = 10**9
+        self.error: BaseException = Stopped()
+        self.seen = 0
+        self._folder = folder
+        self._synced: set[int] = set()
+        self._replace, self._fsync = Path.replace, os.fsync
+        write_bytes, unlink = Path.write_bytes, Path.unlink
+        mutex = threading.Lock()
+
+        def count() -> None:
+            with mutex:
+                self.seen += 1
+                if self.seen >= self.fails_at:
+                    raise self.error
+
+        def replace(path: Path, target: Path) -> Path:
+            count()
+            if target.name == "checkpoint":
+                assert not self.volatile(), "a checkpoint was published before what it covers was durable"
+            return self._replace(path, target)
+
+        def fsync(descriptor: int) -> None:
+            count()
+            self._synced.add(os.fstat(descriptor).st_ino)
+
+        def write(path: Path, content: bytes) -> int:
+            count()
+            written = write_bytes(path, content)
+            self._synced.discard(path.stat().st_ino)
+            return written
+
+        def remove(path: Path, missing_ok: bool = False) -> None:
+            count()
+            unlink(path, missing_ok)
+
+        monkeypatch.setattr(Path, "replace", replace)
+        monkeypatch.setattr(Path, "write_bytes", write)
+        monkeypatch.setattr(Path, "unlink", remove)
+        monkeypatch.setattr(os, "fsync", fsync)
+
+    def volatile(self) -> list[Path]:
+        tiles = (self._folder / "tile").rglob("*")
+        return [path for path in tiles if path.is_file() and path.stat().st_ino not in self._synced]
+
+    def lose_power(self) -> None:
+        """A file system may have the name of a file and nothing of what was written to it."""
+        for path in self.volatile():
+            with path.open("wb"):
+                pass
+
+
+@pytest.mark.parametrize("power", ["stays", "goes", "disk is full"])
+def test_a_stop_at_any_write_loses_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, power: str) -> None:
+    log, grown = MadeUpLog(300), MadeUpLog(256 * 3 + 9)
+    follow(grown, tmp_path / "whole")
+    whole = files_of(tmp_path / "whole")
+    disk = Disk(monkeypatch, tmp_path / "m")
+    told: set[str] = set()
+    for fails_at in range(1, 200):
+        disk.fails_at = 10**9
+        shutil.rmtree(tmp_path / "m", ignore_errors=True)
+        follow(log, tmp_path / "m")
+        disk.seen, disk.fails_at = 0, fails_at
+        disk.error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC)) if power == "disk is full" else Stopped()
+        try:
+            follow(grown, tmp_path / "m")
+        except Stopped:
+            pass
+        except Unavailable as error:
+            told.add(str(error).rpartition(": ")[2])
+        else:
+            break
+        if power == "goes":
+            disk.lose_power()
+        disk.fails_at = 10**9
+        assert check_export(tmp_path / "m", [log.key]) in (log.checkpoint(), grown.checkpoint())
+        follow(grown, tmp_path / "m")
+        mirrored = files_of(tmp_path / "m")
+        assert {name: mirrored[name] for name in whole} == whole
+        assert check_export(tmp_path / "m", [log.key]) == grown.checkpoint()
+    assert fails_at > 30
+    assert told == ({os.strerror(errno.ENOSPC)} if power == "disk is full" else set())

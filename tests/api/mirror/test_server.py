@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import closing
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
@@ -57,6 +58,23 @@ def test_every_width_is_there_up_to_the_checkpoints(client: TestClient) -> None:
     for name in ("tile/0/001", "tile/0/001.p/45", "tile/1/000.p/2", "tile/0/002.p/1", "tile/2/000.p/1"):
         missing = client.get(f"/{name}")
         assert (missing.status_code, missing.headers["cache-control"]) == (404, "no-store")
+
+
+def test_it_is_below_the_hash_of_its_origin_too(client: TestClient) -> None:
+    prefix = sha256(LOG.name.encode()).hexdigest()
+    for name in ("checkpoint", "tile/0/000", "tile/entries/001.p/7"):
+        below, plain = client.get(f"/{prefix}/{name}"), client.get(f"/{name}")
+        assert (below.status_code, below.content, below.headers) == (200, plain.content, plain.headers)
+    for path in (f"/{prefix}", f"/{prefix}/", f"/{prefix}/{prefix}/checkpoint", f"/{prefix.upper()}/checkpoint"):
+        assert client.get(path).status_code == 404
+
+
+def test_what_was_cut_off_is_given_to_no_cache(client: TestClient, folder: Path) -> None:
+    for name in ("tile/0/000", "tile/entries/000", "tile/entries/001.p/44"):
+        path = folder / name
+        path.write_bytes(path.read_bytes()[:-1])
+        answer = client.get(f"/{name}")
+        assert (answer.status_code, answer.headers["cache-control"]) == (503, "no-store")
 
 
 def test_who_has_it_already_is_told_so(client: TestClient) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gzip
 import threading
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
@@ -50,8 +51,22 @@ class Handler(BaseHTTPRequestHandler):
                     return
         elif name == "silent":
             self.server.done.wait(60)
+        elif name == "dripping":
+            self.send_response(200)
+            self.end_headers()
+            while not self.server.done.wait(0.01):
+                try:
+                    self.wfile.write(b"x")
+                except OSError:
+                    return
         elif name == "packed":
-            self._answer(200, b"x", **{"Content-Encoding": "gzip"})
+            self._answer(200, gzip.compress(b"what is there"), **{"Content-Encoding": "gzip"})
+        elif name == "bomb":
+            self._answer(200, gzip.compress(bytes(10_000_000)), **{"Content-Encoding": "GZIP"})
+        elif name == "garbage":
+            self._answer(200, b"what is there", **{"Content-Encoding": "gzip"})
+        elif name == "otherwise":
+            self._answer(200, b"what is there", **{"Content-Encoding": "br"})
         elif name in ("checkpoint", "busy", "tile/0/000"):
             self._answer(200, b"what is there")
         else:
@@ -104,13 +119,34 @@ def test_it_asks_below_the_prefix_and_past_caches_for_the_checkpoint(server: Hos
         ("moved", Unavailable, "found 302; redirects are not followed"),
         ("refused", Unavailable, "expected status 200, found 401"),
         ("endless", VerificationError, "expected at most 100 bytes, found more"),
-        ("packed", Unavailable, "encoded"),
+        ("bomb", VerificationError, "expected at most 100 bytes, found more"),
+        ("garbage", VerificationError, "its gzip does not read"),
+        ("otherwise", Unavailable, "expected no encoding, or gzip, found 'br'"),
     ],
 )
 def test_what_cannot_be_taken_is_told_at_once(server: Hostile, name: str, error: type[LedgerError], told: str) -> None:
     with source_of(server) as (source, waited), pytest.raises(error, match=told):
         source.get(name, 100)
     assert waited == []
+    assert len(server.seen) == 1
+
+
+def test_what_is_packed_unasked_is_unpacked(server: Hostile) -> None:
+    with source_of(server) as (source, _):
+        assert source.get("packed", 13) == b"what is there"
+        with pytest.raises(VerificationError, match="expected at most 12 bytes"):
+            source.get("packed", 12)
+
+
+def test_whoever_sends_a_byte_at_a_time_does_not_make_it_last(server: Hostile) -> None:
+    with source_of(server, seconds=0.1) as (source, _), pytest.raises(Unavailable, match=r"no answer within 0.1 s"):
+        source.get("dripping", 1_000_000)
+
+
+def test_who_is_told_to_stop_asks_no_more(server: Hostile) -> None:
+    url = f"http://127.0.0.1:{server.server_port}/log"
+    with closing(HttpSource(url, wait=lambda seconds: True)) as source, pytest.raises(Unavailable, match="given up"):
+        source.get("for-ever-busy", 100)
     assert len(server.seen) == 1
 
 
