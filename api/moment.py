@@ -15,7 +15,7 @@ from ..ledger.application import Ledger
 from ..ledger.errors import Unavailable
 from ..ledger.store.opening import EventReader
 from ..ledger.store.place import VIEWS, Place
-from ..projections.runner import catch_up, has_caught_up, views_engine
+from ..projections.runner import are_newer, catch_up, has_caught_up, views_engine
 from .reading import open_for_reading, size_as_of
 
 NamesOf = Callable[[Iterable[str]], dict[str, str | None]]
@@ -60,14 +60,28 @@ class LiveLedger:
         with self._mutex, self._locked(), self._explained(), self.ledger.recorder.reading() as reader:
             events = self.ledger.event_reader(reader)
             head = reader.head()
-            if not (self._is_prepared and has_caught_up(self._engine, head.size)):
-                with self.ledger.watch("catch_up") as figures:
-                    figures["size"] = catch_up(self._engine, events)
-                self._is_prepared = True
+            self._bring_up(events, head.size)
             size = size_as_of(reader, head.size, as_of)
             root = head.root() if head.size == size else reader.frontier_at(size).root()
             with self._engine.connect() as views:
                 yield Moment(views, events, size, root, self.ledger.names_of, self._sessions_named)
+
+    def catch_up(self) -> int:
+        """Bring the read models up to the log's present size, which is returned.
+
+        Those that a newer program made are left to it: two versions beside each other would make them anew in turn.
+        """
+        with self._mutex, self._locked(), self._explained(), self.ledger.recorder.reading() as reader:
+            size = reader.head().size
+            if not are_newer(self._engine):
+                self._bring_up(self.ledger.event_reader(reader), size)
+            return size
+
+    def _bring_up(self, events: EventReader, size: int) -> None:
+        if not (self._is_prepared and has_caught_up(self._engine, size)):
+            with self.ledger.watch("catch_up") as figures:
+                figures["size"] = catch_up(self._engine, events)
+            self._is_prepared = True
 
     def _sessions_named(self, aliases: Iterable[str]) -> dict[str, list[str]]:
         return _sessions(self.ledger.names_of(aliases), self.ledger.find_aliases)

@@ -21,8 +21,8 @@ from ..ledger.store.place import Place
 from ..ledger.store.reader import LedgerReader
 from ..ledger.store.scopes import ScopeKeys
 from ..projections.registry import REGISTRY
-from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import scratch_views
+from ..projections.runs.record import RunRecord, fold_run
 
 _MONTH = 30 * 86_400
 _DIGITS = 18

@@ -59,8 +59,8 @@ from ..ledger.tlog.checkpoint import Checkpoint
 from ..ledger.tlog.note import print_vkey
 from ..ledger.tlog.receipt import print_receipt
 from ..projections.registry import REGISTRY
-from ..projections.run_record import RunRecord, fold_run
 from ..projections.runner import VIEWS, catch_up, open_views
+from ..projections.runs.record import RunRecord, fold_run
 from ..projections.seals import seal_run, seal_view
 from .settings import cosigners, keys_root, ledger_place, recorder_name
 

@@ -14,7 +14,7 @@ from ..domain.optimization.events import RunSealed
 from ..ledger.audit.stretches import Damage
 from ..ledger.errors import Unavailable
 from ..ledger.files import sync_folder, sync_tree
-from ..projections.manifest import compare_manifest
+from ..projections.directories.manifest import compare_manifest
 from .reading import OpenLedger
 
 

@@ -6,19 +6,16 @@ long way to go processes make them, each over a reader of the same state, and wh
 
 from __future__ import annotations
 
-import multiprocessing
 import os
-from collections import defaultdict, deque
+from collections import defaultdict
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import Future, ProcessPoolExecutor
-from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
 from functools import partial
 from itertools import islice
 from typing import Any
 
 from ..domain.event import Recorded
-from ..ledger.errors import Unavailable
+from ..ledger.processes import in_order, processes
 from ..ledger.store.opening import EventReader
 from .view import View, print_rows
 
@@ -47,21 +44,16 @@ def batches(views: Sequence[View], events: EventReader, start: int, stop: int, j
     """What the entries ``start <= seq < stop`` add to views, in order.
 
     By ``jobs`` processes; for None by one for each core where the way is long. By this one where the same state of the
-    log cannot be opened again. ``Unavailable`` where one of the processes does not start, or is ended.
+    log cannot be opened again. ``Unreachable`` where one of the processes does not start, or is ended.
     """
     again = events.again()
     wanted = jobs if jobs is not None else (os.cpu_count() or 1) if stop - start >= PARALLEL_FROM else 1
     if wanted <= 1 or again is None:
         yield from _here(views, events, start, stop)
         return
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(wanted, mp_context=context, initializer=_open, initargs=(again, tuple(views))) as pool:
-        try:
-            yield from _shared(pool, start, stop, _AHEAD * wanted)
-        except BrokenProcessPool as error:
-            raise Unavailable("a process that makes the views did not start, or was ended") from error
-        finally:
-            pool.shutdown(wait=False, cancel_futures=True)
+    stretches = ((first, min(first + _STRETCH, stop)) for first in range(start, stop, _STRETCH))
+    with processes(wanted, "makes the views", _open, again, tuple(views)) as pool:
+        yield from in_order(pool, _stretch, stretches, _AHEAD * wanted)
 
 
 def _here(views: Sequence[View], events: EventReader, start: int, stop: int) -> Iterator[Batch]:
@@ -70,16 +62,6 @@ def _here(views: Sequence[View], events: EventReader, start: int, stop: int) -> 
         batch = list(islice(source, BATCH))
         start = batch[-1].seq + 1 if len(batch) == BATCH else stop
         yield start, make_rows(views, batch)
-
-
-def _shared(pool: ProcessPoolExecutor, start: int, stop: int, ahead: int) -> Iterator[Batch]:
-    waiting: deque[Future[Batch]] = deque()
-    for first in range(start, stop, _STRETCH):
-        waiting.append(pool.submit(_stretch, first, min(first + _STRETCH, stop)))
-        if len(waiting) >= ahead:
-            yield waiting.popleft().result()
-    while waiting:
-        yield waiting.popleft().result()
 
 
 def make_rows(views: Sequence[View], events: Iterable[Recorded]) -> list[Made]:
@@ -108,7 +90,8 @@ def _open(again: Callable[[], EventReader], views: tuple[View, ...]) -> None:
     _opened = again(), views
 
 
-def _stretch(start: int, stop: int) -> Batch:
+def _stretch(span: tuple[int, int]) -> Batch:
     assert _opened is not None
     events, views = _opened
+    start, stop = span
     return stop, make_rows(views, events.events(start, stop, _types(views)))

@@ -12,7 +12,7 @@ import re
 import shutil
 import tempfile
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from functools import lru_cache
 from itertools import groupby
@@ -42,7 +42,7 @@ from .batches import batches
 from .columns import TEXT, WHOLE, add_rows, names_there, tables_there
 from .evaluation.view import EVALUATION_VIEW
 from .reviews_view import REVIEWS_VIEW
-from .runs_view import RUNS_VIEW
+from .runs.view import RUNS_VIEW
 from .view import NO_ROWS, Row, View, extend_digest, extend_printed
 
 VIEWS: tuple[View, ...] = (RUNS_VIEW, EVALUATION_VIEW, REVIEWS_VIEW)
@@ -90,16 +90,16 @@ def _throw_away(engine: Engine) -> None:
 
 def _catch_up(engine: Engine, events: EventReader, views: tuple[View, ...], jobs: int | None) -> int:
     size = events.reader.head().size
-    reached: defaultdict[int, list[View]] = defaultdict(list)
-    for view in views:
-        _prepare(engine, view, size)
-        with engine.connect() as connection:
-            reached[tracked(connection, view)[0]].append(view)
-    for start, together in reached.items():
+    together: defaultdict[int, list[View]] = defaultdict(list)
+    digests: dict[str, bytes] = {}
+    for view, (reached, digest) in zip(views, _prepare(engine, views, size), strict=True):
+        together[reached].append(view)
+        digests[view.name] = digest
+    for start, fed in together.items():
         if start < size:
-            _feed(engine, together, events, start, size, jobs)
+            _feed(engine, fed, events, (start, size), [digests[view.name] for view in fed], jobs)
         if start == 0:
-            _index(engine, together)
+            _index(engine, fed)
     return size
 
 
@@ -108,13 +108,24 @@ def has_caught_up(engine: Engine, size: int, views: tuple[View, ...] = VIEWS) ->
 
     It is one query, and does not ask whether their tables are whole.
     """
+    reached = _reached(engine)
+    return all(reached.get(view.name) == (view.version, size) for view in views)
+
+
+def are_newer(engine: Engine, views: tuple[View, ...] = VIEWS) -> bool:
+    """Whether a newer program made one of the views that are stored."""
+    reached = _reached(engine)
+    return any(reached.get(view.name, (0, 0))[0] > view.version for view in views)
+
+
+def _reached(engine: Engine) -> dict[str, tuple[int, int]]:
+    """By name, the version and size that each view says it has; empty where none can be read."""
     try:
         with engine.connect() as connection:
             rows = connection.exec_driver_sql("SELECT view, version, size FROM tracking").all()
     except DatabaseError:
-        return False
-    reached = {name: (version, upto) for name, version, upto in rows}
-    return all(reached.get(view.name) == (view.version, size) for view in views)
+        return {}
+    return {name: (version, size) for name, version, size in rows}
 
 
 def tracked(connection: Connection, view: View) -> tuple[int, bytes]:
@@ -256,24 +267,31 @@ def _disposed(opened: ExitStack, engine: Engine) -> Engine:
     return engine
 
 
-def _prepare(engine: Engine, view: View, size: int) -> None:
-    """Make the tables, anew where what is there is of another version or of a longer log."""
+def _prepare(engine: Engine, views: Sequence[View], size: int) -> list[tuple[int, bytes]]:
+    """Make the tables, anew where what is there is of another version or of a longer log.
+
+    Returns (size, digest) that each view has reached. It is asked at every look, and so takes few statements.
+    """
     with engine.begin() as connection:
-        _TRACKING.create(connection, checkfirst=True)
-        row = connection.execute(_TRACKING.select().where(_TRACKING.c.view == view.name)).one_or_none()
         there = names_there(connection)
-        tables = view.metadata.sorted_tables
-        whole = all(table.name in there and all(index.name in there for index in table.indexes) for table in tables)
-        if row is not None and row.version == view.version and row.size <= size and whole:
-            return
-        view.metadata.drop_all(connection)
-        _drop_caches(connection)
-        for table in tables:
-            connection.execute(CreateTable(table))
-        connection.execute(_TRACKING.delete().where(_TRACKING.c.view == view.name))
-        connection.execute(
-            _TRACKING.insert(), {"view": view.name, "version": view.version, "size": 0, "digest": NO_ROWS}
-        )
+        if _TRACKING.name not in there:
+            _TRACKING.create(connection)
+        rows = {row.view: row for row in connection.execute(_TRACKING.select())}
+        return [_prepared(connection, view, rows.get(view.name), size, there) for view in views]
+
+
+def _prepared(connection: Connection, view: View, row: Any, size: int, there: set[str]) -> tuple[int, bytes]:
+    tables = view.metadata.sorted_tables
+    whole = all(table.name in there and all(index.name in there for index in table.indexes) for table in tables)
+    if row is not None and row.version == view.version and row.size <= size and whole:
+        return row.size, row.digest
+    view.metadata.drop_all(connection)
+    _drop_caches(connection)
+    for table in tables:
+        connection.execute(CreateTable(table))
+    connection.execute(_TRACKING.delete().where(_TRACKING.c.view == view.name))
+    connection.execute(_TRACKING.insert(), {"view": view.name, "version": view.version, "size": 0, "digest": NO_ROWS})
+    return 0, NO_ROWS
 
 
 def _drop_caches(connection: Connection) -> None:
@@ -301,11 +319,16 @@ def _index(engine: Engine, views: list[View]) -> None:
                     connection.execute(CreateIndex(index, if_not_exists=True))
 
 
-def _feed(engine: Engine, views: list[View], events: EventReader, start: int, stop: int, jobs: int | None) -> None:
-    """Feed views that have reached the same size."""
-    with engine.connect() as connection:
-        digests = [tracked(connection, view)[1] for view in views]
-    for reached, made in batches(views, events, start, stop, jobs):
+def _feed(
+    engine: Engine,
+    views: list[View],
+    events: EventReader,
+    span: tuple[int, int],
+    digests: list[bytes],
+    jobs: int | None,
+) -> None:
+    """Feed views that have reached the same size, each with its digest, from that size up to another."""
+    for reached, made in batches(views, events, *span, jobs):
         with engine.begin() as connection:
             for number, (view, own) in enumerate(zip(views, made, strict=True)):
                 for printed in own.printed:

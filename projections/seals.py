@@ -20,11 +20,11 @@ from ..ledger.audit.stretches import Damage
 from ..ledger.errors import Malformed
 from ..ledger.events import ProjectionSealed
 from ..ledger.store.opening import EventReader
-from .manifest import compare_manifest, manifest
-from .native_profile import NATIVE_VERSION
-from .run_directory import build_run_directory
-from .run_record import fold_run
+from .directories.directory import build_run_directory
+from .directories.manifest import compare_manifest, manifest
+from .directories.native import NATIVE_VERSION
 from .runner import VIEWS, stored_digest, tracked
+from .runs.record import fold_run
 from .view import NO_ROWS, View, digest_of
 
 SEALED_PROFILE = "native"

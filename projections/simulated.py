@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from .run_record import RunRecord
+from .runs.record import RunRecord
 
 
 def is_simulated(model: str) -> bool:

@@ -80,6 +80,9 @@ def restore(backup: Path, destination: str, keys_from: Path | None, behind: bool
     say(f"origin   {made.origin}")
     say(f"entries  {made.size}")
     say(f"root     {base64(made.root)}")
+    say(f"signed   up to {made.signed_size}, as the key folder on this machine knows")
+    if made.moved is not None:
+        say(f"closed   {made.moved}: it goes on there, and here it can be read and verified")
     if made.signed_size > made.size:
         say()
         say(f"Size {made.signed_size} was signed, so it opens only for reading: `affidavit reopen` lets it go on.")

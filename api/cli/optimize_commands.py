@@ -20,13 +20,13 @@ from ...domain.optimization.script import optimise
 from ...domain.strict_json import STRICT_JSON
 from ...ledger.application import Ledger
 from ...ledger.errors import Unavailable
-from ...projections.cost import cost_of
-from ...projections.explanation import explain
-from ...projections.explanation_text import WIDTH, comparison_lines
-from ...projections.reflex_profile import reflex_result
-from ...projections.reproduction import MARGIN, compare_runs
-from ...projections.run_list import list_runs
-from ...projections.run_record import RunRecord
+from ...projections.directories.reflex import reflex_result
+from ...projections.runs.cost import cost_of
+from ...projections.runs.explanation import explain
+from ...projections.runs.explanation_text import WIDTH, comparison_lines
+from ...projections.runs.record import RunRecord
+from ...projections.runs.reproduction import MARGIN, compare_runs
+from ...projections.runs.run_list import list_runs
 from ...projections.simulated import is_simulated
 from ..drive.run_equality import Diverged
 from ..drive.run_replay import ReplayReport, replay

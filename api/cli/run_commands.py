@@ -4,26 +4,28 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 from ...domain.errors import Refused
 from ...ledger.errors import Malformed, Unavailable
-from ...projections.cost import cost_of
-from ...projections.prompt_diff import diff_iterations, render_words
-from ...projections.rewrite_history import peer_entries, peer_json, peer_text, run_changes, true_json, true_text
-from ...projections.run_directory import PROFILES, build_run_directory
-from ...projections.run_list import RunLine, list_runs
-from ...projections.run_record import RunRecord
-from ...projections.run_summary import summarise
+from ...projections.directories.directory import PROFILES
+from ...projections.runs.cost import cost_of
+from ...projections.runs.prompt_diff import diff_iterations, render_words
+from ...projections.runs.record import RunRecord
+from ...projections.runs.rewrite_history import peer_entries, peer_json, peer_text, run_changes, true_json, true_text
+from ...projections.runs.run_list import RunLine, list_runs
+from ...projections.runs.summary import summarise
 from ..adapters.reflex.importer import ImportReport, import_reflex
-from ..reading import OpenLedger, open_for_reading
+from ..reading import open_for_reading
+from ..rebuilding import Folder, rebuild_folders
 from ..record import open_ledger
 from ..reviews import reviews_of
 from ..run_folders import write_folders
 from ..settings import keys_root, ledger_place
-from .output import base64, print_json, print_table, progress, say, score
+from .output import OnProgress, base64, print_json, print_table, progress, say, score
 
 
 def import_tree(given: str | None, path: Path, as_json: bool) -> None:
@@ -188,7 +190,15 @@ def print_diff(
             say("the prompts are the same")
 
 
-def rebuild_runs(given: str | None, to: Path, profile: str, run: str | None, as_of: str | None, as_json: bool) -> None:
+def rebuild_runs(
+    given: str | None,
+    to: Path,
+    profile: str,
+    run: str | None,
+    as_of: str | None,
+    as_json: bool,
+    jobs: int | None = None,
+) -> None:
     with open_for_reading(ledger_place(given), keys_root()) as ledger:
         size = ledger.size_as_of(as_of)
         root = ledger.root_at(size)
@@ -196,33 +206,29 @@ def rebuild_runs(given: str | None, to: Path, profile: str, run: str | None, as_
         if run is not None:
             ledger.run(run, size)
             names = [run]
-        with progress("rebuilding", quiet=as_json) as on_progress:
-            records = _records(ledger, names, size, on_progress)
-            written = write_folders(to, _folders(records, profile))
+        folders = rebuild_folders(ledger, keys_root(), names, size, profile, jobs)
+        with closing(folders), progress("rebuilding", quiet=as_json) as on_progress:
+            written = write_folders(to, _each_once(folders, len(names), on_progress))
     if as_json:
         print_json({"size": size, "root": base64(root), "profile": profile, "to": str(to), "files": written})
     else:
         say(f"rebuilt {written} files under {to}, profile {profile}, from {size} entries")
 
 
-def _records(ledger: OpenLedger, names: list[str], size: int, on_progress: Any) -> Iterator[RunRecord]:
-    for done, name in enumerate(names):
-        if on_progress is not None:
-            on_progress(done, len(names))
-        try:
-            yield ledger.run(name, size)
-        except Refused:
-            continue  # it starts later than the size that was asked for
-
-
-def _folders(records: Iterator[RunRecord], profile: str) -> Iterator[tuple[str, dict[str, bytes]]]:
+def _each_once(
+    folders: Iterator[Folder | None], count: int, on_progress: OnProgress | None
+) -> Iterator[tuple[str, dict[str, bytes]]]:
+    """The folders that there are, by name; ``Refused`` where two would be one on a disk that ignores case."""
     seen: set[str] = set()
-    for record in records:
-        name = record.started.directory
-        if name.casefold() in seen:
-            raise Refused("directory_once", f"run {record.run}: another run has a directory {name!r}; use --run")
-        seen.add(name.casefold())
-        yield name, build_run_directory(record, profile)
+    for done, folder in enumerate(folders):
+        if on_progress is not None:
+            on_progress(done, count)
+        if folder is None:
+            continue
+        if folder.name.casefold() in seen:
+            raise Refused("directory_once", f"run {folder.run}: another run has a directory {folder.name!r}; use --run")
+        seen.add(folder.name.casefold())
+        yield folder.name, folder.files
 
 
 def _read_run(given: str | None, run: str, as_of: str | None) -> tuple[RunRecord, int, str]:

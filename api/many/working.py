@@ -11,6 +11,7 @@ from fastapi import FastAPI
 
 from ...ledger.application import Ledger
 from ..anchoring import Anchoring, scheduled
+from ..following import Following
 from ..http.app import create_app, open_service
 from ..http.limits import Limits
 from ..http.service import Settings
@@ -49,6 +50,9 @@ def at_work(
     """
     with ExitStack() as opened:
         live = opened.enter_context(closing(LiveLedger(ledger)))
+        following = Following(live)
+        opened.callback(following.stop)
+        following.start()
         judges: Judges | None = None
         if chat is not None:
             opened.enter_context(closing(chat))

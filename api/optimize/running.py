@@ -12,7 +12,7 @@ from ...domain.optimization.conversation import REASONER
 from ...domain.optimization.events import Split
 from ...domain.optimization.options import BRANCHABLE, Options
 from ...domain.optimization.script import optimise
-from ...projections.run_record import RunRecord
+from ...projections.runs.record import RunRecord
 from ..drive.run_loop import Observer, Outcome, drive
 from ..models.chat import Model
 from ..models.patience import Patience

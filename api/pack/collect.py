@@ -12,7 +12,7 @@ from ...domain.model_calls import EVENTS as MODEL_EVENTS
 from ...ledger.entries.entry import Entry, StoredEntry, format_at, parse_entry
 from ...ledger.entries.mapper import scope_of
 from ...ledger.entries.seal import open_disclosure
-from ...ledger.errors import Unavailable
+from ...ledger.errors import NotNow
 from ...ledger.events import ReviewSigned
 from ...ledger.evidence.evidence import EarlierCheckpoint, Evidence, EvidenceEntry, EvidenceRange, encode_base64url
 from ...ledger.folds.anchors import ANCHOR_STREAM, Anchor
@@ -59,10 +59,10 @@ def require_subject(run: str | None, start: str | None, end: str | None) -> None
 
 
 def as_published(ledger: OpenLedger) -> OpenLedger:
-    """The ledger as of its newest published checkpoint; ``Unavailable`` where there is none."""
+    """The ledger as of its newest published checkpoint; ``NotNow`` where there is none."""
     latest = ledger.reader.latest_checkpoint()
     if latest is None:
-        raise Unavailable("no checkpoint is published yet; `affidavit seal` signs one")
+        raise NotNow("no checkpoint is published yet; `affidavit seal` signs one")
     return replace(ledger, size=latest[0], root=ledger.root_at(latest[0]))
 
 
@@ -150,14 +150,14 @@ def select_window(ledger: OpenLedger, start: str, end: str, *, content: bool) ->
 def collect_evidence(ledger: OpenLedger, selection: Selection, recorder: str, at: str, policy: str | None) -> Evidence:
     """The evidence for a selection, under the newest checkpoint that is published.
 
-    ``Unavailable`` where none covers it; ``Refused`` (``pack_size``) where it is too much for one file.
+    ``NotNow`` where none covers it; ``Refused`` (``pack_size``) where it is too much for one file.
     """
     reader = ledger.reader
     latest = reader.latest_checkpoint()
     rows = {row.seq: row for row in _accompanying(reader, selection, ledger.size)}
     last = max(rows)
     if latest is None or latest[0] <= last:
-        raise Unavailable(f"no published checkpoint covers entry {last} yet; `affidavit seal` signs one")
+        raise NotNow(f"no published checkpoint covers entry {last} yet; `affidavit seal` signs one")
     size, note = latest
     if len(rows) > MOST_ENTRIES:
         raise _too_large(str(len(rows)))

@@ -16,7 +16,7 @@ from ...ledger.folds.identity import Identity
 from ...ledger.store.folding import read_identity
 from ...ledger.tlog.checkpoint import claimed_checkpoint
 from ...ledger.tlog.note import encode_base64, parse_vkey
-from ...projections.calls_account import account_lines
+from ...projections.runs.calls_account import account_lines
 from ...projections.simulated import is_simulated, simulated_models
 from .carried import CarriedEvents, carried_events
 from .run_page import RunPage, run_page

@@ -21,7 +21,7 @@ from markupsafe import Markup
 from ...domain.event import Withheld
 from ...domain.number import format_number
 from ...ledger.evidence.evidence import Evidence, print_evidence
-from ...projections.explanation_text import signed
+from ...projections.runs.explanation_text import signed
 from ...projections.withheld import shown
 from .content import page_content
 from .page_digest import page_digest

@@ -10,12 +10,12 @@ from ...domain.event import Withheld
 from ...domain.optimization.events import IterationCompleted, PromptEvaluated, RewriteProposed, RunStarted, Sample
 from ...domain.optimization.history import Change
 from ...ledger.store.opening import EventReader
-from ...projections.explanation import explain
-from ...projections.explanation_text import comparison_lines
-from ...projections.prompt_diff import WordOp, diff_prompts
-from ...projections.rewrite_history import run_changes
-from ...projections.run_record import Iteration, RunRecord, Text, fold_run
-from ...projections.statistics import p_text
+from ...projections.runs.explanation import explain
+from ...projections.runs.explanation_text import comparison_lines
+from ...projections.runs.prompt_diff import WordOp, diff_prompts
+from ...projections.runs.record import Iteration, RunRecord, Text, fold_run
+from ...projections.runs.rewrite_history import run_changes
+from ...projections.statistics.gain import p_text
 
 _UNFOLDED = 10_000
 """A width that folds no line: a page folds them itself."""

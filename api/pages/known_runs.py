@@ -17,11 +17,11 @@ from ...domain.model_calls import ModelAnswered, ModelRequested
 from ...ledger.application import Ledger
 from ...ledger.entries.entry import read_entry
 from ...ledger.folds.erasures import ERASURE_STREAM
-from ...projections.explanation import explain
-from ...projections.recorded_calls import called_from
-from ...projections.run_flow import Step, run_steps
-from ...projections.run_places import require_run
-from ...projections.run_record import RunFold, RunRecord
+from ...projections.runs.explanation import explain
+from ...projections.runs.flow import Step, run_steps
+from ...projections.runs.places import require_run
+from ...projections.runs.record import RunFold, RunRecord
+from ...projections.runs.recorded_calls import called_from
 from ..moment import Moment
 from .frame import Visit
 

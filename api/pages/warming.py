@@ -18,7 +18,7 @@ from ...projections.evaluation.judge_versions import count_verdicts
 from ...projections.evaluation.latest import last_day
 from ...projections.evaluation.segments import DTYPES, Kind, load_segments
 from ...projections.evaluation.stale import extend_spans
-from ...projections.run_list import filter_choices
+from ...projections.runs.run_list import filter_choices
 from ..http.service import Service
 from ..moment import Moment
 from .frame import environment

@@ -10,7 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from ..rates import clustered_share
+from ..statistics.rates import clustered_share
 from .graded import Codes, Graded, Rows, has, last_of_each
 from .segments import REPEATED, SUCCESS, alias_of
 from .stale import fill_sessions

@@ -12,7 +12,8 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rates import LEVEL, Figures, Interval, Subjects, correlation_of, newcombe
+from ..statistics.figures import LEVEL, Figures, Interval
+from ..statistics.rates import Subjects, correlation_of, newcombe
 
 Values = NDArray[Any]
 

@@ -1,7 +1,8 @@
 """Rules: which versions are in force, and a full-text search over them (SQLite FTS5, ranked by bm25).
 
 The index is a cache beside the view's tables, made anew when it is not that of the newest rule. Where those lie in
-another database, SQLite indexes the rules in memory, so that a search finds the same in the same order.
+another database, SQLite indexes the rules in memory, so that a search finds the same in the same order; that index
+stays with the connection, for the next search of the same rules.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ from __future__ import annotations
 import json
 import re
 import sqlite3
-from collections.abc import Iterable, Sequence
-from contextlib import closing
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any
 
@@ -19,6 +20,7 @@ from sqlalchemy import Connection
 MAX_WORDS = 64
 """Words of a question that are searched for; the rest of a long one adds little."""
 
+_KEPT = "rules_index"
 _INDEX = "CREATE VIRTUAL TABLE {name} USING fts5(title, text, tags, tokenize='porter unicode61 remove_diacritics 2')"
 _ADD = "INSERT INTO {name} (rowid, title, text, tags) VALUES (?, ?, ?, ?)"
 _RANK = (
@@ -28,6 +30,17 @@ _IN_FORCE = (
     "SELECT r.* FROM rules r JOIN (SELECT rule, max(seq) AS newest FROM rules WHERE seq < ? GROUP BY rule) n "
     "ON r.seq = n.newest"
 )
+
+
+@dataclass(frozen=True, slots=True)
+class _Indexed:
+    """Which entries of the log published the rules that are indexed, and where; closed with what keeps it."""
+
+    seqs: tuple[int, ...]
+    db: sqlite3.Connection
+
+    def __del__(self) -> None:
+        self.db.close()
 
 
 def list_rules(views: Connection, size: int, *, retired: bool = False) -> list[dict[str, Any]]:
@@ -58,10 +71,7 @@ def search_rules(
     if views.dialect.name == "sqlite":
         ranked = _ranked(views, _index(views, size, rules.values()), asked)
     else:
-        with closing(sqlite3.connect(":memory:")) as scratch:
-            scratch.execute(_INDEX.format(name="rules_index"))
-            scratch.executemany(_ADD.format(name="rules_index"), _rows(rules.values()))
-            ranked = scratch.execute(_RANK.format(index="rules_index"), (asked,)).fetchall()
+        ranked = _index_in_memory(views, rules).execute(_RANK.format(index="rules_index"), (asked,)).fetchall()
     found: list[dict[str, Any]] = []
     counts: dict[str, int] = {}
     for seq, rank in ranked:
@@ -121,6 +131,19 @@ def _index(views: Connection, size: int, rules: Iterable[dict[str, Any]]) -> str
         views.exec_driver_sql("INSERT INTO rules_indexed VALUES (?, ?)", (newest, count))
         views.commit()
     return "rules_index"
+
+
+def _index_in_memory(views: Connection, rules: Mapping[int, dict[str, Any]]) -> sqlite3.Connection:
+    """A database that indexes these rules: the one of the search before, if that was of the same."""
+    seqs = tuple(rules)
+    kept: _Indexed | None = views.info.get(_KEPT)
+    if kept is not None and kept.seqs == seqs:
+        return kept.db
+    db = sqlite3.connect(":memory:", check_same_thread=False)  # its connection is one thread's after another's
+    db.execute(_INDEX.format(name="rules_index"))
+    db.executemany(_ADD.format(name="rules_index"), _rows(rules.values()))
+    views.info[_KEPT] = _Indexed(seqs, db)
+    return db
 
 
 def _fill(views: Connection, name: str, rules: Iterable[dict[str, Any]]) -> None:

@@ -11,8 +11,8 @@ import numpy as np
 from sqlalchemy import Connection
 
 from ...domain.number import parse_number
-from ..rates import Mean, Subjects
-from ..statistics import INTERVAL_FROM
+from ..statistics.gain import INTERVAL_FROM
+from ..statistics.rates import Mean, Subjects
 from .changes import mean_change, sides
 from .segments import number_of
 from .stale import fill_sessions

@@ -13,13 +13,13 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ..columns import equals
-from ..rates import dense
-from ..win_rate import Evidence, evidence
+from ..statistics.rates import dense
 from .columns import Columns
 from .graded import Rows, has, of_texts
 from .segments import LOST, TIED, Load, load_segments
 from .tiles import runs
 from .view import DAY
+from .win_rate import Evidence, evidence
 
 _MICRO = 1_000_000
 

@@ -17,7 +17,10 @@ from numpy.typing import NDArray
 from sqlalchemy import Connection
 
 from ...domain.number import parse_number
-from ..rates import Arm, clustered_share, compare_sets, sample_ratio, weighted_difference
+from ..statistics.comparing import Arm, compare_sets
+from ..statistics.rates import clustered_share
+from ..statistics.sample_ratio import sample_ratio
+from ..statistics.weighting import weighted_difference
 from .graded import Graded, Rows, counts_of, has, of_texts, one_a_session
 from .segments import FLIPPED, SUCCESS, alias_of
 from .tiles import strata_of

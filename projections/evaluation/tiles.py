@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from ..rates import Clusters, Mean, Share, clustered_share, clusters_in_each, dense, weighted_share
-from ..rates import share as clustered
+from ..statistics.rates import Clusters, Mean, Share, clustered_share, clusters_in_each, dense
+from ..statistics.rates import share as clustered
+from ..statistics.weighting import weighted_share
 from .changes import Change, mean_change, share_change, sides
 from .graded import Codes, Graded, Rows, counts_of, has, one_a_session
 from .segments import ESCALATED, FLIPPED, NONE, SUCCESS, SYSTEM_ERROR

@@ -17,8 +17,15 @@ import numpy as np
 from numpy.typing import NDArray
 from sqlalchemy import Connection
 
-from ..rates import dense
-from ..win_rate import (
+from ..statistics.rates import dense
+from .columns import Columns
+from .counts import undecided_turns
+from .graded import Rows, counts_of, has, of_texts
+from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Load, Segments, between, load_segments
+from .since_first import Followed, SinceFirst, followed
+from .tiles import runs, share
+from .view import DAY
+from .win_rate import (
     LOSS,
     TIE,
     WIN,
@@ -29,13 +36,6 @@ from ..win_rate import (
     position_check,
     win_rate,
 )
-from .columns import Columns
-from .counts import undecided_turns
-from .graded import Rows, counts_of, has, of_texts
-from .segments import LOST, SERVED_FIRST, SIGNIFICANT, TIED, Load, Segments, between, load_segments
-from .since_first import Followed, SinceFirst, followed
-from .tiles import runs, share
-from .view import DAY
 
 MICRO = 1_000_000
 

@@ -32,7 +32,7 @@ from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Unavailable
 from affidavit.ledger.events import ImportCompleted
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.run_record import RunRecord, fold_run
+from affidavit.projections.runs.record import RunRecord, fold_run
 
 DEMO = Path(files.__file__).resolve().parents[2] / "demo"
 REFLEX = DEMO / "reflex"

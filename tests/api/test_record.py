@@ -22,8 +22,8 @@ from affidavit.ledger.errors import Conflict, Malformed
 from affidavit.ledger.tlog.hashing import leaf_hash
 from affidavit.ledger.tlog.receipt import parse_receipt, verify_receipt
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.run_list import list_runs
-from affidavit.projections.run_record import RunRecord
+from affidavit.projections.runs.record import RunRecord
+from affidavit.projections.runs.run_list import list_runs
 from affidavit.projections.seals import check_seals
 from affidavit.tests.folders import folder_of
 

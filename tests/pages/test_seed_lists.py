@@ -12,7 +12,7 @@ from affidavit.api.http.service import Service
 from affidavit.api.record import RecordingLedger
 from affidavit.projections.evaluation.overview import build_overview
 from affidavit.projections.evaluation.windows import OverviewRequest
-from affidavit.projections.run_record import RunRecord
+from affidavit.projections.runs.record import RunRecord
 from affidavit.tests.api.pages.world import session_alias
 from affidavit.tests.api.pages.world_runs import BETTER, LINEAGE, SIBLING
 from affidavit.tests.api.pages.world_sessions import (

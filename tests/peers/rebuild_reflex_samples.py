@@ -15,9 +15,9 @@ from pathlib import Path
 from affidavit.api.adapters.reflex.importer import import_reflex
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.store.opening import EventReader
+from affidavit.projections.directories.directory import build_run_directory
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.run_directory import build_run_directory
-from affidavit.projections.run_record import fold_run
+from affidavit.projections.runs.record import fold_run
 
 
 def main(original: Path, out: Path) -> None:

@@ -20,7 +20,7 @@ from affidavit.domain.optimization.events import (
 )
 from affidavit.domain.optimization.run import RunState, decide, evolve
 from affidavit.ledger.application import Ledger
-from affidavit.projections.run_record import RunRecord, fold_run
+from affidavit.projections.runs.record import RunRecord, fold_run
 
 RecordOf = Callable[[Sequence[Event]], RunRecord]
 

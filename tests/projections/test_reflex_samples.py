@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from affidavit.projections.manifest import manifest
-from affidavit.projections.rewrite_history import (
+from affidavit.projections.directories.directory import build_run_directory
+from affidavit.projections.directories.manifest import manifest
+from affidavit.projections.runs.record import RunRecord
+from affidavit.projections.runs.rewrite_history import (
     NO_PEER_ENTRIES,
     peer_entries,
     peer_json,
@@ -17,9 +19,7 @@ from affidavit.projections.rewrite_history import (
     run_changes,
     true_text,
 )
-from affidavit.projections.run_directory import build_run_directory
-from affidavit.projections.run_record import RunRecord
-from affidavit.projections.run_summary import list_row, summarise
+from affidavit.projections.runs.summary import list_row, summarise
 
 SECRETS = ("reasoning_api_key",)
 

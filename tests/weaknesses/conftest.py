@@ -31,7 +31,7 @@ from affidavit.domain.optimization.script import optimise
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.entries.entry import StoredEntry
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.run_record import RunRecord
+from affidavit.projections.runs.record import RunRecord
 
 PROMPT = SANDBOX_PROMPT
 Wrap = Callable[[Model], Model]

@@ -9,7 +9,7 @@ import pytest
 from affidavit.api.optimize.running import Provenance, branch_from, start
 from affidavit.domain.errors import Refused
 from affidavit.domain.optimization.events import PromptEvaluated
-from affidavit.projections.run_record import RunRecord, Text
+from affidavit.projections.runs.record import RunRecord, Text
 
 from .conftest import Bench, meaning_of, plan_of
 

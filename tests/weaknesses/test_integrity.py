@@ -22,8 +22,8 @@ from affidavit.ledger.application import Ledger
 from affidavit.ledger.audit.audit import Against, audit
 from affidavit.ledger.audit.verdict import Verdict
 from affidavit.ledger.store.sqlite.reader import SqliteReader, open_snapshot
+from affidavit.projections.directories.directory import build_run_directory
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.run_directory import build_run_directory
 from affidavit.tests.folders import folder_of
 
 from .conftest import Bench, Shell, calls_of, plan_of, watched

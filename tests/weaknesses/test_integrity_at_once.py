@@ -19,10 +19,10 @@ from affidavit.api.run_store import RunStore
 from affidavit.domain.errors import Refused
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
 from affidavit.ledger.application import Edge, Ledger
+from affidavit.projections.directories.directory import build_run_directory
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.run_directory import build_run_directory
-from affidavit.projections.run_list import list_runs
 from affidavit.projections.runner import scratch_views
+from affidavit.projections.runs.run_list import list_runs
 
 from .conftest import PROMPT, Bench, Shell, calls_of, plan_of, watched
 

@@ -44,9 +44,9 @@ from ....domain.optimization.foreign import (
     RecordingClosed,
 )
 from ....ledger.errors import Conflict
-from ....projections.run_directory import build_run_directory
-from ....projections.run_record import RunRecord
-from ....projections.run_summary import list_row
+from ....projections.directories.directory import build_run_directory
+from ....projections.runs.record import RunRecord
+from ....projections.runs.summary import list_row
 from ...record import RecordingLedger, open_ledger
 from ...run_store import RunSummary
 from .files import ITERATIONS, KNOWN

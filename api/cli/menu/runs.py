@@ -108,9 +108,13 @@ def rebuild(
         typer.Option(metavar="ID", help="Only this run."),
     ] = None,
     as_of: AsOf = None,
+    jobs: Annotated[
+        int | None,
+        typer.Option(min=1, help="Processes to rebuild from a long log with [default: the number of cores]."),
+    ] = None,
     json: Json = False,
 ) -> None:
     """Rebuild run directories from the events, under DIR/runs/."""
     from ..run_commands import rebuild_runs
 
-    rebuild_runs(context.obj, to, profile, run, as_of, json)
+    rebuild_runs(context.obj, to, profile, run, as_of, json, jobs)

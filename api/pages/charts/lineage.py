@@ -12,7 +12,7 @@ from math import ceil
 
 from markupsafe import Markup
 
-from ....projections.lineage import Kin
+from ....projections.runs.lineage import Kin
 from ..formats import signed
 from .svg import element, picture
 

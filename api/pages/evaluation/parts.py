@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from ....projections.evaluation.view import DAY
-from ....projections.rates import MINIMUM_N
+from ....projections.statistics.figures import MINIMUM_N
 from ..charts.bars import Versus, distribution, outcomes, versus
 from ..charts.intervals import Estimate, against_zero, intervals
 from ..charts.sparkline import Day, sparkline

@@ -9,8 +9,8 @@ from fastapi import Path as PathParameter
 from starlette.responses import Response
 
 from ....domain.event import Withheld
-from ....projections.recorded_calls import Attempt, iteration_stretch, read_call, read_calls
-from ....projections.run_places import last_iteration, require_run
+from ....projections.runs.places import last_iteration, require_run
+from ....projections.runs.recorded_calls import Attempt, iteration_stretch, read_call, read_calls
 from ....projections.simulated import is_simulated
 from ...moment import Moment
 from ..asked import Whole

@@ -15,17 +15,26 @@ from ....domain.errors import Refused
 from ....domain.event import Withheld
 from ....domain.optimization.effects import effect_of
 from ....domain.optimization.events import PromptEvaluated, RewriteProposed
-from ....projections.calls_account import Tally
-from ....projections.diff_rows import SideBySide, side_by_side, unseen_characters
-from ....projections.history_seen import history_seen
-from ....projections.prompt_diff import PromptDiff, diff_prompts
-from ....projections.recorded_calls import iteration_stretch, read_calls
-from ....projections.run_flow import Step, best_iteration
-from ....projections.run_places import RunPlaces, run_places
-from ....projections.run_record import Iteration, RunRecord, Text
-from ....projections.sample_pairs import OUTCOMES, Order, SamplePair, counterpart, metric_rows, ordered, pair_samples
+from ....projections.runs.calls_account import Tally
+from ....projections.runs.diff_rows import SideBySide, side_by_side, unseen_characters
+from ....projections.runs.flow import Step, best_iteration
+from ....projections.runs.history_seen import history_seen
+from ....projections.runs.places import RunPlaces, run_places
+from ....projections.runs.prompt_diff import PromptDiff, diff_prompts
+from ....projections.runs.record import Iteration, RunRecord, Text
+from ....projections.runs.recorded_calls import iteration_stretch, read_calls
+from ....projections.runs.sample_pairs import (
+    OUTCOMES,
+    Order,
+    SamplePair,
+    counterpart,
+    metric_rows,
+    ordered,
+    pair_samples,
+)
 from ....projections.simulated import simulated_models
-from ....projections.statistics import ALPHA, verdict_words
+from ....projections.statistics.figures import ALPHA
+from ....projections.statistics.gain import verdict_words
 from ...moment import Moment
 from ..asked import Whole
 from ..charts.differences import delta_bar

@@ -9,9 +9,10 @@ from typing import Any
 from markupsafe import Markup
 
 from ....domain.optimization.events import sample_means
-from ....projections.run_flow import Branch, Step
-from ....projections.run_record import RunRecord
-from ....projections.statistics import ALPHA, verdict_words
+from ....projections.runs.flow import Branch, Step
+from ....projections.runs.record import RunRecord
+from ....projections.statistics.figures import ALPHA
+from ....projections.statistics.gain import verdict_words
 from ..charts import scores as score_charts
 from ..charts import significance
 from ..charts.flow import DENSE, MIDDLE, NARROW, NARROW_DENSE, ROOMY, Card, Pill, brief, flow_graph

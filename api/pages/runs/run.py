@@ -9,13 +9,13 @@ from fastapi import APIRouter
 from starlette.responses import Response
 
 from ....domain.errors import Refused
-from ....projections.cost import Cost, cost_of
 from ....projections.reviews_view import count_reviews, newest_reviews
-from ....projections.run_config import compare_settings
-from ....projections.run_flow import branches_of
-from ....projections.run_places import newest_runs
-from ....projections.run_record import RunRecord, Text
-from ....projections.scores import leading_iteration
+from ....projections.runs.config import compare_settings
+from ....projections.runs.cost import Cost, cost_of
+from ....projections.runs.flow import branches_of
+from ....projections.runs.places import newest_runs
+from ....projections.runs.record import RunRecord, Text
+from ....projections.runs.scores import leading_iteration
 from ...moment import Moment
 from ...reviews import review_at
 from ..formats import num, score, signed

@@ -10,11 +10,11 @@ from urllib.parse import urlsplit
 from fastapi import APIRouter
 from starlette.responses import RedirectResponse, Response
 
-from ....projections.lineage import Kin, branch_counts, family_of
-from ....projections.run_comparisons import Comparisons
-from ....projections.run_list import SORTS, Choices, RunLine, Sort, Wanted, filter_choices, find_runs, run_lines
-from ....projections.run_places import require_run
-from ....projections.statistics import PairedComparison
+from ....projections.runs.comparisons import Comparisons
+from ....projections.runs.lineage import Kin, branch_counts, family_of
+from ....projections.runs.places import require_run
+from ....projections.runs.run_list import SORTS, Choices, RunLine, Sort, Wanted, filter_choices, find_runs, run_lines
+from ....projections.statistics.gain import PairedComparison
 from ...moment import Moment
 from ..asked import asked_page, one_of
 from ..charts.lineage import Came, Limb, lay_out, lineage_picture

@@ -7,10 +7,10 @@ from datetime import datetime
 from typing import Any
 
 from ....domain.optimization.effects import THRESHOLD
-from ....projections.run_flow import Step
-from ....projections.run_record import RunRecord
-from ....projections.scores import held_out
-from ....projections.statistics import INTERVAL_FROM, verdict_words
+from ....projections.runs.flow import Step
+from ....projections.runs.record import RunRecord
+from ....projections.runs.scores import held_out
+from ....projections.statistics.gain import INTERVAL_FROM, verdict_words
 from ..formats import interval, num, p_value, score, seconds, signed
 from ..known_runs import KnownRun
 from ..tiles import Tile

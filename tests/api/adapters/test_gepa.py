@@ -20,7 +20,7 @@ from affidavit.domain.errors import Refused
 from affidavit.domain.optimization.events import PromptEvaluated, Sample
 from affidavit.domain.optimization.foreign import HookCalled
 from affidavit.ledger.application import Ledger
-from affidavit.projections.run_record import RunRecord
+from affidavit.projections.runs.record import RunRecord
 
 HOOKS: list[tuple[str, dict[str, Any]]] = json.loads((Path(__file__).parent / "gepa_hooks.json").read_text())
 EXAMPLES = {str(number): {"question": f"Question {number}?"} for number in range(8)}

@@ -27,8 +27,8 @@ from affidavit.domain.optimization.foreign import (
     RecordingOpened,
 )
 from affidavit.ledger.application import Ledger
-from affidavit.projections.run_directory import build_run_directory
-from affidavit.projections.run_record import RunRecord, fold_run
+from affidavit.projections.directories.directory import build_run_directory
+from affidavit.projections.runs.record import RunRecord, fold_run
 from affidavit.projections.seals import check_seals
 
 SECRET = "sk-very-secret-0123456789"

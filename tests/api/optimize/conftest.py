@@ -23,7 +23,7 @@ from affidavit.domain.event import Event, Recorded
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
 from affidavit.domain.optimization.conversation import MEASURED
 from affidavit.domain.optimization.events import RunPlanned, RunSealed, RunStarted
-from affidavit.projections.run_record import RunRecord
+from affidavit.projections.runs.record import RunRecord
 
 MODELS = ("-m", "sandbox/target", "--reasoning-model", "sandbox/reasoner")
 STRATEGIES = {

@@ -17,7 +17,7 @@ import pytest
 
 from affidavit.api.cli import optimize_commands, output
 from affidavit.api.optimize.connecting import open_models
-from affidavit.projections.explanation_text import WIDTH
+from affidavit.projections.runs.explanation_text import WIDTH
 
 from .conftest import MODELS, AtCall, Shell
 

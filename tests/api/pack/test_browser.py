@@ -142,6 +142,7 @@ def escaped(evidence: str) -> str:
     return evidence.replace("<", "\\u003c")
 
 
+@pytest.mark.long
 def test_no_byte_can_be_changed_unseen(ask: Ask, page: str) -> None:
     """A byte is found, or the browser reads the same document with it: white space, mostly."""
     rng = random.Random(20261122)
@@ -162,6 +163,7 @@ CORPUS: dict[str, Any] = json.loads(
 )
 
 
+@pytest.mark.long
 def test_evidence_is_decided_as_the_corpus_says(ask: Ask) -> None:
     """The vectors of ``affidavit check`` and ``docs/verify.py``. Their body is that of no page: it is left out."""
     wrong = []

@@ -12,7 +12,7 @@ from affidavit.api.moment import Moment
 from affidavit.api.pages import known_runs
 from affidavit.api.pages.known_runs import KnownRun, RunRecords
 from affidavit.domain.errors import Refused
-from affidavit.projections.run_record import fold_run
+from affidavit.projections.runs.record import fold_run
 
 from .world_runs import BETTER, DRIVEN, EVEN, FAILED, LONG
 

@@ -9,8 +9,8 @@ from affidavit.api.http.service import Service
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.postgres.place import PostgresPlace
-from affidavit.projections.run_list import Wanted, find_runs
 from affidavit.projections.runner import VIEWS, catch_up, copied_views, open_views, stored_digest
+from affidavit.projections.runs.run_list import Wanted, find_runs
 from affidavit.projections.seals import check_views
 from affidavit.tests.copying import copy_into
 from affidavit.tests.stores import every_postgresql

@@ -9,8 +9,8 @@ from affidavit.ledger.audit.audit import Against, audit
 from affidavit.projections.evaluation.overview import build_overview
 from affidavit.projections.evaluation.windows import OverviewRequest
 from affidavit.projections.registry import REGISTRY
-from affidavit.projections.run_list import list_runs
-from affidavit.projections.run_record import fold_run
+from affidavit.projections.runs.record import fold_run
+from affidavit.projections.runs.run_list import list_runs
 
 from .world_runs import (
     BETTER,

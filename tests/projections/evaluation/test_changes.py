@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from affidavit.projections.evaluation.changes import mean_change, share_change, sides
-from affidavit.projections.rates import Arm, difference
+from affidavit.projections.statistics.comparing import Arm, difference
 
 
 def test_a_change_of_shares_is_the_difference_of_two_sets() -> None:

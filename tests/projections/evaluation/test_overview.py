@@ -17,7 +17,7 @@ from affidavit.bench.peer_overview import DAY, WEEK, peer_overview
 from affidavit.domain.evaluation.events import AssignmentDeclared, SessionGraded, ShadowJudged, ShadowUndecided
 from affidavit.domain.event import Meta, NewEvent
 from affidavit.projections.evaluation.trend import build_trend
-from affidavit.projections.rates import mean_interval
+from affidavit.projections.statistics.rates import mean_interval
 
 from .conftest import Filled, Ledgers, differences
 from .golden import make_edge_cases

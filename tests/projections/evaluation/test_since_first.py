@@ -8,7 +8,7 @@ import pytest
 from affidavit.projections.evaluation.columns import Columns
 from affidavit.projections.evaluation.segments import DTYPES, LOST, TIED
 from affidavit.projections.evaluation.since_first import SinceFirst
-from affidavit.projections.win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject
+from affidavit.projections.evaluation.win_rate import LOSS, TIE, WIN, evidence, first_of_each_subject
 
 DAY = 86_400_000_000
 

@@ -7,7 +7,7 @@ import re
 from xml.etree import ElementTree
 
 from affidavit.api.pages.charts.lineage import Came, lay_out, lineage_picture
-from affidavit.projections.lineage import Kin
+from affidavit.projections.runs.lineage import Kin
 
 SVG = "{http://www.w3.org/2000/svg}"
 FAMILY = [

@@ -11,8 +11,8 @@ from starlette.testclient import TestClient
 
 from affidavit.api.http.service import Service
 from affidavit.api.pages.runs import iteration
-from affidavit.projections.explanation import explain
-from affidavit.projections.run_record import RunRecord, fold_run
+from affidavit.projections.runs.explanation import explain
+from affidavit.projections.runs.record import RunRecord, fold_run
 
 from ..hostile import HOSTILE
 from ..world_runs import BETTER, BRANCH, DRIVEN, EMPTY, ERASED_RUN, HOSTILE_RUN, IMPORTED, LONG, OPEN

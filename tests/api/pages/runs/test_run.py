@@ -12,7 +12,7 @@ from affidavit.api.erasing import erase_scopes, plan_run
 from affidavit.api.http.service import Service
 from affidavit.api.pages.runs import run as run_module
 from affidavit.api.reading import open_for_reading
-from affidavit.projections.explanation import explain
+from affidavit.projections.runs.explanation import explain
 from affidavit.tests.folders import folder_of
 
 from ..hostile import HOSTILE

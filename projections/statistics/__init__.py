@@ -1,0 +1,1 @@
+"""Figures with their uncertainty. docs/statistics.md has each formula and where it is from."""
