@@ -29,7 +29,7 @@ from ..domain.event import Meta, NewEvent
 from ..ledger.application import Ledger
 from ..ledger.audit.anchors import ALLOWED_SKEW_US, check_times
 from ..ledger.entries.entry import format_at, parse_entry
-from ..ledger.errors import Conflict, LedgerError, Unavailable, UnsupportedFormat
+from ..ledger.errors import Conflict, LedgerError, NotNow, Unavailable, UnsupportedFormat
 from ..ledger.events import AnchorRecorded
 from ..ledger.folds.anchors import ANCHOR_STREAM, Anchor
 from ..ledger.store.folding import read_anchors
@@ -44,6 +44,7 @@ from ..ledger.tlog.timestamp import (
 )
 from .given_files import read_certificates
 from .settings import recorder_name
+from .telling import print_error, told
 
 MAX_BYTES = 262_144
 TIMEOUT = 10.0
@@ -84,7 +85,7 @@ class Authority:
         return httpx2.URL(self.url).host
 
     def ask(self, request: bytes) -> bytes:
-        """Send a request and return the answer as it came; ``Unavailable`` where none comes."""
+        """Send a request and return the answer as it came; ``NotNow`` where none comes."""
         end = time.monotonic() + TIMEOUT
         try:
             with (
@@ -101,7 +102,7 @@ class Authority:
         if response.status_code != 200:
             raise self._failed(f"expected status 200, found {response.status_code}")
         received = bytearray()
-        for chunk in response.iter_raw(8192):
+        for chunk in response.iter_raw():  # as they come: a chunk that fills slowly would not be looked at
             received += chunk
             if len(received) > MAX_BYTES:
                 raise self._failed(f"its answer is longer than {MAX_BYTES} bytes")
@@ -115,8 +116,8 @@ class Authority:
             return verify_token(response, hashed, self.roots, nonce)
         return verify_signature_alone(response, hashed, nonce)
 
-    def _failed(self, why: str) -> Unavailable:
-        return Unavailable(f"timestamp authority {self.host}: {why}")
+    def _failed(self, why: str) -> NotNow:
+        return NotNow(f"timestamp authority {self.host}: {why}")
 
 
 def open_authority(url: str, ca: Path | None) -> Authority:
@@ -139,7 +140,7 @@ def anchor_now(ledger: Ledger, authority: Authority) -> Anchor:
             pos = reader.next_pos(ANCHOR_STREAM)
             known = read_anchors(reader, start=max(0, pos - _LATELY))
         if latest is None:
-            raise Unavailable("no checkpoint is signed yet")
+            raise NotNow("no checkpoint is signed yet")
         size, note = latest
         for anchor in known:
             if anchor.size == size:
@@ -192,10 +193,15 @@ def _require_plausible(ledger: Ledger, size: int, stamp: Timestamp) -> None:
         last = recorded_at(reader, size - 1)
     would_be = Anchor(size, ledger.now(), size, b"", "", format_at(stamp.time_us), "")
     if check_times(would_be, stamp, lambda _: last):
-        raise Unavailable(
+        raise NotNow(
             f"the clocks differ by more than {ALLOWED_SKEW_US // 1_000_000} seconds: entry {size - 1} is of {last}, "
             f"here it is {would_be.at}, by the timestamp authority {would_be.time}"
         )
+
+
+def first_not_anchored(newest: Anchor) -> int:
+    """The first entry, perhaps one to come, that the newest anchor does not cover, but for the one that records it."""
+    return newest.size + 1 if newest.size == newest.seq else newest.size
 
 
 def recorded_at(reader: LedgerReader, seq: int) -> str:
@@ -244,10 +250,10 @@ class Anchoring:
         try:
             anchor = anchor_now(self._ledger, self.authority) if self._is_due() else None
         except AffidavitError as error:
-            self._fail(str(error))
+            self._fail(error)
             return None
         except Exception as error:  # a failure of one attempt must not end the schedule
-            self._fail(f"{type(error).__name__}: {error}")
+            self._fail(error)
             return None
         with self._mutex:
             self._problem = None
@@ -270,12 +276,12 @@ class Anchoring:
         """Whether there is an entry that the newest anchor does not cover, other than the one that records it."""
         with self._ledger.recorder.reading() as reader:
             newest = read_anchors(reader, start=max(0, reader.next_pos(ANCHOR_STREAM) - 1))
-            return not newest or newest[0].seq != reader.head().size - 1
+            return not newest or first_not_anchored(newest[0]) < reader.head().size
 
-    def _fail(self, problem: str) -> None:
-        logging.getLogger(__name__).warning("anchoring failed: %s", problem)
+    def _fail(self, error: Exception) -> None:
+        logging.getLogger(__name__).warning("anchoring failed: %s", print_error(error))
         with self._mutex:
-            self._problem = problem
+            self._problem = told(error)
             self._failures += 1
 
 

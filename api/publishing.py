@@ -20,7 +20,7 @@ from ..domain.evaluation.events import RequestPublished
 from ..domain.evaluation.publication import Aliases, Publication, publish
 from ..domain.event import Meta, NewEvent
 from ..ledger.application import Acknowledged, Ledger
-from ..ledger.errors import Conflict, LedgerError, Unavailable
+from ..ledger.errors import Conflict, LedgerError, NotNow, Unavailable
 from .settings import recorder_name
 
 MAX_WAITING = 20_000
@@ -76,14 +76,14 @@ class Publisher:
     def submit(self, publication: Publication, *, new_id: bool = False) -> Future[Published]:
         """Hand in a request. ``new_id`` says that its id was made for it, so that nobody can have used it.
 
-        The future fails as ``publish`` does; ``Unavailable`` at once where too many wait or it is closed.
+        The future fails as ``publish`` does; ``NotNow`` at once where too many wait or it is closed.
         """
         answer: Future[Published] = Future()
         with self._ready:
             if self._closed:
-                raise Unavailable("the publisher is closed; nothing was recorded")
+                raise NotNow("the publisher is closed; nothing was recorded")
             if self._queued >= self._max_waiting:
-                raise Unavailable(f"{self._queued} interactions wait to be recorded; try again later")
+                raise NotNow(f"{self._queued} interactions wait to be recorded; try again later")
             self._queued += 1 + len(publication.turns)
             self._queue.append(_Waiting(publication, new_id, answer))
             self._ready.notify()

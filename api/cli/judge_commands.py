@@ -66,7 +66,7 @@ def _until_interrupted(judges: Judges) -> int:
     shown: str | None = None
     try:
         while not stop.wait(1.0):
-            problem = judges.status()["problem"]
+            problem = judges.problem
             if problem != shown:
                 say(f"problem: {problem}" if problem else "no problem any more")
                 shown = problem

@@ -126,7 +126,8 @@ def serve_many(
             tenant.start()
             say(f"ledger   {tenant.listed.name}  {tenant.listed.place}")
         say(f"witness  {_told(cosigners())}")
-        run_server(Front(tenants, stopping), host, port, "serving", stopping=stopping, drain_seconds=drain_seconds)
+        front = Front(tenants, stopping)
+        run_server(front, host, port, "serving", stopping=stopping, drain_seconds=drain_seconds, ledgers=len(tenants))
 
 
 @contextmanager
@@ -134,7 +135,7 @@ def _opened(
     workers: WorkerSettings, spans: Spans | None, stopping: threading.Event, listed: Listed
 ) -> Iterator[Working]:
     """One ledger of many, open, and at work."""
-    telemetry = Telemetry(requests_at_once=listed.limits.requests_at_once, spans=spans)
+    telemetry = Telemetry(requests_at_once=listed.limits.requests_at_once, spans=spans, ledger=listed.name)
     telemetry.stopping = stopping
     own = replace(workers, org=listed.organisation)
     settings = settings_of(listed.limits, listed.organisation, public_log=listed.public_log, let_local=False)

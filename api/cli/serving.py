@@ -14,7 +14,7 @@ from typing import Any
 import uvicorn
 
 from ...ledger.errors import Unavailable
-from ..http.connections import ImpatientProtocol
+from ..http.connections import ImpatientProtocol, connections_that_fit
 from ..telemetry import logs
 from .output import say
 
@@ -29,8 +29,10 @@ def run_server(
     *,
     stopping: threading.Event | None = None,
     drain_seconds: int = 0,
+    ledgers: int = 1,
 ) -> None:
-    """Serve ``app``; once it does, a line says ``what`` is served where. Requests that are being answered are finished.
+    """Serve ``app``, which has so many ``ledgers`` open; once it does, a line says ``what`` is served where. Requests
+    that are being answered are finished.
 
     Told to stop, it sets ``stopping``, takes connections for ``drain_seconds`` more, and then no longer; told again, it
     takes none from then on. Port 0 takes a free one. ``Unavailable`` where the port is taken, or the host is not of
@@ -40,11 +42,15 @@ def run_server(
     # uvicorn sends itself again what stopped it; by default SIGTERM would end the process there and then, before
     # what the caller opened is closed.
     signal.signal(signal.SIGTERM, signal.default_int_handler)
+
+    class Fitting(ImpatientProtocol):
+        most = connections_that_fit(ledgers)
+
     config = uvicorn.Config(
         app,
         host=host,
         port=port,
-        http=ImpatientProtocol,
+        http=Fitting,
         ws="none",
         lifespan="off",
         proxy_headers=False,  # a header must not say where a caller is

@@ -54,8 +54,10 @@ class Report:
 def examine(
     place: Place, keys_root: Path, *, now: int | None = None, environment: Mapping[str, str] = os.environ
 ) -> Report:
-    """Look at everything. ``now`` is in microseconds since 1970. ``Unavailable`` where there is no ledger at all."""
-    now = system_clock() if now is None else now
+    """Look at everything. ``now`` is in microseconds since 1970, else the time at which the log is looked at.
+
+    ``Unavailable`` where there is no ledger at all.
+    """
     if not place.exists():
         raise Unavailable(f"no ledger in {place}; `affidavit init` makes one")
     findings: list[Finding] = []
@@ -67,11 +69,12 @@ def examine(
     else:
         findings += check_folder(condition) if isinstance(condition, FolderCondition) else check_server(condition)
         room = _room(condition)
-    report = Report(str(place), format_at(now), None, None, ())
+    report = Report(str(place), format_at(system_clock() if now is None else now), None, None, ())
     try:
         with place.glance() as reader:
             report = replace(report, origin=reader.origin(), size=reader.head().size)
-            findings += _as_far_as_it_reads(check_log(reader, now, room, environment))
+            at = system_clock() if now is None else now  # after what others recorded until here
+            findings += _as_far_as_it_reads(check_log(reader, at, room, environment))
             findings += _as_far_as_it_reads(check_keys(place, keys_root, reader))
             findings += _as_far_as_it_reads(_check_views(place, reader.head().size))
     except AffidavitError as error:

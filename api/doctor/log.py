@@ -15,7 +15,7 @@ from ...ledger.store.folding import read_anchors, read_erasures, read_identity, 
 from ...ledger.store.reader import LedgerReader
 from ...ledger.tlog.cosignature import open_cosigned
 from ...projections.view_state import ViewState
-from ..anchoring import anchor_seconds, recorded_at
+from ..anchoring import anchor_seconds, first_not_anchored, recorded_at
 from .finding import Check, Finding, print_bytes, print_duration
 
 DAY = 86_400
@@ -141,10 +141,13 @@ class Growth:
 
     @property
     def per_day(self) -> float | None:
-        """None where there is too little to tell from."""
+        """The mean, or as many as came in the last day where these are more: a load that has just begun goes on.
+
+        None where there is too little to tell from.
+        """
         if self.seconds < _LEAST_SECONDS or self.entries < _LEAST_ENTRIES:
             return None
-        return self.entries / self.seconds * DAY
+        return max(self.entries / self.seconds * DAY, *self.days[:1], 0)
 
 
 def measure_growth(reader: LedgerReader, now: int) -> Growth:
@@ -182,7 +185,7 @@ def _check_growth(growth: Growth) -> Finding:
     if growth.per_day is None:
         told = f"{growth.entries:,} entries in {print_duration(growth.seconds)}: too little to tell from"
         return _GROWTH.found("not_checked", told)
-    told = f"{growth.per_day:,.0f} entries a day, from {growth.entries:,} in {print_duration(growth.seconds)}"
+    told = f"up to {growth.per_day:,.0f} entries a day, from {growth.entries:,} in {print_duration(growth.seconds)}"
     if growth.days:
         told += f"; of {len(growth.days)} whole days the least had {min(growth.days):,}, the most {max(growth.days):,}"
     return _GROWTH.found("ok", told)
@@ -254,10 +257,10 @@ def _check_anchors(reader: LedgerReader, size: int, now: int, environment: Mappi
         return _ANCHORS.found("warning", f"the log has none, and {schedule}")
     newest = anchors[-1]
     told = f"entry {newest.seq} anchors the first {newest.size:,} of {size:,}, at {newest.time}; {schedule}"
-    if newest.seq >= size - 1:
+    first = first_not_anchored(newest)
+    if first >= size:
         return _ANCHORS.found("ok", f"{told}; nothing was recorded since")
-    first_after = microseconds(recorded_at(reader, newest.seq + 1))
-    waiting = (now - first_after) / 1_000_000
+    waiting = (now - microseconds(recorded_at(reader, first))) / 1_000_000
     return _ANCHORS.found("warning" if waiting > (2 * every if every else _OLD_ANCHOR) else "ok", told)
 
 

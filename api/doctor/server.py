@@ -8,7 +8,7 @@ from typing import NamedTuple
 from ...ledger.store.condition import DatabaseCondition, Slot, Standby
 from .finding import Check, Finding, Level, listed, print_bytes
 
-CONNECTIONS = 34
+CONNECTIONS = 40
 """What a process that has a ledger open takes at most."""
 
 _OLDEST = 15

@@ -28,7 +28,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from ..keyring import ApiKey
 from .errors import Problem, Respond, problem_of
-from .limits import Limits, RateLimiter, Shares
+from .limits import Held, Limits, RateLimiter, Shares
 
 BATCH = "/api/publish_interactions"
 ANY = "any"
@@ -115,7 +115,9 @@ _PAGES = frozenset({"", "runs", "evaluation", "ledger", "reviews"})
 
 _SIGNING_IN = frozenset({"/login", "/logout"})
 
-PROBES = frozenset({"/health/live", "/health/ready"})
+_LIVE = "/health/live"
+
+PROBES = frozenset({_LIVE, "/health/ready"})
 """What restarts this process, or sends it requests, asks these from wherever it runs, without a key, and must get an
 answer however much the others ask."""
 
@@ -208,9 +210,10 @@ class Gate:
             if scope["path"] not in UNBOUNDED:
                 self._share(caller.name, held)
             scope.setdefault("state", {})["caller"] = caller
+            bodies = scope["state"]["bodies"] = held.enter_context(Held(self._bodies, caller.name))
             batch = scope["path"] == BATCH
             _require_content_type(scope["method"], headers, _content_type(scope["path"]))
-            body = self._metered(receive, headers) if batch else await self._whole(receive, headers, caller.name, held)
+            body = self._metered(receive, headers) if batch else await self._whole(receive, headers, bodies)
             # What can be got can be asked about, too, with HEAD.
             got = {**scope, "method": "GET"} if scope["method"] == "HEAD" else scope
             try:
@@ -246,6 +249,8 @@ class Gate:
             raise
 
     def _recognise(self, scope: Scope, headers: Headers) -> Caller:
+        if scope["path"] == _LIVE:
+            return _without_key(scope)  # also where keys cannot be read
         is_write = scope["method"] not in ("GET", "HEAD")
         if is_write and scope["path"] in _SIGNING_IN and not _from_here(headers):
             raise _not_from_here()
@@ -255,9 +260,10 @@ class Gate:
         if given is not None:
             kind, _, token = given.partition(" ")
             key = self._keyring.find(token.strip()) if kind.lower() == "bearer" else None
-            if key is None:
+            if key is not None:
+                return _with_key(key, needed)
+            if scope["path"] not in PROBES:
                 raise _unauthenticated("this key is not known here, or was revoked")
-            return _with_key(key, needed)
         kept = self._keyring.find(cookie_parser(headers.get("cookie", "")).get(KEY_COOKIE, ""))
         if kept is not None:
             if is_write and not _from_here(headers):
@@ -268,10 +274,9 @@ class Gate:
             raise _unauthenticated(f"Authentication required: {why}")
         if needed == "admin":
             raise _unauthenticated("Authentication required: this always needs a key with scope 'admin'")
-        client = scope.get("client")
-        return Caller(f"client {client[0] if client else ''}", None)
+        return _without_key(scope)
 
-    async def _whole(self, receive: Receive, headers: Headers, name: str, held: ExitStack) -> Receive:
+    async def _whole(self, receive: Receive, headers: Headers, bodies: Held) -> Receive:
         """The body, read to its end within bounds; nothing of it is acted on before."""
         most = self._limits.body_bytes
         _require_length(headers, most)
@@ -288,9 +293,8 @@ class Gate:
                     if size > most:
                         raise _too_large(most)
                     if part:
-                        if not self._bodies.take(name, len(part)):
-                            raise Problem(503, "busy", "the bodies of requests take all memory that they may", _LATER)
-                        held.callback(self._bodies.give_back, name, len(part))
+                        if not bodies.take(len(part)):
+                            raise bodies_take_all()
                         parts.append(part)
                     if not message.get("more_body"):
                         break
@@ -306,7 +310,7 @@ class Gate:
         return again
 
     def _metered(self, receive: Receive, headers: Headers) -> Receive:
-        """A body that is read as it comes, within bounds."""
+        """A body that is read as it comes, within bounds; whoever reads it holds what it keeps (see ``held_of``)."""
         most = self._limits.batch_bytes
         _require_length(headers, most)
         held = 0
@@ -327,6 +331,11 @@ class Gate:
             return message
 
         return metered
+
+
+def _without_key(scope: Scope) -> Caller:
+    client = scope.get("client")
+    return Caller(f"client {client[0] if client else ''}", None)
 
 
 def _with_key(key: ApiKey, needed: str) -> Caller:
@@ -434,6 +443,17 @@ def _require_length(headers: Headers, most: int) -> None:
 
 def _unauthenticated(detail: str) -> Problem:
     return Problem(401, "unauthenticated", detail, {"WWW-Authenticate": "Bearer"})
+
+
+def bodies_take_all() -> Problem:
+    """There is no memory for more of a body now."""
+    return Problem(503, "busy", "the bodies of requests take all memory that they may", _LATER)
+
+
+def held_of(state: dict[str, Any]) -> Held:
+    """What a request holds of the memory for bodies; whoever reads a batch takes for it and gives back."""
+    held: Held = state["bodies"]
+    return held
 
 
 def _too_large(most: int) -> Problem:

@@ -7,6 +7,9 @@ takes the place of the one that has been idle for longest.
 from __future__ import annotations
 
 import asyncio
+import logging
+import resource
+from contextlib import suppress
 
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
@@ -14,7 +17,39 @@ HEAD_SECONDS = 20.0
 """How long a caller may take from its first byte, or from connecting, to the end of a request's head."""
 
 MOST = 900
-"""Connections at a time: fewer than the 1,024 files that a process may usually have open."""
+"""Connections at a time, where the process may have so many files open (see ``connections_that_fit``)."""
+
+_FILES = 60
+"""What a process has open beside its connections and ledgers."""
+
+_FILES_OF_LEDGER = 64
+"""Connections to its database, or its files as often as it is read at a time, with some to spare."""
+
+_FEWEST = 16
+_LOG = logging.getLogger("affidavit.http")
+
+
+def connections_that_fit(ledgers: int) -> int:
+    """How many connections there may be beside so many ledgers, by the files that this process may have open.
+
+    It is let have more, where it may; where that is not enough, the log says so.
+    """
+    beside = _FILES + ledgers * _FILES_OF_LEDGER
+    files, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    wanted = MOST + beside
+    if 0 <= files < wanted:
+        raised = min(wanted, hard) if hard >= 0 else wanted
+        with suppress(OSError, ValueError):  # a system may allow less than it says
+            resource.setrlimit(resource.RLIMIT_NOFILE, (raised, hard))
+            files = raised
+    if not 0 <= files < wanted:
+        return MOST
+    most = max(files - beside, _FEWEST)
+    _LOG.warning(
+        "this process may have %d files open, which is enough for %d connections: expected %d for %d; raise "
+        "LimitNOFILE, or `ulimit -n`", files, most, wanted, MOST,
+    )  # fmt: skip
+    return most
 
 
 class ImpatientProtocol(H11Protocol):

@@ -19,11 +19,13 @@ from starlette.responses import Response
 
 from ...domain.errors import AffidavitError, Refused
 from ...ledger.errors import Conflict, Malformed, OutcomeUnknown, Unavailable, VerificationError
+from ..telling import FAILED, Sparing, told
 from ..workers.on_demand import JudgeFailed
 
 MEDIA_TYPE = "application/problem+json"
 _RETRY_AFTER = {429: {"Retry-After": "10"}, 503: {"Retry-After": "1"}}
 _LOG = logging.getLogger("affidavit.http")
+_SPARING = Sparing()
 
 RULES: dict[str, int] = {
     "request_id_taken": 409,
@@ -50,7 +52,6 @@ TABLE: tuple[tuple[type[AffidavitError], int], ...] = (
     (JudgeFailed, 502),
     (Conflict, 409),
     (Malformed, 422),
-    (Unavailable, 503),
     (VerificationError, 500),
     (AffidavitError, 500),
 )
@@ -58,8 +59,8 @@ TABLE: tuple[tuple[type[AffidavitError], int], ...] = (
 
 
 ASK_AGAIN = (
-    "ask again with the same request_id: what is recorded is answered from the log, and nothing is doubled; "
-    "of anything that has none, look first whether it is there"
+    "it could not be found out in time whether it is recorded; ask again with the same request_id: what is recorded is "
+    "answered from the log, and nothing is doubled; of anything that has none, look first whether it is there"
 )
 
 
@@ -91,7 +92,7 @@ class Problem(Exception):
 
 
 def problem_of(error: Exception) -> Problem:
-    """The problem that an error is told as."""
+    """The problem that an error is told as. What a caller is not told is logged."""
     if isinstance(error, Problem):
         return error
     if isinstance(error, RequestValidationError):
@@ -101,13 +102,17 @@ def problem_of(error: Exception) -> Problem:
         return Problem(status, error.rule, str(error), _RETRY_AFTER.get(status))
     if isinstance(error, HTTPException):
         return Problem(error.status_code, _rule_of(error.status_code), error.detail, error.headers)
-    if isinstance(error, OutcomeUnknown):
-        return Problem(503, "outcome_unknown", f"{error}; {ASK_AGAIN}", {"Retry-After": "1"})
+    if isinstance(error, Unavailable):
+        if (told(error) != str(error) or isinstance(error, OutcomeUnknown)) and _SPARING.may_say(str(error)):
+            _LOG.warning("told as 503: %s", error)
+        if isinstance(error, OutcomeUnknown):
+            return Problem(503, "outcome_unknown", ASK_AGAIN, _RETRY_AFTER[503])
+        return Problem(503, "unavailable", told(error), _RETRY_AFTER[503])
     for kind, status in TABLE:
         if isinstance(error, kind):
             return Problem(status, _snake(type(error).__name__), str(error), _RETRY_AFTER.get(status))
     _LOG.error("unexpected error", exc_info=error)
-    return Problem(500, "internal_error", "something failed here; it is in the server's log")
+    return Problem(500, "internal_error", FAILED)
 
 
 def plain_errors(errors: Any) -> list[dict[str, Any]]:

@@ -14,6 +14,7 @@ from ...projections.evaluation.undecided import failures_since
 from ..telemetry.probe import Probe
 from ..telemetry.standing import Standing
 from ..telemetry.telemetry import Telemetry
+from ..telling import told
 from .errors import Problem
 from .service import ServiceDep, StrictRoute, answer
 
@@ -73,7 +74,7 @@ def evaluation(service: ServiceDep) -> Response:
             status["failures_24h"] = failures_since(moment.views, moment.size, start)
             return answer(moment.size, moment.root, status)
     except LedgerError as error:
-        raise _not_ready(str(error)) from error
+        raise _not_ready(told(error)) from error
 
 
 @router.get("/healthz/anchors")

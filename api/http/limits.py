@@ -7,6 +7,7 @@ import threading
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Self
 
 MIB = 1024 * 1024
 
@@ -110,3 +111,30 @@ class Shares:
             self._held[caller] -= count
             if not self._held[caller]:
                 del self._held[caller]
+
+
+class Held:
+    """What one request holds of what all share; leaving the block gives back the rest."""
+
+    def __init__(self, shares: Shares, caller: str) -> None:
+        self._shares = shares
+        self._caller = caller
+        self._held = 0
+
+    def take(self, count: int) -> bool:
+        """As ``Shares.take``."""
+        taken = self._shares.take(self._caller, count)
+        self._held += count if taken else 0
+        return taken
+
+    def give_back(self, count: int) -> None:
+        """Give back what was taken, 1 or more."""
+        self._held -= count
+        self._shares.give_back(self._caller, count)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        if self._held:
+            self.give_back(self._held)

@@ -20,9 +20,10 @@ from ...domain.errors import AffidavitError
 from ...domain.evaluation.publication import Publication, carries_content
 from ...ledger.errors import OutcomeUnknown
 from ..publishing import Published
+from .access import bodies_take_all, held_of
 from .documents import PUBLISHED
 from .errors import Problem, problem_of
-from .limits import MIB
+from .limits import MIB, Held
 from .schemas import InteractionData, PublishRequest, publish_warnings
 from .service import Service, ack, answer, invalid_json, parse_json
 
@@ -117,7 +118,7 @@ async def publish_interactions(request: Request) -> Response:
     The first line that the limits cut off is answered as such; nothing after it was read.
     """
     service: Service = request.app.state.service
-    results = [line async for line in _results(service, request)]
+    results = await _results(service, request)
     failed = sum(b'"success":false' in line[:32] for line in results)
     size, root = await run_in_threadpool(service.head)
     summary = answer(size, root, {"lines": len(results), "published": len(results) - failed, "failed": failed})
@@ -131,37 +132,81 @@ async def publish_interactions(request: Request) -> Response:
     return NdjsonResponse(lines(), headers=headers)
 
 
-async def _results(service: Service, request: Request) -> AsyncIterator[bytes]:
+async def _results(service: Service, request: Request) -> list[bytes]:
     """The answer to each line, in order; reading waits where too many are on their way."""
-    waiting: deque[tuple[int, Parsed, asyncio.Future[Published]] | bytes] = deque()
-    sizes: deque[int] = deque()
-    number = held = 0
+    batch = _Batch(service, held_of(request.scope["state"]))
     try:
-        async for line in _lines(service, request):
-            number += 1
-            try:
-                if number > service.settings.limits.batch_lines:
-                    raise Problem(413, "batch_too_long", f"at most {service.settings.limits.batch_lines} lines")
-                parsed = Parsed(service, line)
-                future = asyncio.wrap_future(service.publisher.submit(parsed.publication, new_id=parsed.new_id))
-                waiting.append((number, parsed, future))
-            except (RequestValidationError, AffidavitError) as error:
-                waiting.append(_failed(number, error))
-            sizes.append(len(line))
-            held += len(line)
-            while len(waiting) > IN_FLIGHT or held > IN_FLIGHT_BYTES:
-                held -= sizes.popleft()
-                yield await _settled(service, waiting.popleft())
+        async for line in _lines(service, request, batch):
+            await batch.add(line)
     except Problem as problem:  # the body broke off, or broke a limit: what was read before it stands
-        waiting.append(_failed(max(number, 1) if problem.rule == "batch_too_long" else number + 1, problem))
-    while waiting:
-        yield await _settled(service, waiting.popleft())
+        batch.fail(problem)
+    return await batch.end()
 
 
-async def _lines(service: Service, request: Request) -> AsyncIterator[bytes]:
+class _Batch:
+    """The lines of one body on their way, and the bytes of it that are held for them."""
+
+    def __init__(self, service: Service, bodies: Held) -> None:
+        self._service = service
+        self._bodies = bodies
+        self._waiting: deque[tuple[tuple[int, Parsed, asyncio.Future[Published]] | bytes, int]] = deque()
+        self._lines = 0
+        self._in_flight = 0
+        self._answers: list[bytes] = []
+
+    async def take(self, count: int) -> None:
+        """Hold so many more bytes; where they are not to be had, once lines that wait have given theirs back."""
+        while not self._bodies.take(count):
+            if not self._waiting:
+                raise bodies_take_all()
+            await self._settle()
+
+    def give_back(self, count: int) -> None:
+        """Of what was taken, what no line holds."""
+        self._bodies.give_back(count)
+
+    async def add(self, line: bytes) -> None:
+        """Have a line recorded, whose bytes and line break were taken."""
+        most = self._service.settings.limits.batch_lines
+        if self._lines == most:
+            raise Problem(413, "batch_too_long", f"at most {most} lines")
+        self._lines = number = self._lines + 1
+        try:
+            parsed = Parsed(self._service, line)
+            future = asyncio.wrap_future(self._service.publisher.submit(parsed.publication, new_id=parsed.new_id))
+            self._waiting.append(((number, parsed, future), len(line) + 1))
+        except (RequestValidationError, AffidavitError) as error:
+            self._waiting.append((_failed(number, error), len(line) + 1))
+        self._in_flight += len(line) + 1
+        while len(self._waiting) > IN_FLIGHT or self._in_flight > IN_FLIGHT_BYTES:
+            await self._settle()
+
+    def fail(self, problem: Problem) -> None:
+        """Nothing from the next line on is read."""
+        self._waiting.append((_failed(self._lines + 1, problem), 0))
+
+    async def end(self) -> list[bytes]:
+        """The answers, once all lines are settled."""
+        while self._waiting:
+            await self._settle()
+        return self._answers
+
+    async def _settle(self) -> None:
+        waiting, held = self._waiting.popleft()
+        self._answers.append(await _settled(self._service, waiting))
+        self._in_flight -= held
+        if held:
+            self._bodies.give_back(held)
+
+
+async def _lines(service: Service, request: Request, batch: _Batch) -> AsyncIterator[bytes]:
+    """Its lines, but for empty ones; the bytes of each, and of its line break, are taken before it comes."""
     most = service.settings.limits.body_bytes
     rest = bytearray()
     async for chunk in request.stream():
+        if not chunk:
+            continue
+        await batch.take(len(chunk))
         rest += chunk
         if b"\n" in chunk:
             *whole, last = bytes(rest).split(b"\n")
@@ -170,8 +215,11 @@ async def _lines(service: Service, request: Request) -> AsyncIterator[bytes]:
                 _require_short(line, most)
                 if line.strip():
                     yield line
+                else:
+                    batch.give_back(len(line) + 1)
         _require_short(rest, most)
     if rest.strip():
+        await batch.take(1)
         yield bytes(rest)
 
 

@@ -16,6 +16,8 @@ from ..log_answers import is_known
 
 _MOST_BYTES = 32 * 2**20
 _MOST_EACH = 2**20
+_BESIDE = 2048
+"""Bytes that are reckoned for the name, the headers and the bookkeeping of each: a partial tile can be smaller."""
 
 
 @dataclass(slots=True)
@@ -72,7 +74,7 @@ class TileMemory:
             return
         etag = next(value for name, value in headers if name == b"etag").decode("ascii")
         self._tiles[path] = _Tile(headers, etag, scope.get("route"), content)
-        self._bytes += len(content)
+        self._bytes += len(content) + _BESIDE
         while self._bytes > _MOST_BYTES:
             _, oldest = self._tiles.popitem(last=False)
-            self._bytes -= len(oldest.content)
+            self._bytes -= len(oldest.content) + _BESIDE

@@ -18,7 +18,7 @@ from starlette.requests import cookie_parser
 from starlette.responses import JSONResponse
 from starlette.types import ASGIApp, Receive, Scope, Send
 
-from ...ledger.errors import Unavailable
+from ...ledger.errors import NotNow
 from ..http import health
 from ..http.access import KEY_COOKIE, Gate, is_log
 from ..http.errors import Problem, install, noting
@@ -67,17 +67,17 @@ class Front:
         return any(tenant.working is not None for tenant in self._tenants)
 
     def tenant_of(self, token: str) -> Tenant | None:
-        """Whose key this is. A key that two have opens neither. ``Unavailable`` where it is that of a closed one."""
+        """Whose key this is. A key that two have opens neither. ``NotNow`` where it is that of a closed one."""
         opened = [tenant for tenant in self._tenants if tenant.keyring is not None]
         claimed = {tenant.keyring.folder for tenant in opened if tenant.keyring is not None}
         found = [tenant for tenant in opened if tenant.knows(token)]
         if len(found) == 1:
             if found[0].working is None:
-                raise Unavailable(_CLOSED)
+                raise NotNow(_CLOSED)
             return found[0]
         never = [tenant for tenant in self._tenants if tenant.keyring is None]
         if not found and any(tenant.knows(token, claimed) for tenant in never):
-            raise Unavailable(_CLOSED)
+            raise NotNow(_CLOSED)
         return None
 
     def _chosen(self, scope: Scope) -> tuple[ASGIApp, Scope]:
@@ -85,7 +85,7 @@ class Front:
         headers = Headers(scope=scope)
         try:
             tenant = self.tenant_of(_token(headers))
-        except Unavailable:
+        except NotNow:
             tenant = None
         named, path = self._log_of(scope["path"])
         if named is not None and is_log({**scope, "path": path}):

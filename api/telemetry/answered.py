@@ -10,7 +10,9 @@ NO_ROUTE = "(none)"
 
 @dataclass(slots=True)
 class Answered:
-    """``status`` is 500 until an answer begins. ``seq`` is the newest entry that the answer was computed from."""
+    """``status`` is 500 until an answer begins. ``seq`` is the newest entry that the answer was computed from.
+    ``ledger`` is named where there are many.
+    """
 
     request_id: str
     method: str
@@ -19,4 +21,5 @@ class Answered:
     rule: str | None = None
     key: str | None = None
     seq: str | None = None
+    ledger: str | None = None
     seconds: float = 0.0

@@ -55,14 +55,16 @@ class Spans:
                 span.set_attribute("http.request.method", answered.method)
                 span.set_attribute("http.route", answered.route)
                 span.set_attribute("http.response.status_code", answered.status)
+                if answered.ledger is not None:
+                    span.set_attribute("affidavit.ledger", answered.ledger)
                 if answered.rule is not None:
                     span.set_attribute("affidavit.rule", answered.rule)
                 if answered.status >= 500:
                     span.set_status(Status(StatusCode.ERROR))
 
     @contextmanager
-    def step(self, step: Step, figures: Figures) -> Iterator[None]:
-        """A step, with its figures."""
+    def step(self, step: Step, figures: Figures, ledger: str | None) -> Iterator[None]:
+        """A step, with its figures; of a ledger that is named where there are many."""
         with self._tracer.start_as_current_span(step, record_exception=False, set_status_on_exception=False) as span:
             try:
                 yield
@@ -71,6 +73,8 @@ class Spans:
                 span.set_status(Status(StatusCode.ERROR))
                 raise
             finally:
+                if ledger is not None:
+                    span.set_attribute("affidavit.ledger", ledger)
                 for name, value in figures.items():
                     span.set_attribute(f"affidavit.{name}", value)
 

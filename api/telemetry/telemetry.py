@@ -27,10 +27,12 @@ _ACCESS = logging.getLogger(ACCESS_LOG)
 class Telemetry:
     """What a server tells of its work. ``stopping`` is set when it was told to stop. Close it last.
 
-    ``requests_at_once`` bounds how many requests are being answered at a time.
+    ``requests_at_once`` bounds how many requests are being answered at a time. ``ledger`` is the name of one of many,
+    which stands on its access lines and spans.
     """
 
-    def __init__(self, *, requests_at_once: int, spans: Spans | None = None) -> None:
+    def __init__(self, *, requests_at_once: int, spans: Spans | None = None, ledger: str | None = None) -> None:
+        self._ledger = ledger
         self.stopping = threading.Event()
         self.in_progress = InProgress(requests_at_once)
         self.metrics: Metrics | None = _metrics(self.in_progress)
@@ -44,7 +46,7 @@ class Telemetry:
         error: str | None = None
         with ExitStack() as around:
             if self._spans is not None:
-                around.enter_context(self._spans.step(step, figures))
+                around.enter_context(self._spans.step(step, figures, self._ledger))
             try:
                 yield figures
             except BaseException as raised:
@@ -57,6 +59,7 @@ class Telemetry:
     @contextmanager
     def request(self, headers: Mapping[str, str], answered: Answered) -> Iterator[None]:
         """Stands around a request; ``answered`` is filled in meanwhile."""
+        answered.ledger = self._ledger
         started = time.perf_counter()
         with ExitStack() as around:
             if self._spans is not None:
@@ -107,6 +110,7 @@ def _metrics(in_progress: InProgress) -> Metrics | None:
 def _told(answered: Answered) -> dict[str, object]:
     told = {
         "request": answered.request_id,
+        "ledger": answered.ledger,
         "method": answered.method,
         "route": answered.route,
         "status": answered.status,

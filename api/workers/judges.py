@@ -9,6 +9,7 @@ ahead alone. So an outage costs few turns their verdict, and those are tried aga
 
 from __future__ import annotations
 
+import logging
 import threading
 import time
 from collections import Counter, deque
@@ -40,6 +41,7 @@ from ..drive.claims import Claims
 from ..models.chat import ChatModel
 from ..models.patience import PROVIDER_REASONS, Patience
 from ..moment import LiveLedger, Moment
+from ..telling import Sparing, print_error, told
 from .judging import Bench, Outcome
 from .on_demand import OnDemandGrader
 from .regeneration import Plan, finish_job, is_cancelled, left_of, plan_job
@@ -55,6 +57,7 @@ _LIGHTS = (("green", 300), ("amber", 1800))
 
 _Part = Literal["look", "pin", "provider", "work"]
 
+_LOG = logging.getLogger("affidavit.judging")
 _PAUSES = (5.0, 15.0, 60.0, 300.0)
 _POLL = 1.0
 _LATER = 30.0
@@ -137,7 +140,8 @@ class Judges:
         self._looked_again = float("-inf")
         self._pauses = 0
         self._paused_until = float("-inf")
-        self._problems: dict[_Part, str] = {}
+        self._problems: dict[_Part, tuple[str, str]] = {}  # for the log, and as told to who asks
+        self._sparing = Sparing()
         self._counts: Counter[tuple[str, str]] = Counter()
         self._jobs_ended = 0
         self._last_tick: int | None = None
@@ -193,7 +197,7 @@ class Judges:
                 sessions_undecided=self._counts["session", "undecided"],
                 jobs=self._jobs_ended,
                 waiting=len(self._known),
-                problem=self._problem(),
+                problem=self.problem,
             )
 
     def status(self) -> dict[str, Any]:
@@ -215,19 +219,24 @@ class Judges:
                 "graded_sessions": self._counts["session", "judged"],
                 "undecided_sessions": self._counts["session", "undecided"],
                 "paused": self._pauses > 0,
-                "problem": self._problem(),
+                "problem": "; ".join(public for _, public in self._problems.values()) or None,
             }
 
-    def _problem(self) -> str | None:
-        return "; ".join(self._problems.values()) or None
+    @property
+    def problem(self) -> str | None:
+        """What is wrong, for who runs it; ``status`` says as much of it as those who ask may know."""
+        with self._changed:
+            return "; ".join(whole for whole, _ in self._problems.values()) or None
 
-    def _note(self, part: _Part, problem: str | None) -> None:
+    def _note(self, part: _Part, problem: Exception | None) -> None:
         """Say what is wrong with a part, None for nothing any more."""
         with self._changed:
             if problem is None:
                 self._problems.pop(part, None)
-            else:
-                self._problems[part] = problem
+                return
+            whole, public = self._problems[part] = print_error(problem), told(problem)
+        if public != whole and self._sparing.may_say(whole):
+            _LOG.warning("judging: %s", whole)
 
     # Finding work. Only one thread at a time does this: the one that follows, or the one in run_once.
 
@@ -243,7 +252,7 @@ class Judges:
                 self._dispatch()
             except Exception as error:  # a look that fails must not end the judging
                 self._more = False
-                self._note("look", f"{type(error).__name__}: {error}")
+                self._note("look", error)
             else:
                 self._note("look", None)
             with self._changed:
@@ -362,7 +371,7 @@ class Judges:
             self._note("pin", None)
             return version
         known = ", ".join(sorted(SHADOW_PROMPTS))
-        self._note("pin", f"no shadow judge prompt {version!r} (known: {known}); turns wait")
+        self._note("pin", AffidavitError(f"no shadow judge prompt {version!r} (known: {known}); turns wait"))
         return None
 
     # Doing it.
@@ -382,21 +391,19 @@ class Judges:
 
     def _work(self, item: Item) -> None:
         outcome: Outcome | None = None
-        problem: str | None = None
+        problem: Exception | None = None
         again = True
         try:
             outcome, again = self._judge(item)
         except Stopping:
             pass
-        except AffidavitError as error:
-            problem = str(error)
         except Exception as error:  # shown in the status; the item is tried again later
-            problem = f"{type(error).__name__}: {error}"
+            problem = error
         if outcome is not None and self._on_outcome is not None:
             try:
                 self._on_outcome(item, outcome)
             except Exception as error:  # whoever only watches must not stop the work
-                problem = f"the outcome could not be shown: {type(error).__name__}: {error}"
+                problem = error
         with self._changed:
             self._in_flight -= 1
             self._settle(item, outcome, problem, again)
@@ -421,7 +428,7 @@ class Judges:
             made: Made = "live" if item.job is None else "regeneration"
             return self.bench.grade(rows, grading.success_definition_prompt, made, job=item.job), False
 
-    def _settle(self, item: Item, outcome: Outcome | None, problem: str | None, again: bool) -> None:
+    def _settle(self, item: Item, outcome: Outcome | None, problem: Exception | None, again: bool) -> None:
         if problem is not None:
             self._note("work", problem)
         if again:
@@ -435,7 +442,7 @@ class Judges:
         if outcome.provider_failed:
             self._paused_until = time.monotonic() + _PAUSES[min(self._pauses, len(_PAUSES) - 1)]
             self._pauses += 1
-            self._note("provider", f"the provider fails: {outcome.reason}")
+            self._note("provider", AffidavitError(f"the provider fails: {outcome.reason}"))
         elif outcome.kind == "judged":
             self._pauses = 0
             self._note("provider", None)

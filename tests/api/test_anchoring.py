@@ -284,6 +284,20 @@ def test_a_schedule_anchors_what_is_new_and_nothing_else(ledger: Ledger, stampin
     assert (status["anchored_entries"], status["failures"], status["problem"]) == (3, 0, None)
 
 
+def test_what_came_while_an_anchor_was_made_is_anchored_too(ledger: Ledger, stamping: Stamping) -> None:
+    def meanwhile(request: bytes) -> bytes:
+        with ledger.recorder.reading() as reader:
+            came = reader.next_pos("filler") > 0
+        if not came:
+            record(ledger)
+        return stamping.reply(request)
+
+    with serving(meanwhile) as url:
+        schedule = Anchoring(ledger, Authority(url, (stamping.root_pem,)))
+        sizes = [anchor.size for anchor in iter(schedule.run_once, None)]
+    assert sizes == [1, 3], "entry 1 came between, entry 2 is of the first anchor"
+
+
 def test_a_failed_attempt_is_seen_and_the_next_is_made(
     ledger: Ledger, stamping: Stamping, caplog: pytest.LogCaptureFixture
 ) -> None:
@@ -305,7 +319,7 @@ def test_a_failed_attempt_is_seen_and_the_next_is_made(
 
 
 def test_what_nobody_foresaw_does_not_end_the_schedule(
-    ledger: Ledger, stamping: Stamping, monkeypatch: pytest.MonkeyPatch
+    ledger: Ledger, stamping: Stamping, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def broken(*_: object) -> None:
         raise RuntimeError("broken")
@@ -313,7 +327,8 @@ def test_what_nobody_foresaw_does_not_end_the_schedule(
     monkeypatch.setattr(anchoring, "anchor_now", broken)
     schedule = Anchoring(ledger, Authority("http://127.0.0.1:9/"))
     assert schedule.run_once() is None
-    assert schedule.status()["problem"] == "RuntimeError: broken"
+    assert schedule.status()["problem"] == "something failed here; it is in the server's log"
+    assert "RuntimeError: broken" in caplog.text
 
 
 def test_a_schedule_that_never_started_can_be_stopped(ledger: Ledger) -> None:

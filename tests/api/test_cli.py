@@ -442,6 +442,7 @@ def test_help_names_every_command(imported: Shell) -> None:
         assert f"\n  {command} " in told
 
 
+@pytest.mark.long
 def test_the_demo_runs_to_its_end(tmp_path: Path) -> None:
     told = Shell(tmp_path).process("demo")
     assert "DAMAGED" in told

@@ -12,6 +12,7 @@ from affidavit.api.cli.demo_steps import Steps
 RUN = "--ledger optimisation"
 
 
+@pytest.mark.long
 def test_a_run_is_killed_half_way_and_ends_as_if_it_had_not_been(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:

@@ -15,6 +15,7 @@ from affidavit.domain.event import Meta, NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import Unavailable
 from affidavit.ledger.events import AnchorRecorded, ErasureRequested, LedgerMoved, WitnessesDeclared
+from affidavit.ledger.store.condition import Condition
 from affidavit.ledger.store.place import Place
 from affidavit.ledger.tlog.checkpoint import Checkpoint, sign_checkpoint
 from affidavit.ledger.tlog.note import VerifierKey, print_vkey
@@ -70,6 +71,23 @@ def test_the_clock_may_not_stand_behind_the_log(place: Place, tmp_path: Path) ->
     )
 
 
+def test_what_is_recorded_while_the_doctor_looks_is_not_of_a_time_to_come(
+    ledger: Ledger, now: list[int], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking at a database takes its time, and others append meanwhile."""
+    condition = type(ledger.place).condition
+
+    def slowly(place: Place) -> Condition:
+        now[0] += 60 * SECOND
+        append(ledger, 1)
+        return condition(place)
+
+    monkeypatch.setattr(type(ledger.place), "condition", slowly)
+    monkeypatch.setattr("affidavit.api.doctor.examine.system_clock", lambda: now[0])
+    found = finding(examine(ledger.place, tmp_path / "keys", environment=_NOTHING).findings, "clock")
+    assert (found.level, found.found) == ("ok", "the newest entry is of 0 seconds ago")
+
+
 def test_a_clock_that_was_behind_is_told_for_a_week(ledger: Ledger, now: list[int], tmp_path: Path) -> None:
     now[0] -= 60 * SECOND
     append(ledger, 1)
@@ -122,7 +140,9 @@ def test_growth_is_told_with_what_it_is_from(ledger: Ledger, now: list[int]) -> 
         found = measure_growth(reader, NOW + 9 * DAY + SECOND)
     assert (found.entries, found.seconds) == (sum(range(23, 30)), 7 * 86_400)
     assert found.days == (29, 28, 27, 26, 25, 24, 23)
-    assert found.per_day == pytest.approx(26)
+    assert found.per_day == 29, "as the newest day, which had more than the mean"
+    assert Growth(700, 7 * 86_400.0, (0, 700)).per_day == pytest.approx(100)
+    assert Growth(100_700, 7 * 86_400.0, (100_000, 100)).per_day == 100_000
 
 
 def test_growth_of_a_young_ledger_is_over_its_own_time(ledger: Ledger, now: list[int]) -> None:
@@ -171,6 +191,14 @@ def test_a_schedule_of_anchors_that_is_not_kept(ledger: Ledger, tmp_path: Path) 
     assert of_log(look(ledger.place, tmp_path, NOW + 3600 * SECOND, scheduled)) == {}
     assert of_log(look(ledger.place, tmp_path, NOW + 3 * 3600 * SECOND, scheduled)) == {"anchors": "warning"}
     assert of_log(look(ledger.place, tmp_path, NOW + 3 * 3600 * SECOND)) == {}
+    assert of_log(look(ledger.place, tmp_path, NOW + 8 * DAY)) == {"anchors": "warning"}
+
+
+def test_what_came_while_an_anchor_was_made_waits_for_the_next(ledger: Ledger, tmp_path: Path) -> None:
+    append(ledger, 1)
+    anchor = AnchorRecorded(size=1, root="0" * 64, token="0" * 64, time="2026-11-22T10:00:00.000000Z", authority="a")
+    ledger.record(NewEvent("anchors", 0, anchor, Meta()))
+    ledger.sign()
     assert of_log(look(ledger.place, tmp_path, NOW + 8 * DAY)) == {"anchors": "warning"}
 
 

@@ -140,6 +140,31 @@ def test_rights_that_a_role_has_or_lacks_against_a_ledger_as_it_is_made(place: P
     }
 
 
+def test_rights_by_which_somebody_becomes_more_than_he_is(place: Place, store: str, servers: Servers) -> None:
+    """As a ledger was made once, whose readers and writers shared their read models, and as somebody may grant it."""
+    with connected(place) as db:
+        db.execute("GRANT affidavit_viewer TO affidavit_reader")
+        db.execute("GRANT DELETE ON affidavit_keys.scopes TO PUBLIC")
+        db.execute("GRANT INSERT (size) ON affidavit.tokens TO affidavit_reader")
+        db.execute("GRANT CREATE ON SCHEMA affidavit_views TO PUBLIC")
+        db.execute("ALTER TABLE affidavit_keys.aliases OWNER TO postgres")
+        db.execute("ALTER SCHEMA affidavit_reader_views OWNER TO affidavit_viewer")
+    try:
+        assert seen(place).excess == (
+            "everybody may DELETE table scopes of keys",
+            "everybody may make something in schema affidavit_views",
+            "role affidavit_reader may INSERT columns of table tokens",
+            "role affidavit_reader may act as affidavit_viewer",
+            "schema affidavit_reader_views belongs to affidavit_viewer",
+            "table aliases of keys belongs to postgres",
+        )
+        with connected(place) as db:
+            db.execute("DROP SCHEMA affidavit_reader_views CASCADE")
+        assert "there is no schema affidavit_reader_views" in seen(place).lacking
+    finally:  # roles are the whole server's
+        server_of(servers, store).execute("REVOKE affidavit_viewer FROM affidavit_reader")
+
+
 @pytest.fixture
 def user(store: str, servers: Servers) -> Iterator[str]:
     """Somebody who may log in and nothing else."""

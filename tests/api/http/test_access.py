@@ -15,6 +15,7 @@ from affidavit.api.http.app import ROUTERS, create_app
 from affidavit.api.http.limits import Limits, RateLimiter
 from affidavit.api.http.service import Service, Settings
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.errors import Unavailable
 from affidavit.tests.folders import folder_of
 
 from .conftest import LOCAL, a_request
@@ -102,6 +103,25 @@ def test_a_caller_from_another_machine_needs_a_key(service: Service, key: Callab
 
     assert far.get("/api/whoami").status_code == 401
     assert far.get("/api/whoami", headers=key("read")).status_code == 200
+
+
+def test_probes_are_answered_whatever_key_they_show(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    far = TestClient(create_app(service), base_url=LOCAL, client=("192.0.2.7", 1))
+    shown = [{"Authorization": "Bearer afk_unknown"}, {"Authorization": "Basic eA=="}, {"Cookie": "affidavit_key=x"}]
+
+    for headers in shown:
+        assert far.get("/health/live", headers=headers).status_code == 200
+        assert far.get("/health/ready", headers=headers).status_code == 200
+    assert far.get("/api/whoami", headers=shown[0]).status_code == 401
+
+    def unreadable(token: str) -> None:
+        raise Unavailable("/var/lib/keys/api-keys.jsonl: permission denied")
+
+    monkeypatch.setattr(service.keyring, "find", unreadable)
+    assert far.get("/health/live", headers=shown[0]).status_code == 200
+    refused = far.get("/api/whoami", headers=shown[0])
+    assert (refused.status_code, refused.json()["rule"]) == (503, "unavailable")
+    assert "/var/lib" not in refused.text
 
 
 def test_a_preflight_is_answered_with_no_permission(client: TestClient) -> None:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import resource
 import socket
 import threading
 from collections.abc import Iterator
 from contextlib import ExitStack, closing, contextmanager
 
+import pytest
 import uvicorn
 from starlette.responses import PlainTextResponse
 
-from affidavit.api.http.connections import ImpatientProtocol
+from affidavit.api.http.connections import MOST, ImpatientProtocol, connections_that_fit
 
 WHOLE = b"GET / HTTP/1.1\r\nHost: 127.0.0.1\r\n\r\n"
 
@@ -72,3 +74,43 @@ def test_many_who_say_nothing_keep_nobody_out() -> None:
 
         assert all(is_closed(each) for each in (*silent, *half[:35]))
         assert answer_on(late).startswith(b"HTTP/1.1 200"), "who asks stays"
+
+
+@pytest.mark.parametrize(
+    ("files", "hard", "ledgers", "most", "raised"),
+    [
+        (1024, 4096, 1, MOST, 1024),
+        (256, 4096, 1, MOST, 1024),
+        (1024, 524_288, 10, MOST, 1600),
+        (1024, 1024, 10, 324, 1024),
+        (256, resource.RLIM_INFINITY, 1, MOST, 1024),
+        (resource.RLIM_INFINITY, resource.RLIM_INFINITY, 1, MOST, None),
+        (64, 64, 1, 16, 64),
+    ],
+)
+def test_there_are_as_many_as_a_process_may_have_files_open(
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    files: int,
+    hard: int,
+    ledgers: int,
+    most: int,
+    raised: int | None,
+) -> None:
+    limits = [(files, hard)]
+    monkeypatch.setattr(resource, "getrlimit", lambda _: limits[-1])
+    monkeypatch.setattr(resource, "setrlimit", lambda _, given: limits.append(given))
+
+    assert connections_that_fit(ledgers) == most
+
+    assert limits[-1] == (files if raised is None else raised, hard)
+    assert ("LimitNOFILE" in caplog.text) is (most < MOST)
+
+
+def test_a_system_that_allows_less_than_it_says_is_believed(monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("not allowed to raise maximum limit")
+
+    monkeypatch.setattr(resource, "getrlimit", lambda _: (256, 4096))
+    monkeypatch.setattr(resource, "setrlimit", refuse)
+    assert connections_that_fit(1) == 132

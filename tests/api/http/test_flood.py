@@ -3,6 +3,7 @@ was acknowledged is recorded."""
 
 from __future__ import annotations
 
+import asyncio
 import json
 import select
 import socket
@@ -14,7 +15,9 @@ from typing import Any
 
 import pytest
 import uvicorn
+from fastapi import FastAPI
 from starlette.testclient import TestClient
+from starlette.types import Message
 
 from affidavit.api.http.access import BATCH
 from affidavit.api.http.app import create_app
@@ -160,3 +163,55 @@ def test_a_batch_is_read_no_further_than_its_lines_fit_in_memory(
 
     assert json.loads(answer.content.splitlines()[-1])["published"] == 12
     assert max(unanswered) <= 3
+
+
+async def _batch(app: FastAPI, parts: list[bytes]) -> list[dict[str, Any]]:
+    """What is answered to a batch that comes in these parts."""
+    coming, told = list(parts), b""
+
+    async def receive() -> Message:
+        if not coming:  # nor does the caller go away before it is answered
+            await asyncio.Event().wait()
+        return {"type": "http.request", "body": coming.pop(0), "more_body": bool(coming)}
+
+    async def send(message: Message) -> None:
+        nonlocal told
+        told += message.get("body", b"")
+
+    headers = [(b"content-type", b"application/x-ndjson"), (b"host", b"127.0.0.1"), (b"transfer-encoding", b"chunked")]
+    asked = {"type": "http", "method": "POST", "path": BATCH, "query_string": b"", "headers": headers}
+    await app({**asked, "client": ("127.0.0.1", 4), "raw_path": BATCH.encode(), "scheme": "http"}, receive, send)
+    return [json.loads(line) for line in told.splitlines()]
+
+
+class TestWithLittleMemory:
+    @pytest.fixture
+    def settings(self) -> Settings:
+        return Settings(Limits(bodies_bytes=1000))
+
+    def test_batches_hold_no_more_than_there_is_for_all_and_give_it_back(
+        self, service: Service, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        """One caller has about half of it, in which two of these lines fit."""
+        app = create_app(service)
+        held: list[int] = []
+        take = Shares.take
+
+        def taking(shares: Shares, caller: str, count: int = 1) -> bool:
+            taken = take(shares, caller, count)
+            held.append(sum(shares._held.values()))
+            return taken
+
+        monkeypatch.setattr(Shares, "take", taking)
+        for n in range(3):
+            lines = [json.dumps(a_request(f"r{n}-{i}")).encode() + b"\n" for i in range(5)]
+            told = asyncio.run(_batch(app, [*lines, b"\n" * 300, b"\n"]))
+            assert told[-1]["published"] == 5
+        assert max(held) < 3 * len(lines[0])
+
+        first, refused, summary = asyncio.run(_batch(app, [lines[0], *[b"x" * 100] * 6]))
+
+        assert first["success"]
+        assert (refused["line"], refused["status"], refused["rule"]) == (2, 503, "busy")
+        assert summary["failed"] == 1
+        assert asyncio.run(_batch(app, [lines[1]]))[-1]["published"] == 1

@@ -15,6 +15,7 @@ from affidavit.domain.event import NewEvent
 from affidavit.ledger.application import Ledger
 from affidavit.ledger.errors import LedgerError
 from affidavit.projections.evaluation import requests
+from affidavit.tests.stores import every_store
 
 from .conftest import a_request
 
@@ -156,6 +157,7 @@ def test_without_a_judge_grading_says_so_and_a_regeneration_is_recorded_for_anot
         assert (unknown.status_code, unknown.json()["detail"]) == (404, "Unknown job_id")
 
 
+@every_store
 def test_a_rule_is_found_by_its_words_and_what_was_found_is_recorded(client: TestClient, ledger: Ledger) -> None:
     rules = [
         {"rule": "parcels", "text": "Say where the parcel is.", "tags": ["post"]},
@@ -180,11 +182,15 @@ def test_a_rule_is_found_by_its_words_and_what_was_found_is_recorded(client: Tes
     assert len(post(client, "/api/search", {"query": "greeting", "agent_version": "v2"})["user_playbooks"]) == 1
 
 
+@every_store
 def test_a_new_version_of_a_rule_replaces_the_old_and_the_old_is_found_as_of_then(client: TestClient) -> None:
     first = post(client, "/api/rules", {"rule": "parcels", "text": "Say where the parcel is."})
+    found = [post(client, "/api/search", {"query": "parcel"})["agent_playbooks"] for _ in range(2)]
+    assert [[rule["rule"] for rule in rules] for rules in found] == [["parcels"], ["parcels"]]
     post(client, "/api/rules", {"rule": "parcels", "text": "Ask for the number."})
 
     assert post(client, "/api/search", {"query": "parcel"})["agent_playbooks"] == []
+    assert len(post(client, "/api/search", {"query": "number"})["agent_playbooks"]) == 1
     then = post(client, "/api/search", {"query": "parcel", "as_of": first["seq"]})
     assert [rule["content"] for rule in then["agent_playbooks"]] == ["Say where the parcel is."]
     assert "retrieval" not in then

@@ -11,6 +11,7 @@ from starlette.responses import Response
 from starlette.testclient import TestClient
 from starlette.types import Message, Receive, Scope, Send
 
+from affidavit.api.http import tile_memory
 from affidavit.api.http.app import create_app
 from affidavit.api.http.service import Service, Settings
 from affidavit.api.http.tile_memory import TileMemory
@@ -113,12 +114,15 @@ def test_a_tile_that_was_asked_for_before_is_answered_as_the_first_time(client: 
     assert client.get(missing).status_code == 200
 
 
-def test_what_is_remembered_is_bounded() -> None:
+@pytest.mark.parametrize(("most", "each"), [(32 * 2**20, 2**20 - 2048), (32 * (2048 + 32), 32)])
+def test_what_is_remembered_is_bounded(monkeypatch: pytest.MonkeyPatch, most: int, each: int) -> None:
+    """By large tiles as by those of one hash, which take more room beside it."""
     asked = []
+    monkeypatch.setattr(tile_memory, "_MOST_BYTES", most)
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         asked.append(scope["path"])
-        await Response(bytes(2**20), headers={"ETag": '"x"'})(scope, receive, send)
+        await Response(bytes(each), headers={"ETag": '"x"'})(scope, receive, send)
 
     async def receive() -> Message:
         raise AssertionError

@@ -98,6 +98,8 @@ def test_a_ledger_that_does_not_open_is_tried_again_while_others_are_served(
         closed = theirs.get("/api/whoami")
         assert (closed.status_code, closed.headers["retry-after"]) == (503, "1")
         assert "missing" not in closed.text
+        assert theirs.get("/health/live").status_code == 200
+        assert theirs.get("/health/ready").status_code == 503
         assert nobody.get("/logs/missing/checkpoint").status_code == 503
         assert nobody.get("/health/ready").status_code == 200
 

@@ -134,7 +134,9 @@ def test_a_server_whose_database_is_gone_is_alive_and_not_ready(
     ready = client.get("/health/ready")
 
     assert (ready.status_code, ready.headers["retry-after"]) == (503, "1")
-    assert "10.0.0.7" not in ready.text
+    for asked in (ready, client.get("/healthz/eval"), client.get("/api/get_all_interactions")):
+        assert asked.status_code == 503
+        assert "10.0.0.7" not in asked.text
     assert client.get("/health/live").json() == {"status": "ok"}
     found = figures(client)
     assert found[("affidavit_store_up",)] == 0

@@ -25,6 +25,7 @@ from affidavit.domain.evaluation.prompts import SHADOW_PROMPTS
 from affidavit.domain.event import Event
 from affidavit.domain.model_calls import ModelAnswered, ModelRequested
 from affidavit.ledger.application import Ledger
+from affidavit.ledger.errors import Unavailable
 from affidavit.projections.evaluation.pending import turns_to_judge
 
 from .conftest import Court, completion, stand_in, verdict
@@ -98,6 +99,22 @@ def test_a_provider_that_fails_costs_few_turns_their_verdict_and_they_get_it_lat
     with court.judges(live) as judges:
         up = judges.run_once()
     assert (up.turns, up.waiting, up.problem) == (20, 0, None)
+
+
+def test_who_asks_how_the_judges_do_is_not_told_where_the_ledger_lies(
+    court: Court, live: LiveLedger, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def away(*_: object) -> None:
+        raise Unavailable("postgresql://db-7.internal/books: connection refused")
+
+    court.exchange(live.ledger, "s1")
+    with court.judges(live) as judges:
+        monkeypatch.setattr(type(judges.bench), "judge", away)
+        done = judges.run_once()
+        assert judges.status()["problem"] == "the ledger cannot serve this now; the server's log says why"
+    assert done.problem is not None
+    assert "db-7" in done.problem, "who runs it on a terminal is told"
+    assert "db-7" in caplog.text
 
 
 def test_a_rate_limit_is_waited_out(court: Court, live: LiveLedger) -> None:
