@@ -23,7 +23,7 @@ from statistics import linear_regression, median
 
 from affidavit.api.moment import LiveLedger
 from affidavit.api.settings import ledger_place
-from affidavit.bench.evaluating import APPENDED, DAYS, overview, random_request, record, sessions
+from affidavit.bench.evaluating import APPENDED, DAYS, Session, overview, random_request, record, sessions
 from affidavit.bench.postgres import newest_version, running_server
 from affidavit.bench.reading import giving_receipts
 from affidavit.bench.recording import recording_batches, recording_singly
@@ -70,15 +70,28 @@ def per_tenfold(seconds: Mapping[int, Sequence[float]]) -> list[float]:
 
 
 def _rows(bench: Bench, prefix: str, where: str, address_of: Callable[[int], str]) -> list[Row]:
-    sizes = bench.sizes
-    addresses = {size: address_of(size) for size in rungs(sizes.small, sizes.large)}
-    drawn = list(sessions(0, max(APPENDED, sizes.sessions // 100), DAYS, 100))
-    keys = bench.ledgers.keys
+    addresses = {size: address_of(size) for size in rungs(bench.sizes.small, bench.sizes.large)}
     for size, address in addresses.items():
-        with Ledger.create(ledger_place(address), keys, REGISTRY, sign_in_background=False) as ledger:
-            fill(ledger, size)
-            for start in range(0, len(drawn), 500):
-                record(ledger, drawn[start : start + 500])
+        grow(bench, address, size)
+    return measured(bench, prefix, where, addresses)
+
+
+def grow(bench: Bench, address: str, size: int) -> None:
+    """Make a ledger of ``size`` entries, and some more: the sessions that the overviews are of."""
+    drawn = _drawn(bench)
+    with Ledger.create(ledger_place(address), bench.ledgers.keys, REGISTRY, sign_in_background=False) as ledger:
+        fill(ledger, size)
+        for start in range(0, len(drawn), 500):
+            record(ledger, drawn[start : start + 500])
+
+
+def _drawn(bench: Bench) -> list[Session]:
+    return list(sessions(0, max(APPENDED, bench.sizes.sessions // 100), DAYS, 100))
+
+
+def measured(bench: Bench, prefix: str, where: str, addresses: Mapping[int, str]) -> list[Row]:
+    """The rows of ledgers that were grown: ``addresses`` from the smallest size to the largest."""
+    sizes, keys, recorded = bench.sizes, bench.ledgers.keys, len(_drawn(bench))
     with ExitStack() as opened:
         ledgers = {
             size: opened.enter_context(Ledger(ledger_place(address), keys, REGISTRY, sign_in_background=False))
@@ -99,10 +112,10 @@ def _rows(bench: Bench, prefix: str, where: str, address_of: Callable[[int], str
                 sizes.windows,
             ),
             "overviews": (
-                f"an overview of {len(drawn):,} sessions, with appends between",
+                f"an overview of {recorded:,} sessions, with appends between",
                 1,
                 {
-                    size: opened.enter_context(_asking(ledger, len(drawn), sizes.long_windows))
+                    size: opened.enter_context(_asking(ledger, recorded, sizes.long_windows))
                     for size, ledger in ledgers.items()
                 },
                 sizes.long_windows,

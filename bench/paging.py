@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from functools import partial
 from http.client import HTTPConnection
+from itertools import islice
 from pathlib import Path
 from statistics import median
 
@@ -29,7 +30,6 @@ from affidavit.projections.registry import REGISTRY
 P = 0.95
 FEWER = 100
 """How many times smaller the ledger is that growth is measured against."""
-WARMING_ROUNDS = 5
 
 _FIRST_PAINT = """() => new Promise(resolve => {
     const told = list => {
@@ -129,10 +129,11 @@ def _of_server(bench: Bench, site: Site, rng: random.Random) -> Row:
     """In rounds over all pages, so that a slow moment of the machine is not one page's; the first rounds warm up."""
     taken: dict[str, list[float]] = {name: [] for name in PAGES}
     with closing(_connected(site)) as client:
-        for number in range(WARMING_ROUNDS + bench.sizes.pages):
+        warming = bench.sizes.warming
+        for number in range(warming + bench.sizes.pages):
             for name, draw in PAGES.items():
                 milliseconds = 1000 * timed(partial(_get, client, draw(site, rng)))
-                if number >= WARMING_ROUNDS:
+                if number >= warming:
                     taken[name].append(milliseconds)
     found = {name: quantile_of(each, P) for name, each in taken.items()}
     slowest = max(found, key=lambda name: found[name].value)
@@ -149,16 +150,18 @@ def _of_browser(bench: Bench, site: Site, rng: random.Random) -> Iterator[Row]:
         return
     if chromium is None:
         return
-    painted: dict[str, list[float]] = {name: [] for name in PAGES}
+    pages = dict(islice(PAGES.items(), bench.sizes.painted_pages))
+    painted: dict[str, list[float]] = {name: [] for name in pages}
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
-        for number in range(1 + bench.sizes.painted):
-            for name, draw in PAGES.items():
+        warming = min(1, bench.sizes.warming)
+        for number in range(warming + bench.sizes.painted):
+            for name, draw in pages.items():
                 context = browser.new_context()  # with nothing in its cache
                 tab = context.new_page()
                 tab.goto(f"http://127.0.0.1:{site.port}{draw(site, rng)}", wait_until="load")
                 first = float(tab.evaluate(_FIRST_PAINT))
-                if number:  # the first round starts the browser's processes
+                if number >= warming:  # the first round starts the browser's processes
                     painted[name].append(first)
                 context.close()
         browser.close()
@@ -171,16 +174,8 @@ def _of_browser(bench: Bench, site: Site, rng: random.Random) -> Iterator[Row]:
 
 def _of_growth(bench: Bench, site: Site, small: Site) -> Row:
     """The pages that list, on both ledgers in turn: how much longer the same takes where there is more."""
-    with closing(_connected(site)) as large, closing(_connected(small)) as little:
-        sides = {"large": _listing(large, site), "small": _listing(little, small)}
-        seconds = interleave(sides, bench.sizes.long_windows)
-        bytes_of = {
-            name: [
-                max(len(_get(client, draw(where, random.Random(n)))) for n in range(3))
-                for client, where in ((large, site), (little, small))
-            ]
-            for name, draw in LISTS.items()
-        }
+    seconds = interleave({"large": _listing(site), "small": _listing(small)}, bench.sizes.long_windows)
+    bytes_of = {name: [_largest(draw, where) for where in (site, small)] for name, draw in LISTS.items()}
     what = f"pages that list: time with {site.entries:,} entries against {small.entries:,}"
     beside = {
         "milliseconds": 1000 * median(seconds["large"]) / len(LISTS),
@@ -191,14 +186,21 @@ def _of_growth(bench: Bench, site: Site, small: Site) -> Row:
     return Row("pages_growth", what, "×", median_of(ratios(seconds["small"], seconds["large"])), 2, "at most", beside)
 
 
-def _listing(client: HTTPConnection, site: Site) -> Side:
+def _listing(site: Site) -> Side:
     rng = random.Random(1)
 
     def ask() -> float:
         asked = [draw(site, rng) for draw in LISTS.values()]
-        return timed(lambda: [_get(client, path) for path in asked])
+        with closing(_connected(site)) as client:  # a new one: the server closes what says nothing for seconds
+            client.connect()
+            return timed(lambda: [_get(client, path) for path in asked])
 
     return ask
+
+
+def _largest(draw: Draw, site: Site) -> int:
+    with closing(_connected(site)) as client:
+        return max(len(_get(client, draw(site, random.Random(n)))) for n in range(3))
 
 
 @contextmanager

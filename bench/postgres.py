@@ -29,7 +29,7 @@ from affidavit.projections.registry import REGISTRY
 from affidavit.tests.servers import VERSIONS, NotHere, Server, programs
 
 CLIENTS = 16
-_RUNS_APART = 1_000_000
+RUNS_APART = 1_000_000
 """Each client records runs of its own."""
 
 
@@ -56,7 +56,7 @@ def measure_postgres(bench: Bench) -> list[Row]:
 def _against_library(bench: Bench, server: Server) -> list[Row]:
     sizes = bench.sizes
     with (
-        Ledger.create(_place(server, "bench"), bench.ledgers.keys, REGISTRY, sign_in_background=False) as ledger,
+        Ledger.create(place_of(server, "bench"), bench.ledgers.keys, REGISTRY, sign_in_background=False) as ledger,
         closing(_library(server)) as app,
         ThreadPoolExecutor(CLIENTS) as clients,
     ):
@@ -68,7 +68,7 @@ def _against_library(bench: Bench, server: Server) -> list[Row]:
             },
             sizes.windows,
         )
-        ours, theirs = (evaluations(CLIENTS * _RUNS_APART) for _ in range(2))
+        ours, theirs = (evaluations(CLIENTS * RUNS_APART) for _ in range(2))
         batches = interleave(
             {"affidavit": _batches(ledger.record, ours), "library": _batches(app.save, map(library_event, theirs))},
             sizes.windows,
@@ -118,7 +118,7 @@ def _two_ledgers(bench: Bench, server: Server) -> Row:
 def _from_all(
     clients: ThreadPoolExecutor, share: int, save: Callable[[Any], object], made: Callable[[NewEvent], Any]
 ) -> Side:
-    streams = [evaluations(n * _RUNS_APART) for n in range(CLIENTS)]
+    streams = [evaluations(n * RUNS_APART) for n in range(CLIENTS)]
 
     def side() -> float:
         ready = [[made(event) for event in islice(stream, share)] for stream in streams]
@@ -135,7 +135,7 @@ def _batches(save: Callable[..., object], events: Iterator[Any]) -> Side:
     return side
 
 
-def _place(server: Server, name: str) -> PostgresPlace:
+def place_of(server: Server, name: str) -> PostgresPlace:
     return PostgresPlace(parse_address(f"{server.url()}&ledger={name}"))
 
 
@@ -169,7 +169,7 @@ class _Recording:
     """A process that appends to a ledger of its own whenever it is told to."""
 
     def __init__(self, server: Server, keys: Path, name: str, share: int) -> None:
-        place = _place(server, name)
+        place = place_of(server, name)
         Ledger.create(place, keys, REGISTRY, sign_in_background=False).close()
         command = [sys.executable, "-m", "affidavit.bench.postgres", f"{server.url()}&ledger={name}", str(keys)]
         pipe = subprocess.PIPE
@@ -198,7 +198,7 @@ def _record_when_told(address: str, keys: Path, share: int) -> None:
         Ledger(place, keys, REGISTRY, sign_in_background=False) as ledger,
         ThreadPoolExecutor(CLIENTS // 2) as clients,
     ):
-        streams = [evaluations(n * _RUNS_APART) for n in range(CLIENTS // 2)]
+        streams = [evaluations(n * RUNS_APART) for n in range(CLIENTS // 2)]
         for _ in sys.stdin:
             ready = [list(islice(stream, share)) for stream in streams]
             list(clients.map(lambda events: [ledger.record(event) for event in events], ready))

@@ -38,27 +38,33 @@ class Sizes:
     runs: int = 10_000
     pages: int = 200
     painted: int = 10
+    painted_pages: int | None = None  # all
+    warming: int = 5
+    lag_seconds: float = 30
 
 
 QUICK = Sizes(
-    windows=3,
-    long_windows=2,
-    singles=20,
-    small=500,
-    verified=2000,
-    middle=12_000,
-    large=5_000,
-    receipts=5,
-    exports=2,
-    sessions=400,
-    published=2,
-    calls=8,
-    replayed=200,
-    cosigned=2,
-    iterations=3,
-    runs=60,
-    pages=3,
+    windows=1,
+    long_windows=1,
+    singles=16,
+    small=200,
+    verified=600,
+    middle=600,
+    large=2_000,
+    receipts=2,
+    exports=1,
+    sessions=200,
+    published=1,
+    calls=4,
+    replayed=60,
+    cosigned=1,
+    iterations=2,
+    runs=20,
+    pages=1,
     painted=1,
+    painted_pages=3,
+    warming=0,
+    lag_seconds=0.2,
 )
 
 

@@ -21,6 +21,7 @@ from affidavit.bench.driving import measure_recording, measure_replay
 from affidavit.bench.evaluating import measure_overview, measure_overview_memory
 from affidavit.bench.exporting import measure_export, measure_receipt_check
 from affidavit.bench.growth import measure_growth
+from affidavit.bench.lagging import measure_lag
 from affidavit.bench.machine import load, machine_facts
 from affidavit.bench.packing import measure_pack
 from affidavit.bench.paging import measure_pages
@@ -57,6 +58,7 @@ MEASUREMENTS: dict[str, Measurement] = {
     "recording": measure_recording,
     "replay": measure_replay,
     "postgres": measure_postgres,
+    "lag": measure_lag,
     "growth": measure_growth,
 }
 

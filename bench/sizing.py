@@ -358,11 +358,11 @@ def _sizes_in_postgres(place: Any) -> dict[str, float]:
 
         found = {table: one("SELECT pg_total_relation_size(%s)", f"{names.schema}.{table}") for table in TABLES}
         found["entries_heap"] = one("SELECT pg_relation_size(%s)", f"{names.schema}.entries")
-        for name, schema in (("keys", names.keys), ("views", names.views)):
+        for name, schemas in (("keys", [names.keys]), ("views", [names.views, names.reader_views])):
             found[name] = one(
-                "SELECT sum(pg_total_relation_size(c.oid)) FROM pg_class c JOIN pg_namespace n "
-                "ON n.oid = c.relnamespace WHERE n.nspname = %s AND c.relkind = 'r'",
-                schema,
+                "SELECT coalesce(sum(pg_total_relation_size(c.oid)), 0) FROM pg_class c JOIN pg_namespace n "
+                "ON n.oid = c.relnamespace WHERE n.nspname = ANY(%s) AND c.relkind = 'r'",
+                schemas,
             )
     return found
 
