@@ -51,7 +51,7 @@ def node_from_tiles(level: int, index: int, size: int, read_hashes: ReadHashes) 
     if index < 0 or (index + 1) << level > size:
         raise ValueError(f"node {index} of height {level}: not a perfect subtree in size {size}")
     tile_level, height = divmod(level, TILE_HEIGHT)
-    return fold_perfect(_read(read_hashes, tile_level, index << height, 1 << height))
+    return fold_perfect(read_exactly(read_hashes, tile_level, index << height, 1 << height))
 
 
 def tile_nodes(size: int, read_hashes: ReadHashes) -> ReadNode:
@@ -63,7 +63,7 @@ def tile_nodes(size: int, read_hashes: ReadHashes) -> ReadNode:
         tile = tiles.get((tile_level, n))
         if tile is None:
             width = min(TILE_WIDTH, (size >> TILE_HEIGHT * tile_level) - n * TILE_WIDTH)
-            tile = tiles[tile_level, n] = _read(read_hashes, tile_level, n * TILE_WIDTH, width)
+            tile = tiles[tile_level, n] = read_exactly(read_hashes, tile_level, n * TILE_WIDTH, width)
         return tile[at * HASH_SIZE : (at + count) * HASH_SIZE]
 
     return lambda level, index: node_from_tiles(level, index, size, read)
@@ -80,6 +80,17 @@ def frontier_at(size: int, read_hashes: ReadHashes) -> Frontier:
             packed += node_from_tiles(level, start >> level, size, read_hashes)
             start += 1 << level
     return Frontier.unpack(size, packed)
+
+
+def read_exactly(read_hashes: ReadHashes, tile_level: int, first: int, count: int) -> bytes:
+    """Return what the reader gives; ``Malformed`` where that has another length than was asked for."""
+    hashes = read_hashes(tile_level, first, count)
+    if len(hashes) != count * HASH_SIZE:
+        raise Malformed(
+            f"tile level {tile_level}: expected {count} hashes of {HASH_SIZE} bytes from {first} on, "
+            f"found {len(hashes)} bytes"
+        )
+    return hashes
 
 
 def tile_path(level: TileLevel, n: int, width: int = TILE_WIDTH) -> str:
@@ -110,13 +121,3 @@ def parse_tile_path(path: str) -> TilePath:
     if path != expected:
         raise Malformed(f"tile path: found {path!r}, expected {expected!r}")
     return found
-
-
-def _read(read_hashes: ReadHashes, tile_level: int, first: int, count: int) -> bytes:
-    hashes = read_hashes(tile_level, first, count)
-    if len(hashes) != count * HASH_SIZE:
-        raise Malformed(
-            f"tile level {tile_level}: expected {count} hashes of {HASH_SIZE} bytes from {first} on, "
-            f"found {len(hashes)} bytes"
-        )
-    return hashes

@@ -18,6 +18,7 @@ from affidavit.ledger.errors import SigningRefused, Unavailable
 from affidavit.ledger.events import ErasureExecuted, ErasureRequested, LedgerContinued
 from affidavit.ledger.folds.identity import Continuation
 from affidavit.ledger.store.folding import read_erasures
+from affidavit.ledger.store.place import ViewsFile
 from affidavit.ledger.tlog.checkpoint import Checkpoint, open_checkpoint
 from affidavit.ledger.tlog.note import parse_vkey
 from affidavit.ledger.tlog.receipt import verify_receipt
@@ -265,11 +266,18 @@ def test_a_reason_is_a_code(behind: Ledger) -> None:
     assert not [path for path in behind.keys.path.iterdir() if path.is_dir()]
 
 
-@only_sqlite
 def test_views_that_know_of_lost_entries_are_thrown_away(behind: Ledger) -> None:
-    (folder_of(behind) / "views.db").write_bytes(b"of five entries")
+    views = behind.place.views
+    if isinstance(views, ViewsFile):
+        views.path.write_bytes(b"of five entries")
+        go_on(behind)
+        assert not views.path.exists()
+        return
+    with views.connect() as db:
+        db.execute("CREATE TABLE of_five_entries ()")
     go_on(behind)
-    assert not (folder_of(behind) / "views.db").exists()
+    with views.connect() as db:
+        assert db.execute("SELECT to_regclass('of_five_entries')").fetchone() == (None,)
 
 
 def test_entries_of_the_copy_that_do_not_re_hash_are_not_signed_under_the_new_origin(behind: Ledger) -> None:
