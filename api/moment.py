@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import math
 import threading
+import time
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
@@ -15,6 +17,7 @@ from ..ledger.application import Ledger
 from ..ledger.errors import Unavailable
 from ..ledger.store.opening import EventReader
 from ..ledger.store.place import VIEWS, Place
+from ..ledger.store.reader import LedgerReader
 from ..projections.runner import are_newer, catch_up, has_caught_up, views_engine
 from .reading import open_for_reading, size_as_of
 
@@ -46,6 +49,7 @@ class LiveLedger:
         self._lock = ledger.place.lock(VIEWS)
         self._mutex = threading.RLock()
         self._depth = 0
+        self._failed = (-math.inf, "")  # when, and of what, somebody failed to look who held the mutex
         self._is_prepared = False
 
     @contextmanager
@@ -57,7 +61,7 @@ class LiveLedger:
         # The views' lock comes first and is held throughout: a reader with an older log beside it would take views
         # that somebody else has brought further for those of another log, and a segment that is kept must not miss
         # what was added while it was derived.
-        with self._mutex, self._locked(), self._explained(), self.ledger.recorder.reading() as reader:
+        with self._reading() as reader:
             events = self.ledger.event_reader(reader)
             head = reader.head()
             self._bring_up(events, head.size)
@@ -71,7 +75,7 @@ class LiveLedger:
 
         Those that a newer program made are left to it: two versions beside each other would make them anew in turn.
         """
-        with self._mutex, self._locked(), self._explained(), self.ledger.recorder.reading() as reader:
+        with self._reading() as reader:
             size = reader.head().size
             if not are_newer(self._engine):
                 self._bring_up(self.ledger.event_reader(reader), size)
@@ -85,6 +89,28 @@ class LiveLedger:
 
     def _sessions_named(self, aliases: Iterable[str]) -> dict[str, list[str]]:
         return _sessions(self.ledger.names_of(aliases), self.ledger.find_aliases)
+
+    @contextmanager
+    def _reading(self) -> Iterator[LedgerReader]:
+        """The log, which nobody else brings the read models up to date with meanwhile.
+
+        Who waited for somebody whom the database did not let look is told the same: if each waited for the
+        database in turn, the last would wait as many times as long.
+        """
+        begun = time.monotonic()
+        with self._mutex:
+            failed_at, why = self._failed
+            if failed_at > begun:
+                raise Unavailable(why)
+            with ExitStack() as opened:
+                try:
+                    opened.enter_context(self._locked())
+                    opened.enter_context(self._explained())
+                    reader = opened.enter_context(self.ledger.recorder.reading())
+                except Unavailable as error:
+                    self._failed = (time.monotonic(), str(error))
+                    raise
+                yield reader
 
     @contextmanager
     def _locked(self) -> Iterator[None]:

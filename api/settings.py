@@ -31,7 +31,7 @@ def ledger_place(given: str | None = None) -> Place:
     if not named.startswith(_DATABASES):
         from ..ledger.store.sqlite.place import FolderPlace
 
-        return FolderPlace(Path(named))
+        return FolderPlace(folder(named))
     try:
         from ..ledger.store.postgres.connecting import parse_address
         from ..ledger.store.postgres.place import PostgresPlace
@@ -41,6 +41,15 @@ def ledger_place(given: str | None = None) -> Place:
             f"a ledger in PostgreSQL: `pip install 'affidavit[postgres]'` gives what is missing: {error}",
         ) from error
     return PostgresPlace(parse_address(named))
+
+
+def folder(given: str) -> Path:
+    """A folder by its path. ``Refused`` (``ledger_address``) where it is an address: a password may be part of it."""
+    scheme, separator, _ = given.partition("://")
+    if separator and "/" not in scheme:
+        wanted = "a folder here, or postgresql://USER@HOST:PORT/DATABASE?ledger=NAME where a database may stand"
+        raise Refused("ledger_address", f"{scheme}://…: expected {wanted}")
+    return Path(given)
 
 
 def keys_root(given: str | None = None) -> Path:

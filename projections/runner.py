@@ -47,6 +47,8 @@ from .view import NO_ROWS, Row, View, extend_digest, extend_printed
 
 VIEWS: tuple[View, ...] = (RUNS_VIEW, EVALUATION_VIEW, REVIEWS_VIEW)
 
+_READ_ONLY = "25006"
+"""SQLSTATE of a write in a transaction that may only read, as each of a standby is."""
 _TRACKING = Table(
     "tracking",
     MetaData(),
@@ -75,7 +77,13 @@ def catch_up(engine: Engine, events: EventReader, views: tuple[View, ...] = VIEW
 
 
 def _cannot_be_made(engine: Engine, error: DatabaseError) -> Unavailable:
-    return Unavailable(f"{engine.url.database or 'views'}: the views cannot be made: {error.orig}")
+    return Unavailable(f"{engine.url.database or 'views'}: the views cannot be made: {_said(error)}")
+
+
+def _said(error: DatabaseError) -> str:
+    if getattr(error.orig, "sqlstate", None) == _READ_ONLY:
+        return f"{error.orig}; a standby brings no read models up to date: name the primary"
+    return str(error.orig)
 
 
 def _throw_away(engine: Engine) -> None:
@@ -162,7 +170,7 @@ def open_views(place: Place) -> Iterator[Engine]:
         try:
             yield engine
         except DatabaseError as error:
-            raise Unavailable(f"the views of {place}: {error.orig}") from error
+            raise Unavailable(f"the views of {place}: {_said(error)}") from error
         finally:
             engine.dispose()
 
@@ -195,7 +203,7 @@ def scratch_views(place: Place, events: EventReader, *, jobs: int | None = 1) ->
                 engine = _disposed(opened, views_engine(copy))
                 catch_up(engine, events, jobs=jobs)
         except DatabaseError as error:
-            raise Unavailable(f"the views of {place} cannot be made: {error.orig}; verify the ledger") from error
+            raise Unavailable(f"the views of {place} cannot be made: {_said(error)}; verify the ledger") from error
         yield opened.enter_context(engine.connect())
 
 

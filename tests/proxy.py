@@ -6,7 +6,8 @@ import shutil
 import socket
 import tempfile
 import threading
-from contextlib import suppress
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Literal
 
@@ -49,6 +50,24 @@ class Proxy:
     def speak(self) -> None:
         """Serve again whoever connects from now on; who has not been answered never is."""
         self._silent = False
+
+    @contextmanager
+    def hanging_up_after(self, seconds: float) -> Iterator[None]:
+        """Fail, and hang up, where this is not over by then: nobody is to wait without end for who is silent."""
+        late = threading.Event()
+
+        def hang_up() -> None:
+            late.set()
+            for each in self._open:
+                _close(each)
+
+        timer = threading.Timer(seconds, hang_up)
+        timer.start()
+        try:
+            yield
+        finally:
+            timer.cancel()
+        assert not late.is_set(), f"not over after {seconds:g} seconds"
 
     def close(self) -> None:
         for each in (self._listening, *self._open):

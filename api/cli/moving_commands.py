@@ -8,8 +8,9 @@ from pathlib import Path
 from ...domain.event import Meta
 from ...ledger.moving.backing_up import backup_ledger, restore_ledger
 from ...ledger.moving.copying import copy_ledger
+from ...ledger.store.sqlite.place import FolderPlace
 from ...projections.registry import REGISTRY
-from ..settings import cosigners, keys_root, ledger_place, recorder_name
+from ..settings import cosigners, folder, keys_root, ledger_place, recorder_name
 from .output import base64, print_json, progress, say
 
 
@@ -43,26 +44,27 @@ def copy(source: str, destination: str, as_json: bool) -> None:
     say("Its keys still lie there, where no erasure in the copy reaches them: remove it when nobody needs it any more.")
 
 
-def backup(given: str | None, folder: Path, keys_to: Path | None, as_json: bool) -> None:
+def backup(given: str | None, to: str, keys_to: Path | None, as_json: bool) -> None:
+    made_in = folder(to)
     with progress("backing up", quiet=as_json) as on_progress:
-        made = backup_ledger(ledger_place(given), folder, keys_root(), keys_to=keys_to, on_progress=on_progress)
+        made = backup_ledger(ledger_place(given), made_in, keys_root(), keys_to=keys_to, on_progress=on_progress)
     if as_json:
         print_json(
             {"origin": made.origin, "size": made.size, "root": base64(made.root), "signed_size": made.signed_size}
         )
         return
-    say(f"backup   {folder}")
+    say(f"backup   {made_in}")
     say(f"origin   {made.origin}")
     say(f"entries  {made.size}, signed up to {made.signed_size}")
     say(f"root     {base64(made.root)}")
     say(f"keys     {'not kept' if keys_to is None else keys_to}")
 
 
-def restore(backup: Path, destination: str, keys_from: Path | None, behind: bool, as_json: bool) -> None:
+def restore(backup: str, destination: str, keys_from: Path | None, behind: bool, as_json: bool) -> None:
     there = ledger_place(destination)
     with progress("restoring", quiet=as_json) as on_progress:
         made = restore_ledger(
-            ledger_place(str(backup)),
+            FolderPlace(folder(backup)),
             there,
             keys_root(),
             REGISTRY,

@@ -36,7 +36,7 @@ _STANDBYS = Check(
     "synchronous_standby_names and pg_stat_replication",
     "at least one standby that is synchronous and streams",
     "with one, what was acknowledged lies on two machines; named and not there, every append waits",
-    "set up a standby and name it in synchronous_standby_names (docs/postgresql.md), or start the one that is named",
+    "set up a standby and name it in synchronous_standby_names (docs/failover.md), or start the one that is named",
 )
 _LAG = Check(
     "standby_lag",

@@ -12,7 +12,7 @@ from pydantic import BaseModel, ConfigDict, Field, StringConstraints, Validation
 from ...domain.errors import Refused
 from ...ledger.store.place import Place
 from ..http.limits import Limits
-from ..settings import keys_root, ledger_place
+from ..settings import folder, keys_root, ledger_place
 
 REQUESTS_AT_ONCE = 32
 """What one ledger may take of the process at a time, where its table does not say."""
@@ -76,7 +76,7 @@ def read_listed(path: Path, limits: Limits, model: str | None, base_url: str | N
 
 def _listed(path: Path, name: str, table: _Table, limits: Limits, judge: tuple[str | None, str | None]) -> Listed:
     lies_in = path.absolute().parent
-    address = table.ledger if table.ledger.startswith(_DATABASES) else str(lies_in / table.ledger)
+    address = table.ledger if table.ledger.startswith(_DATABASES) else str(lies_in / folder(table.ledger))
     own = {"requests_per_minute": table.requests_per_minute, "body_bytes": table.max_body_bytes}
     given = {what: value for what, value in own.items() if value is not None}
     given["requests_at_once"] = table.requests_at_once

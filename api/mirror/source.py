@@ -68,6 +68,8 @@ class HttpSource:
                 found = self._ask(name, most)
             except httpx2.TimeoutException:
                 problem = f"no answer within {self._seconds:g} s"
+            except httpx2.ConnectError as error:  # what the machine here says, nothing of the server's
+                problem = f"not reached: {error}"
             except httpx2.HTTPError as error:
                 problem = f"not reached: {type(error).__name__}"
             else:
@@ -92,6 +94,8 @@ class HttpSource:
                 return _Busy(status, response.headers.get("retry-after", ""))
             if status != 200:
                 why = "; redirects are not followed" if 300 <= status < 400 else ""
+                if status in (401, 403):
+                    why = "; a log that is not public wants a key with the scope read in AFFIDAVIT_API_KEY"
                 raise Unavailable(f"{where}: expected status 200, found {status}{why}")
             unpack = _unpacking(where, response.headers.get("content-encoding", "identity"))
             received = bytearray()

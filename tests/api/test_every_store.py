@@ -130,6 +130,14 @@ def test_the_recording_api_takes_an_address(on: On, monkeypatch: pytest.MonkeyPa
 
 
 @every_postgresql
+def test_where_nothing_may_be_written_read_models_are_said_to_need_the_primary(on: On) -> None:
+    on("init")
+    on.address += "&options=-c%20default_transaction_read_only%3Don"
+    assert "a standby brings no read models up to date" in on("overview", code=2)
+    assert on.json("verify")["verdict"] == "ok"
+
+
+@every_postgresql
 def test_a_ledger_that_is_not_there_is_said_to_be_missing(on: On) -> None:
     for command in (("verify",), ("runs",), ("log",), ("seal",), ("keys", "list")):
         assert "no ledger in postgresql://" in on(*command, code=2)

@@ -25,7 +25,7 @@ def copy(
 @app.command()
 def backup(
     context: typer.Context,
-    folder: Annotated[Path, typer.Argument(metavar="FOLDER", help="The backup; nothing may lie there.")],
+    folder: Annotated[str, typer.Argument(metavar="FOLDER", help="The backup; nothing may lie there.")],
     keys_to: Annotated[
         Path | None, typer.Option(metavar="FOLDER", help="Keep the wrapped keys too, in a folder elsewhere.")
     ] = None,
@@ -39,7 +39,7 @@ def backup(
 
 @app.command()
 def restore(
-    backup: Annotated[Path, typer.Argument(metavar="BACKUP", help="The folder that `backup` made.")],
+    backup: Annotated[str, typer.Argument(metavar="BACKUP", help="The folder that `backup` made.")],
     destination: Annotated[
         str, typer.Argument(metavar="DST", help="A folder or postgresql://…: nothing may lie there.")
     ],

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import math
 import threading
 import time
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any, Literal, TypeVar
-from urllib.parse import parse_qsl, urlencode, urlsplit
+from urllib.parse import parse_qsl, unquote, urlsplit
 
 import psycopg
 from psycopg import Connection
@@ -44,6 +45,11 @@ _GRACE_SECONDS = 1.0
 _LEAST_CONNECT_SECONDS = 2
 """libpq gives each host as much at least."""
 _POOLER_SECONDS = 5.0
+_QUIET_SECONDS = 10.0
+"""After so long without a word, who has no other bound looks whether the server answers anybody at all."""
+_LOOK_SECONDS = 5
+_HURRIED_SECONDS = 60
+"""Who waits no longer than this does not look: that would take time from what is to be answered by then."""
 _PID = "SELECT pg_backend_pid()"
 # The server's own for whoever connects: by its defaults, a machine that lost its power would hold a lock for hours.
 _SESSION = """
@@ -84,13 +90,16 @@ def waiting_at_most(seconds: float | None) -> Iterator[None]:
 
 class BoundedConnection(Connection[Any]):
     """A connection that is closed once the server has not answered for ``patience`` seconds, or for as long as this
-    thread is ``waiting_at_most``; None: it is waited for.
+    thread is ``waiting_at_most``; and, however long that is, once the server lets nobody else in either.
 
-    Closed, and not cancelled: a commit that waits for a standby and is cancelled counts as done without it. No
-    setting of the server bounds that wait.
+    A statement may take hours, and a lock be another's for as long: that the server still lets somebody in tells
+    these from a server that hangs. Closed, and not cancelled: a commit that waits for a standby and is cancelled counts
+    as done without it. No setting of the server bounds that wait.
     """
 
     patience: float | None = None
+    conninfo = ""
+    """How it was made, to reach the same server again; empty: nobody looks whether that answers."""
     stopped_waiting = False
     """Whether a commit ended without the standby that it was to wait for, since somebody said that this is not so."""
 
@@ -109,15 +118,52 @@ class BoundedConnection(Connection[Any]):
 
     def wait(self, gen: Generator[Any, Any, T], *args: Any, **kwargs: Any) -> T:
         self._opened.require_here("a connection to PostgreSQL")
-        given = [seconds for seconds in (self.patience, _PATIENCE.left) if seconds is not None]
-        if not given:
-            return super().wait(gen, *args, **kwargs)
+        patience = min(seconds for seconds in (self.patience, _PATIENCE.left, math.inf) if seconds is not None)
         with _counted():
             try:
-                return super().wait(_until(gen, min(given)), *args, **kwargs)
+                return super().wait(self._until(gen, patience), *args, **kwargs)
             except NoAnswer:
                 self.close()
                 raise
+
+    def _until(self, gen: Generator[Any, Any, T], patience: float) -> Generator[Any, Any, T]:
+        """As ``gen``, which yields what it waits for and is sent what is ready, or 0 when nothing has been a moment."""
+        begun = heard = time.monotonic()
+        may_look = bool(self.conninfo) and patience > _HURRIED_SECONDS
+        ready = None
+        if patience <= 0:
+            raise _out_of_patience()
+        while True:
+            try:
+                wanted = gen.send(ready)
+            except StopIteration as end:
+                value: T = end.value
+                return value
+            ready = yield wanted
+            now = time.monotonic()
+            if ready:
+                heard = now
+            elif now - begun > patience:
+                raise NoAnswer(f"the server gave no answer for {patience:g} seconds")
+            elif may_look and now - heard > _QUIET_SECONDS:
+                if not self._lets_in():
+                    ready = yield wanted  # it may have answered while it was looked
+                    if not ready:
+                        raise NoAnswer(f"the server gave no answer for {_QUIET_SECONDS:g} seconds, and lets nobody in")
+                heard = time.monotonic()
+
+    def _lets_in(self) -> bool:
+        """Whether the server says anything to who connects. One that is gone ends this connection by itself."""
+        info = self.info
+        same: dict[str, str | int] = {"host": info.host, "hostaddr": info.hostaddr, "port": info.port}
+        hurried = {**same, "target_session_attrs": "any", "connect_timeout": _LOOK_SECONDS}
+        try:
+            Connection.connect(make_conninfo(self.conninfo, **hurried)).close()
+        except psycopg.errors.ConnectionTimeout:
+            return False
+        except psycopg.Error:  # refused, which is an answer
+            return True
+        return True
 
 
 @contextmanager
@@ -129,23 +175,6 @@ def _counted() -> Iterator[None]:
     finally:
         if _PATIENCE.left is not None:
             _PATIENCE.left -= time.monotonic() - begun
-
-
-def _until(gen: Generator[Any, Any, T], patience: float) -> Generator[Any, Any, T]:
-    """As ``gen``, which yields what it waits for and is sent what is ready, or 0 when nothing has been for a moment."""
-    deadline = time.monotonic() + patience
-    ready = None
-    if patience <= 0:
-        raise _out_of_patience()
-    while True:
-        try:
-            wanted = gen.send(ready)
-        except StopIteration as end:
-            value: T = end.value
-            return value
-        ready = yield wanted
-        if not ready and time.monotonic() > deadline:
-            raise NoAnswer(f"the server gave no answer for {patience:g} seconds")
 
 
 def _out_of_patience() -> NoAnswer:
@@ -195,6 +224,7 @@ class Login:
                 db = BoundedConnection.connect(make_conninfo(self.conninfo, **self._hurried()), autocommit=True)
         except psycopg.Error as error:
             raise Unavailable(f"{self}: {_first_line(error)}") from error
+        db.conninfo = make_conninfo(self.conninfo, **self.parameters)
         if role == "writer":
             db.patience = self.patience
             db.add_notice_handler(db.hear)
@@ -283,7 +313,8 @@ def parse_address(given: str) -> Login:
             raise Refused("ledger_address", f"{parts.hostname or ''}{parts.path}: `{name}` is said more than once")
         if name in _OURS:
             ours[name] = value
-    rest = urlencode([(name, value) for name, value in pairs if name not in _OURS])
+    # As it was given: libpq reads a plus sign as one, and not as a space.
+    rest = "&".join(said for said in parts.query.split("&") if unquote(said.partition("=")[0]) not in _OURS)
     name = ours.get("ledger", DEFAULT_NAME)
     seconds = ours.get("commit_timeout", f"{_COMMIT_SECONDS:g}")
     if not (seconds.isascii() and seconds.isdigit() and len(seconds) < 5 and 1 <= int(seconds) <= _MOST_SECONDS):

@@ -12,7 +12,7 @@ from psycopg import Connection
 
 from ...errors import Unavailable
 from ..place import Lock, Locks
-from .connecting import Login
+from .connecting import Login, NoAnswer
 
 _IS_HELD = """
 SELECT 1 FROM pg_locks, hashtextextended(%s, 0) AS number
@@ -61,10 +61,14 @@ class AdvisoryLock(Lock):
     def _taken(self) -> Connection[Any]:
         kept, self._db = self._db, None
         if kept is not None and not kept.closed:
-            with suppress(psycopg.OperationalError):  # the server may have ended it meanwhile
+            try:
                 self._take(kept)
+            except NoAnswer as error:  # nor would it answer on another
+                raise Unavailable(f"{self._login}: {error}") from error
+            except psycopg.OperationalError:
+                pass  # the server may have ended it meanwhile
+            else:
                 return kept
-            kept.close()
         db = self._login.connect("reader")
         try:
             self._take(db)

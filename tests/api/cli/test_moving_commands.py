@@ -81,11 +81,11 @@ def test_a_ledger_that_moved_is_a_conflict_over_http() -> None:
 
 
 def test_a_backup_is_taken_and_restored(folder: str, ledger: Ledger, capsys: pytest.CaptureFixture[str]) -> None:
-    backup(folder, Path("backup"), Path("kept"), as_json=True)
+    backup(folder, "backup", Path("kept"), as_json=True)
     made = told(capsys)
     assert made["signed_size"] == made["size"]
     assert verify("backup", capsys)["verdict"] == "ok"
-    restore(Path("backup"), "restored", Path("kept"), behind=False, as_json=True)
+    restore("backup", "restored", Path("kept"), behind=False, as_json=True)
     assert told(capsys) == made
     assert verify("restored", capsys)["verdict"] == "ok"
 
@@ -93,11 +93,11 @@ def test_a_backup_is_taken_and_restored(folder: str, ledger: Ledger, capsys: pyt
         again.record(noted(0, "later/1"))
     assert verify("backup", capsys)["verdict"] == "rollback"
     with pytest.raises(Refused, match="affidavit reopen"):
-        restore(Path("backup"), "third", Path("kept"), behind=False, as_json=True)
-    restore(Path("backup"), "third", Path("kept"), behind=True, as_json=False)
+        restore("backup", "third", Path("kept"), behind=False, as_json=True)
+    restore("backup", "third", Path("kept"), behind=True, as_json=False)
     assert "affidavit reopen" in capsys.readouterr().out
 
 
 def test_a_backup_says_whether_keys_are_kept(folder: str, capsys: pytest.CaptureFixture[str]) -> None:
-    backup(folder, Path("backup"), None, as_json=False)
+    backup(folder, "backup", None, as_json=False)
     assert "keys     not kept" in capsys.readouterr().out

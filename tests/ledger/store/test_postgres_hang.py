@@ -3,23 +3,35 @@
 from __future__ import annotations
 
 import os
+import select
 import socket
 import threading
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
 from psycopg.conninfo import make_conninfo
+from sqlalchemy.exc import OperationalError
 
 from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.errors import Conflict, OutcomeUnknown, Unavailable
 from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.postgres import connecting, recorder
-from affidavit.ledger.store.postgres.connecting import BoundedConnection, Login, Role, parse_address, waiting_at_most
+from affidavit.ledger.store.postgres.connecting import (
+    BoundedConnection,
+    Login,
+    NoAnswer,
+    Role,
+    parse_address,
+    waiting_at_most,
+)
 from affidavit.ledger.store.postgres.place import PostgresPlace
+from affidavit.ledger.store.postgres.reader import check_version
 from affidavit.projections.registry import REGISTRY
+from affidavit.projections.runner import views_engine
 from affidavit.tests.ledger.store.noting import check, noted
 from affidavit.tests.proxy import Proxy
 from affidavit.tests.servers import VERSIONS, Servers, server_or_skip
@@ -93,6 +105,147 @@ def test_who_reads_is_told_in_the_end_that_a_server_hangs(through: Ledger, proxy
         through.recorder.max_notification_id()
     proxy.speak()
     assert through.recorder.max_notification_id() == 2
+
+
+@pytest.fixture
+def behind(place: Place, proxy: Proxy, monkeypatch: pytest.MonkeyPatch) -> Iterator[PostgresPlace]:
+    """A ledger behind the proxy, for whoever wonders early whether the server hangs."""
+    monkeypatch.setattr(connecting, "_QUIET_SECONDS", 0.2)
+    monkeypatch.setattr(connecting, "_LOOK_SECONDS", 2)
+    assert isinstance(place, PostgresPlace)
+    conninfo = make_conninfo(place.login.conninfo, host=str(proxy.home), connect_timeout=2)
+    with proxy.hanging_up_after(120):
+        yield PostgresPlace(replace(place.login, conninfo=conninfo))
+
+
+@every_postgresql
+def test_whoever_waits_without_another_bound_is_told_that_the_server_hangs(
+    behind: PostgresPlace, proxy: Proxy, tmp_path: Path, edge: Edge
+) -> None:
+    with (
+        Ledger(behind, tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False) as ledger,
+        closing(views_engine(behind.views).connect()) as views,
+        behind.snapshot() as reader,
+        closing(behind.lock("signing")) as signing,
+        closing(behind.lock("views")) as idle,
+        closing(behind.locks("judging")) as judging,
+        closing(behind.scope_keys_to_read(ledger.keys.master_key(), ledger.genesis)) as keys,
+    ):
+        with idle.held():
+            pass
+        with signing.held():
+            proxy.fall_silent()
+            asked: list[Callable[[], object]] = [
+                lambda: views.exec_driver_sql("SELECT 1"),
+                lambda: list(reader.entries()),
+                signing.require_held,
+                idle.held().__enter__,
+                lambda: judging.take(1),
+                lambda: keys.names_of(["a"]),
+                lambda: check_version(behind.login.connect("reader"), behind.login),
+            ]
+            with ThreadPoolExecutor(len(asked)) as at_once:
+                for answer in [at_once.submit(each) for each in asked]:
+                    with pytest.raises((Unavailable, OperationalError), match=r"lets nobody in|timeout expired"):
+                        answer.result()
+        proxy.speak()
+        with signing.held():
+            signing.require_held()
+        assert judging.take(1)
+
+
+@every_postgresql
+def test_a_follower_that_hears_nothing_can_be_stopped_and_goes_on_once_the_server_does(
+    behind: PostgresPlace, proxy: Proxy, tmp_path: Path, edge: Edge
+) -> None:
+    with Ledger(behind, tmp_path / "keys", REGISTRY, edge=edge, sign_in_background=False) as ledger:
+        with ledger.recorder.growing() as growth:
+            assert growth.wait_past(0)
+            proxy.fall_silent()
+            passed: list[bool] = []
+            waiting = threading.Thread(target=lambda: passed.append(growth.wait_past(0)))
+            waiting.start()
+            before = proxy.connections
+            while proxy.connections < before + 2:  # it looked, gave the session up, and tries to make another
+                threading.Event().wait(0.01)
+            proxy.speak()
+            waiting.join()
+            assert passed == [True]
+            proxy.fall_silent()
+            waiting = threading.Thread(target=lambda: passed.append(growth.wait_past(1)))
+            waiting.start()
+            growth.stop()
+            waiting.join(60)
+            assert passed == [True, False]
+        proxy.speak()
+
+
+@every_postgresql
+def test_a_statement_that_takes_its_time_and_a_lock_of_another_are_waited_for(
+    behind: PostgresPlace, proxy: Proxy
+) -> None:
+    with closing(behind.login.connect("reader")) as db, closing(behind.lock("signing")) as lock:
+        before = proxy.connections
+        assert db.execute("SELECT 1 FROM pg_sleep(1)").fetchone() == (1,)
+        assert proxy.connections >= before + 2, "it was looked more than once"
+        with closing(behind.lock("signing")) as other, other.held():
+            taken = threading.Event()
+
+            def take() -> None:
+                with lock.held():
+                    taken.set()
+
+            waiting = threading.Thread(target=take)
+            waiting.start()
+            before = proxy.connections
+            while proxy.connections < before + 3:
+                threading.Event().wait(0.01)
+            assert not taken.is_set()
+        waiting.join(60)
+        assert taken.is_set()
+
+
+@every_postgresql
+@pytest.mark.parametrize("refused", ["user=nobody", "port=1"])
+def test_a_server_that_refuses_who_looks_does_not_hang(behind: PostgresPlace, refused: str) -> None:
+    with closing(behind.login.connect("reader")) as db:
+        db.conninfo = f"{refused} dbname=postgres"
+        assert db.execute("SELECT 1 FROM pg_sleep(0.5)").fetchone() == (1,)
+
+
+@every_postgresql
+def test_it_is_asked_whether_that_host_answers_which_the_session_is_on(
+    behind: PostgresPlace, proxy: Proxy, servers: Servers, store: str
+) -> None:
+    hosts = f"{proxy.home},{server_of(servers, store).home}"
+    login = replace(behind.login, conninfo=make_conninfo(behind.login.conninfo, host=hosts))
+    with closing(login.connect("reader")) as db:
+        proxy.fall_silent()
+        with pytest.raises(NoAnswer, match="lets nobody in"):
+            db.execute("SELECT 1")
+        assert db.closed
+
+
+@every_postgresql
+def test_an_answer_that_comes_while_it_is_looked_is_heard(
+    behind: PostgresPlace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def lets_in(db: BoundedConnection) -> bool:
+        select.select([db], [], [])
+        return False
+
+    monkeypatch.setattr(BoundedConnection, "_lets_in", lets_in)
+    with closing(behind.login.connect("reader")) as db:
+        assert db.execute("SELECT 1 FROM pg_sleep(0.5)").fetchone() == (1,)
+
+
+@every_postgresql
+def test_who_waits_a_minute_or_less_does_not_look(behind: PostgresPlace, proxy: Proxy) -> None:
+    with closing(behind.login.connect("reader")) as db:
+        before = proxy.connections
+        with waiting_at_most(60):
+            db.execute("SELECT pg_sleep(0.5)")
+        assert proxy.connections == before
 
 
 def test_what_one_waits_for_shares_what_one_is_willing_to_wait() -> None:

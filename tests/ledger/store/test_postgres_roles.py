@@ -9,6 +9,7 @@ from pathlib import Path
 
 import psycopg
 import pytest
+from psycopg.conninfo import conninfo_to_dict
 from psycopg.sql import SQL, Identifier
 
 from affidavit.domain.errors import Refused
@@ -202,7 +203,14 @@ def test_an_address_names_a_database_and_a_ledger_and_tells_no_password() -> Non
     assert "connect_timeout" not in parse_address("postgresql://db/books?connect_timeout=3").parameters
     assert login.commit_timeout == 30
     patient = parse_address("postgresql://db/books?commit_timeout=300&host=a,b")
-    assert (patient.commit_timeout, patient.conninfo) == (300, "postgresql://db/books?host=a%2Cb")
+    assert (patient.commit_timeout, patient.conninfo) == (300, "postgresql://db/books?host=a,b")
+
+
+def test_what_an_address_says_to_libpq_reaches_it_as_it_was_given() -> None:
+    login = parse_address("postgresql://db/books?passfile=/a%20b/c+d&ledger=acme&options=-c%20work_mem%3D8MB")
+    assert login.name == "acme"
+    told = conninfo_to_dict(login.conninfo)
+    assert (told["passfile"], told["options"]) == ("/a b/c+d", "-c work_mem=8MB")
 
 
 @pytest.mark.parametrize(
