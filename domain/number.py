@@ -21,8 +21,8 @@ def format_number(value: float) -> str:
     text = repr(float(value))
     if "e" in text:
         text = format(Decimal(text), "f")
-    if "." in text:
-        text = text.rstrip("0").rstrip(".")
+    elif text.endswith(".0"):  # the only zero at an end that ``repr`` prints
+        text = text[:-2]
     return "0" if text == "-0" else text
 
 
@@ -32,7 +32,9 @@ def parse_number(text: str) -> float:
         value = float(text)
     except ValueError as error:
         raise ValueError(f"number {text!r}: expected plain decimal digits") from error
-    if format_number(value) != text:
+    # Most are a fraction as ``repr`` prints it, which is found out sooner than it is printed anew.
+    as_printed = repr(value) == text and "." in text and "e" not in text and text[-1] != "0"
+    if not as_printed and format_number(value) != text:
         raise ValueError(f"number {text!r}: not the shortest decimal of its value")
     return value
 
