@@ -10,7 +10,6 @@ from typing import Any
 
 from ...domain.event import Withheld
 from ...domain.optimization.events import PromptEvaluated
-from ..directories.reflex import reflex_baseline, reflex_checkpoint, reflex_config, reflex_result
 from ..statistics.gain import PairedComparison, peer_significance
 from ..withheld import shown
 from .comparisons import compare_evaluations
@@ -62,37 +61,6 @@ def summarise(record: RunRecord, seed: int = 0) -> dict[str, Any]:
         "first_seq": record.started_seq,
         "last_seq": record.last_seq,
         "recorded_at": record.started_at,
-    }
-
-
-def list_row(record: RunRecord) -> dict[str, Any]:
-    """A run under the names of the peer's ``RunSummary``, each with the peer's meaning.
-
-    ``best_score`` is the final score of a completed run, the best training score before; ``status`` is the
-    peer's: a run that failed is ``interrupted``, an open one ``running``.
-    """
-    config, result = reflex_config(record), reflex_result(record)
-    baseline, checkpoint = reflex_baseline(record) or {}, reflex_checkpoint(record) or {}
-    options, branch = config.get("optimizer_config", {}), config.get("branched_from") or {}
-    ended = result or {}
-    return {
-        "run_id": record.run,
-        "run_dir": f"runs/{record.started.directory}",
-        "timestamp": config.get("timestamp", ""),
-        "status": {"completed": "completed", "open": "running"}.get(record.status, "interrupted"),
-        "strategy": options.get("strategy", ""),
-        "model": ", ".join(options.get("_cli_models", [])),
-        "dataset": config.get("dataset_path", ""),
-        "baseline_score": baseline.get("mean_score"),
-        "best_score": (checkpoint if result is None else result).get("best_score"),
-        "final_score": ended.get("final", {}).get("mean_score"),
-        "iterations_completed": checkpoint.get("completed_iterations", 0)
-        if result is None
-        else len(result.get("iterations", [])),
-        "duration_seconds": ended.get("duration_seconds"),
-        "parent_run_id": branch.get("run_id"),
-        "parent_iteration": branch.get("iteration"),
-        "config": options,
     }
 
 

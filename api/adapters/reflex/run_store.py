@@ -45,8 +45,8 @@ from ....domain.optimization.foreign import (
 )
 from ....ledger.errors import Conflict
 from ....projections.directories.directory import build_run_directory
+from ....projections.directories.reflex import reflex_list_row
 from ....projections.runs.record import RunRecord
-from ....projections.runs.summary import list_row
 from ...record import RecordingLedger, open_ledger
 from ...run_store import RunSummary
 from .files import ITERATIONS, KNOWN
@@ -387,7 +387,7 @@ class Run:
     def summary(self) -> RunSummary:
         """The run as it stands in a list. ``best_score`` is the result's, before its end the checkpoint's."""
         if not self.recorded_here:
-            return RunSummary(**list_row(self._record()))
+            return RunSummary(**reflex_list_row(self._record()))
         files = self._files()
         config, baseline = files.get(_CONFIG) or {}, files.get(_BASELINE) or {}
         checkpoint, result = files.get(_CHECKPOINT), files.get(_RESULT)

@@ -15,6 +15,7 @@ from affidavit.domain.event import Event, Withheld
 from affidavit.domain.optimization.events import IterationCompleted, RunFailed, RunImported, SourceKept
 from affidavit.projections.directories.directory import PROFILES, build_run_directory
 from affidavit.projections.directories.manifest import compare_manifest
+from affidavit.projections.directories.reflex import reflex_list_row
 from affidavit.projections.runs.record import RunRecord
 
 
@@ -235,6 +236,14 @@ def test_withheld_stands_in_place_of_a_text_when_read_back(withheld_run: RunReco
     assert found is not None
     assert found.load_iterations()[1].system_prompt == {"withheld": "digest-of-system_prompt"}
     assert isinstance(withheld_run.iterations[1].prompt, Withheld)
+
+
+def test_the_peers_list_has_the_peers_names(run: RunRecord) -> None:
+    row = reflex_list_row(run)
+    assert row["status"] == "completed"
+    assert (row["run_id"], row["model"], row["dataset"]) == ("043", "local/target", "data.jsonl")
+    assert (row["baseline_score"], row["final_score"]) == (pytest.approx(0.3), pytest.approx(0.7))
+    assert row["iterations_completed"] == 3
 
 
 def test_an_imported_iteration_that_asked_for_nothing_repeats_the_reply_before_it(

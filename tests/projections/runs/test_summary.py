@@ -10,7 +10,7 @@ import pytest
 from affidavit.domain.event import Event
 from affidavit.domain.optimization.events import RunCompleted
 from affidavit.projections.runs.record import RunRecord
-from affidavit.projections.runs.summary import list_row, summarise
+from affidavit.projections.runs.summary import summarise
 
 
 def test_the_peers_numbers_and_the_paired_ones_stand_side_by_side(record_of: Any, run_events: list[Event]) -> None:
@@ -70,14 +70,6 @@ def test_a_run_under_way_has_nothing_to_report_yet(record_of: Any, run_events: l
     found = summarise(record_of(run_events[:5]))
     assert (found["status"], found["best_score"], found["p_value"]) == ("open", None, None)
     assert found["paired"]["note"] == "not compared: there is no final evaluation"
-
-
-def test_the_list_has_the_peers_names(run: RunRecord) -> None:
-    row = list_row(run)
-    assert row["status"] == "completed"
-    assert (row["run_id"], row["model"], row["dataset"]) == ("043", "local/target", "data.jsonl")
-    assert (row["baseline_score"], row["final_score"]) == (pytest.approx(0.3), pytest.approx(0.7))
-    assert row["iterations_completed"] == 3
 
 
 def _same_samples(event: Event) -> Event:

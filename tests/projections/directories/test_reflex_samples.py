@@ -10,6 +10,7 @@ import pytest
 
 from affidavit.projections.directories.directory import build_run_directory
 from affidavit.projections.directories.manifest import manifest
+from affidavit.projections.directories.reflex import reflex_list_row
 from affidavit.projections.runs.record import RunRecord
 from affidavit.projections.runs.rewrite_history import (
     NO_PEER_ENTRIES,
@@ -19,7 +20,7 @@ from affidavit.projections.runs.rewrite_history import (
     run_changes,
     true_text,
 )
-from affidavit.projections.runs.summary import list_row, summarise
+from affidavit.projections.runs.summary import summarise
 
 SECRETS = ("reasoning_api_key",)
 
@@ -27,7 +28,7 @@ SECRETS = ("reasoning_api_key",)
 @pytest.fixture
 def expected() -> Path:
     """What the peer's own readers say of the sample trees; a test that needs it skips without it."""
-    folder = Path(__file__).resolve().parents[3] / "shared" / "golden" / "reflex" / "expected"
+    folder = Path(__file__).resolve().parents[4] / "shared" / "golden" / "reflex" / "expected"
     if not folder.is_dir():
         pytest.skip(f"../shared/golden is not here: {folder}")
     return folder
@@ -88,7 +89,7 @@ def test_batches_are_not_compared_with_each_other(imported: dict[str, RunRecord]
 
 def test_the_list_has_the_peers_answers(imported: dict[str, RunRecord], expected: Path) -> None:
     for row in json.loads((expected / "list_runs.json").read_text()):
-        found = list_row(imported[row["run_id"]])
+        found = reflex_list_row(imported[row["run_id"]])
         for path in ("run_dir", "dataset"):
             assert found[path].endswith(row[path].removeprefix(".reflex/"))
             del found[path], row[path]
