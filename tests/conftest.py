@@ -15,9 +15,10 @@ from affidavit.ledger.application import Edge, Ledger
 from affidavit.ledger.store.place import Place
 from affidavit.ledger.store.sqlite.place import FolderPlace
 from affidavit.projections.registry import REGISTRY
+from affidavit.tests.proxy import Proxy
 from affidavit.tests.scratch import prefer_memory
 from affidavit.tests.servers import Servers
-from affidavit.tests.stores import STORES, Databases, make_ledger
+from affidavit.tests.stores import STORES, Databases, make_ledger, server_of
 
 settings.register_profile("untimed", deadline=None)  # a slow machine is no failure
 settings.load_profile("untimed")
@@ -129,6 +130,14 @@ def place(store: str, tmp_path: Path, request: pytest.FixtureRequest) -> Iterato
     place = databases.with_ledger(store, tmp_path / "keys")
     yield place
     databases.drop(store, place)
+
+
+@pytest.fixture
+def proxy(store: str, servers: Servers) -> Iterator[Proxy]:
+    """Stands before the server of ``store``, which is one of ``stores.POSTGRESQL``."""
+    proxy = Proxy(server_of(servers, store).home)
+    yield proxy
+    proxy.close()
 
 
 @pytest.fixture

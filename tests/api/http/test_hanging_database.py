@@ -25,21 +25,13 @@ from affidavit.ledger.store.postgres import connecting
 from affidavit.ledger.store.postgres.place import PostgresPlace
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.proxy import Proxy
-from affidavit.tests.servers import Servers
-from affidavit.tests.stores import POSTGRESQL, server_of
+from affidavit.tests.stores import POSTGRESQL
 
 from .conftest import LOCAL, a_request
 
 pytestmark = pytest.mark.stores(POSTGRESQL[-1])
 
 READ = ("/healthz/eval", "/api/whoami", "/checkpoint", "/runs", "/")
-
-
-@pytest.fixture
-def proxy(store: str, servers: Servers) -> Iterator[Proxy]:
-    proxy = Proxy(server_of(servers, store).home)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

@@ -20,19 +20,11 @@ from affidavit.ledger.store.postgres.place import PostgresPlace
 from affidavit.ledger.store.postgres.recorder import PostgresRecorder
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.proxy import Cut, Proxy
-from affidavit.tests.servers import Servers
-from affidavit.tests.stores import every_postgresql, server_of
+from affidavit.tests.stores import every_postgresql
 
 from .conftest import LOCAL, a_request
 
 pytestmark = every_postgresql
-
-
-@pytest.fixture
-def proxy(store: str, servers: Servers) -> Iterator[Proxy]:
-    proxy = Proxy(server_of(servers, store).home)
-    yield proxy
-    proxy.close()
 
 
 @pytest.fixture

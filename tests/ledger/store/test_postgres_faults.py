@@ -28,15 +28,8 @@ from affidavit.ledger.store.postgres.recorder import PostgresRecorder
 from affidavit.projections.registry import REGISTRY
 from affidavit.tests.ledger.store.noting import check, noted
 from affidavit.tests.proxy import Cut, Proxy
-from affidavit.tests.servers import VERSIONS, Server, Servers, server_or_skip
-from affidavit.tests.stores import every_postgresql, server_of
-
-
-@pytest.fixture
-def proxy(store: str, servers: Servers) -> Iterator[Proxy]:
-    proxy = Proxy(server_of(servers, store).home)
-    yield proxy
-    proxy.close()
+from affidavit.tests.servers import VERSIONS, Server, server_or_skip
+from affidavit.tests.stores import every_postgresql
 
 
 @pytest.fixture

@@ -41,13 +41,6 @@ from .test_postgres_faults import before_commit
 
 
 @pytest.fixture
-def proxy(store: str, servers: Servers) -> Iterator[Proxy]:
-    proxy = Proxy(server_of(servers, store).home)
-    yield proxy
-    proxy.close()
-
-
-@pytest.fixture
 def through(
     place: Place, proxy: Proxy, tmp_path: Path, edge: Edge, monkeypatch: pytest.MonkeyPatch
 ) -> Iterator[Ledger]:
