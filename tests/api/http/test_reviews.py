@@ -134,7 +134,7 @@ def test_the_command_signs_here_and_hands_in_there(
     review_commands.sign_review(None, asked, key_file, "http://127.0.0.1:8128", None, as_json=False)
     (review,) = client.get("/api/reviews", params={"run": "001"}).json()["reviews"]
     assert (review["verdict"], review["reviewer"], review["size"]) == ("approve", ADA.name, 2)
-    secret = print_private_key(ADA).rpartition("+")[2].encode()
+    secret = print_private_key(ADA).split("+", 4)[4].encode()
     assert len(bodies) == 2
     assert not any(secret in body for body in bodies)
     with pytest.raises(Unavailable, match="review_known"):
